@@ -1,0 +1,56 @@
+"""What can go wrong for a user. Every message says what, where, and what to do next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class QpbridgeError(Exception):
+    """Base of all errors that a user can cause or cure; only the message is shown to them."""
+
+
+class ProjectError(QpbridgeError):
+    """A QuPath project that is missing, broken, foreign, locked or can't be written."""
+
+
+class FormatError(ProjectError):
+    """A file whose bytes are not what they claim to be.
+
+    Parameters
+    ----------
+    message
+        What is wrong.
+    path
+        The file, once known (readers of plain bytes don't know it).
+    offset
+        Where in the file, in bytes, once known.
+    """
+
+    def __init__(
+        self, message: str, *, path: Path | str | None = None, offset: int | None = None
+    ) -> None:
+        self.message = message
+        self.path = path
+        self.offset = offset
+        super().__init__(message)
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else f"{self.path}: "
+        at = "" if self.offset is None else f" (at byte {self.offset})"
+        return f"{where}{self.message}{at}"
+
+    def in_file(self, path: Path | str) -> FormatError:
+        """Return the same error that names the file it was found in."""
+        return FormatError(self.message, path=path, offset=self.offset)
+
+
+class SlideError(QpbridgeError):
+    """An image that is missing, unreadable, of an unsupported kind, or without a pixel size."""
+
+
+class ModelError(QpbridgeError):
+    """A model bundle that is unknown, broken or unfit for the task."""
+
+
+class SelectionError(QpbridgeError):
+    """A name given by the user (image, class, region, target) that matches nothing."""

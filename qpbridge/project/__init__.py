@@ -1,0 +1,1 @@
+"""QuPath projects: one interface (`model`), and the backends that keep it."""

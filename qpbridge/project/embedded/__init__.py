@@ -1,0 +1,1 @@
+"""Projects read and written without a JVM."""

@@ -1,0 +1,221 @@
+"""What a QuPath project is to the rest of qpbridge: the interface that every backend keeps."""
+
+from __future__ import annotations
+
+import abc
+import enum
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.errors import SelectionError
+from qpbridge.objects import ObjectTable, PathClass
+
+
+class ImageType(enum.Enum):
+    """QuPath's image types, by the names in its files."""
+
+    BRIGHTFIELD_H_E = "BRIGHTFIELD_H_E"
+    BRIGHTFIELD_H_DAB = "BRIGHTFIELD_H_DAB"
+    BRIGHTFIELD_OTHER = "BRIGHTFIELD_OTHER"
+    FLUORESCENCE = "FLUORESCENCE"
+    OTHER = "OTHER"
+    UNSET = "UNSET"
+
+
+@dataclass(frozen=True)
+class Stains:
+    """Colour deconvolution stains: optical density vectors (RGB, unit length) and white level."""
+
+    name: str
+    stain_names: tuple[str, ...]
+    vectors: tuple[tuple[float, float, float], ...]
+    background: tuple[float, float, float] = (255.0, 255.0, 255.0)
+
+
+@dataclass(frozen=True)
+class WorkflowStep:
+    """One line of the history that QuPath shows for an image."""
+
+    name: str
+    script: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ImageData:
+    """All that QuPath stores of one image, as far as qpbridge understands it.
+
+    `state` says which bytes on disk this was read from; a backend that writes compares it.
+    """
+
+    objects: ObjectTable
+    image_type: ImageType = ImageType.UNSET
+    stains: Stains | None = None
+    workflow: tuple[WorkflowStep, ...] = ()
+    state: Any = None
+
+
+@dataclass(frozen=True)
+class AnnotationUpdate:
+    """What to set on an object that stays: metadata and measurements, added or replaced by name.
+
+    A metadata value of None, or a measurement in `forget`, is taken away.
+    """
+
+    metadata: Mapping[str, str | None] = field(default_factory=dict)
+    measurements: Mapping[str, float] = field(default_factory=dict)
+    forget: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Edit:
+    """A change to the objects of one image, as a value: planned, printed, then applied at once.
+
+    Parameters
+    ----------
+    remove
+        uint8 (k, 16), ids of the objects to take away. Their children, if they stay, move up to
+        the parent of what was removed.
+    add
+        New objects. `ObjectTable.parent` is used among them; one with parent -1 goes below
+        `add_below`.
+    add_below
+        uint8 (n, 16), for each row of `add` the id of an object in the image; zeros: the root.
+    update
+        By id (16 bytes), what to set on objects that stay.
+    steps
+        Workflow steps to append.
+    image_type
+        Set only where the image has none yet (UNSET).
+    """
+
+    remove: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 16), np.uint8))
+    add: ObjectTable | None = None
+    add_below: npt.NDArray[np.uint8] | None = None
+    update: Mapping[bytes, AnnotationUpdate] = field(default_factory=dict)
+    steps: Sequence[WorkflowStep] = ()
+    image_type: ImageType | None = None
+
+
+@dataclass(frozen=True)
+class Server:
+    """QuPath's image server of an entry: where the pixels are and what is known of them.
+
+    Parameters
+    ----------
+    uri
+        As stored, e.g. ``file:/C:/slides/a.svs``; None for a builder that has none.
+    provider
+        Class name of QuPath's server builder, "" if left to QuPath.
+    args
+        Its arguments, e.g. ``("--series", "0")``.
+    wrappers
+        ``builderType`` of everything wrapped around the file's own server, outermost first
+        (``rotated``, ``cropped`` ...); empty for a plain image.
+    width, height
+        Full-resolution pixels, None where the project doesn't say.
+    mpp
+        µm per pixel (x, y), None where the project doesn't say, or says "px".
+    builder
+        The JSON as stored.
+    """
+
+    uri: str | None
+    provider: str
+    args: tuple[str, ...]
+    wrappers: tuple[str, ...]
+    width: int | None
+    height: int | None
+    mpp: tuple[float, float] | None
+    builder: Mapping[str, Any]
+
+
+class ImageEntry(abc.ABC):
+    """One image of a project."""
+
+    id: str
+    name: str
+    description: str | None
+    metadata: Mapping[str, str]
+    tags: tuple[str, ...]
+    server: Server
+
+    @abc.abstractmethod
+    def has_data(self) -> bool:
+        """Whether QuPath, or anybody, has saved data for this image."""
+
+    @abc.abstractmethod
+    def read(self) -> ImageData:
+        """Read everything; an image without data has no objects and type UNSET.
+
+        Raises
+        ------
+        FormatError
+            If the file is truncated, foreign or lies about itself.
+        """
+
+    @abc.abstractmethod
+    def apply(self, edit: Edit, state: Any = None) -> None:
+        """Carry out a change: atomically, with a backup, keeping all that it doesn't touch.
+
+        Parameters
+        ----------
+        edit
+            The change.
+        state
+            `ImageData.state` of the reading that the change was planned on; None skips the check.
+
+        Raises
+        ------
+        ProjectError
+            If the data changed since `state`, or can't be written. The old data is untouched.
+        """
+
+    @abc.abstractmethod
+    def image_path(self) -> Path:
+        """Find the image file, also where the project moved together with its images.
+
+        Raises
+        ------
+        SlideError
+            If it is in none of the places looked at, which are named.
+        """
+
+
+class Project(abc.ABC):
+    """A QuPath project: images in order, and the list of classes."""
+
+    path: Path
+    version: str
+    classes: tuple[PathClass, ...]
+    images: tuple[ImageEntry, ...]
+
+    @abc.abstractmethod
+    def add_classes(self, classes: Sequence[PathClass]) -> None:
+        """Append classes that the project's list lacks (by name), and save the list."""
+
+    def image(self, name: str) -> ImageEntry:
+        """Find an image by its name, or its entry id.
+
+        Raises
+        ------
+        SelectionError
+            If there is none, or several have the name.
+        """
+        found = [e for e in self.images if e.name == name] or [
+            e for e in self.images if e.id == name
+        ]
+        if len(found) == 1:
+            return found[0]
+        if found:
+            ids = ", ".join(e.id for e in found)
+            raise SelectionError(
+                f"{self.path}: {len(found)} images are called {name!r}; give the id ({ids}) instead"
+            )
+        known = ", ".join(repr(e.name) for e in self.images[:20]) or "none"
+        raise SelectionError(f"{self.path}: no image {name!r}; there are: {known}")
