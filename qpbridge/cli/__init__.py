@@ -1,0 +1,43 @@
+"""The command line: every command parses, calls the library, and prints."""
+
+from __future__ import annotations
+
+import importlib
+
+import click
+
+from qpbridge.errors import QpbridgeError
+
+_COMMANDS = ("create", "doctor", "export", "info", "models", "remove", "segment", "train")
+
+
+class _Commands(click.Group):
+    """Commands by name, each imported only when used: torch takes seconds to import."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command = getattr(importlib.import_module(f"qpbridge.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except QpbridgeError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="qpbridge")
+def main() -> None:
+    r"""Segment nuclei in the regions of a QuPath project, and write them back as QuPath objects.
+
+    \b
+    A first run:
+      qpbridge create project.qpproj slide.svs --annotate-tissue
+      qpbridge segment project.qpproj
+    """

@@ -1,0 +1,179 @@
+"""What a run changes in a project, planned as a value: what goes, what comes, what stays."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+import qpbridge
+from qpbridge.engine.provenance import Origin, mint_ids, origins
+from qpbridge.engine.regions import Region, assign_regions
+from qpbridge.objects import GeometryArray, ObjectTable
+from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """What the parent annotations and the history say about a run."""
+
+    target: str
+    model: str
+    model_version: str
+    mpp: float
+    when: datetime.datetime
+    command: str
+
+    def summary(self) -> str:
+        """One line for a person."""
+        when = self.when.isoformat(timespec="seconds")
+        return (
+            f"{self.model} {self.model_version} at {self.mpp:g} µm/px, "
+            f"qpbridge {qpbridge.__version__}, {when}"
+        )
+
+    def step(self) -> WorkflowStep:
+        """Describe the run as a line of QuPath's history; its script is a comment."""
+        return WorkflowStep(
+            f"qpbridge: {self.target}",
+            f"// {self.command}",
+            {
+                "qpbridge version": qpbridge.__version__,
+                "model": f"{self.model} {self.model_version}",
+                "pixel size": f"{self.mpp:g} µm",
+                "when": self.when.isoformat(timespec="seconds"),
+            },
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Existing:
+    """What is in an image already, as far as a run for one target is concerned.
+
+    Parameters
+    ----------
+    replaced
+        int64 (k,), rows of objects of ours that make room.
+    changed
+        int64 (m,), rows of objects of ours that a person changed since: they stay.
+    """
+
+    replaced: npt.NDArray[np.int64]
+    changed: npt.NDArray[np.int64]
+
+
+def provenance_key(target: str) -> str:
+    """Return the metadata key on a parent annotation under which a run is recorded."""
+    return f"qpbridge {target}"
+
+
+def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target: str) -> Existing:
+    """Find qpbridge's own objects of a target in some regions.
+
+    An object is in a region if its centroid is, or if it lies below the region's annotation
+    (which may have been reshaped since). ``regions=None`` is everywhere.
+    """
+    origin = origins(objects, target)
+    rows = np.flatnonzero(origin != Origin.OTHER)
+    if regions is not None and len(rows):
+        centroids = shapely.centroid(objects.shapes.take(rows).geometries)
+        innermost, _ = assign_regions(centroids, regions)
+        below = np.isin(objects.parent[rows], [r.row for r in regions if r.row >= 0])
+        rows = rows[(innermost >= 0) | below]
+    ours = origin[rows] == Origin.OURS
+    return Existing(rows[ours], rows[~ours])
+
+
+def without_twins(new: GeometryArray, kept: GeometryArray) -> npt.NDArray[np.bool_]:
+    """Tell which new outlines are not there already in a form that a person corrected.
+
+    Parameters
+    ----------
+    new, kept
+        Shapely polygons (n,) and (m,).
+
+    Returns
+    -------
+    free
+        bool (n,), False where a kept outline and a new one hold each other's centroid, one way
+        round at least.
+    """
+    free = np.ones(len(new), bool)
+    if len(new) and len(kept):
+        for holders, held, axis in ((new, kept, 1), (kept, new, 0)):
+            pairs = shapely.STRtree(holders).query(shapely.centroid(held), predicate="intersects")
+            free[pairs[axis]] = False
+    return free
+
+
+def plan_edit(
+    objects: ObjectTable,
+    regions: Sequence[Region],
+    found: ObjectTable,
+    record: RunRecord,
+    summaries: Sequence[Mapping[str, float]],
+    innermost: npt.NDArray[np.int64],
+    existing: Existing,
+) -> Edit:
+    """Plan the change to one image.
+
+    Parameters
+    ----------
+    objects
+        What the image holds now.
+    regions
+        The regions that were segmented.
+    found
+        New objects, each in a region.
+    record
+        What was run.
+    summaries
+        For each region, measurements of its annotation.
+    innermost
+        int64 (n,), the region of each new object.
+    existing
+        What is replaced, and what stays.
+    """
+    below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[innermost]
+    metadata = {provenance_key(record.target): record.summary()}
+    staying = np.delete(objects.ids, existing.replaced, axis=0)
+    return Edit(
+        remove=objects.ids[existing.replaced],
+        add=replace(found, ids=mint_ids(found, record.target, staying)),
+        add_below=below,
+        update={
+            region.id: AnnotationUpdate(metadata=metadata, measurements=summary)
+            for region, summary in zip(regions, summaries, strict=True)
+            if region.row >= 0
+        },
+        steps=(record.step(),),
+        image_type=ImageType.BRIGHTFIELD_H_E,
+    )
+
+
+def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
+    """Plan to take away all of qpbridge's own unchanged objects of a target, and what it noted.
+
+    Returns
+    -------
+    edit
+        None if there is nothing to do.
+    """
+    existing = find_existing(objects, None, target)
+    noted = [row for row, m in objects.metadata.items() if provenance_key(target) in m]
+    if not len(existing.replaced) and not noted:
+        return None
+    prefix = f"{target.capitalize()}: "
+    names = [n for n in objects.measurement_names if n.startswith(prefix)]
+    update = AnnotationUpdate(metadata={provenance_key(target): None}, forget=names)
+    return Edit(
+        remove=objects.ids[existing.replaced],
+        update={objects.ids[row].tobytes(): update for row in noted},
+        steps=(
+            WorkflowStep(f"qpbridge: remove {target}", f"// qpbridge remove --target {target}"),
+        ),
+    )

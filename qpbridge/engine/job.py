@@ -1,0 +1,266 @@
+"""The main job: segment the images of a project, one after the other, and write the result."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import shapely
+
+from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.images import open_image
+from qpbridge.engine.nuclei import NucleusFinder
+from qpbridge.engine.plan import TilePlan, plan_tiles
+from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
+from qpbridge.engine.run import find_objects
+from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.measure.color import default_stains
+from qpbridge.measure.summary import summarize_nuclei
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass
+from qpbridge.project.model import ImageData, ImageEntry, Project
+from qpbridge.slides.calibration import pixel_size
+from qpbridge.slides.slide import Slide
+
+NUCLEUS = PathClass(("Nucleus",), (110, 60, 160))
+"""The class of nuclei."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do in every image.
+
+    Parameters
+    ----------
+    selection
+        Which regions.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    mpp
+        µm per pixel of the images, where the project and the files don't know it or are wrong.
+    tile
+        Side of a tile with its halo, in pixels at the model's resolution.
+    batch_size
+        Tiles per batch.
+    workers
+        Threads that read, and as many that decode.
+    dry_run
+        Plan only.
+    command
+        What the history says that was run.
+    """
+
+    selection: Selection = Selection()
+    device: str = "auto"
+    mpp: float | None = None
+    tile: int = 1024
+    batch_size: int = 2
+    workers: int = 2
+    dry_run: bool = False
+    command: str = "qpbridge segment"
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """What was found in one region."""
+
+    name: str
+    path_class: str | None
+    measurements: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What was done to one image.
+
+    `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
+    ``failed``; `message` says why.
+    """
+
+    image: str
+    status: str
+    message: str = ""
+    regions: tuple[RegionReport, ...] = ()
+    found: int = 0
+    replaced: int = 0
+    kept_changed: int = 0
+    tiles: int = 0
+    megapixels: float = 0.0
+    memory_gb: float = 0.0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class _ImagePlan:
+    """All that can be said of a run on an image before any pixel is read."""
+
+    data: ImageData
+    regions: tuple[Region, ...]
+    tiles: TilePlan
+    mpp: tuple[float, float]
+    existing: Existing
+
+
+@dataclass
+class Progress:
+    """Hooks for whoever watches a run."""
+
+    start_image: Callable[[str, int], None] = field(default=lambda name, tiles: None)
+    advance: Callable[[int], None] = field(default=lambda tiles_done: None)
+    end_image: Callable[[ImageReport], None] = field(default=lambda report: None)
+
+
+def segment_project(
+    project: Project,
+    bundle: Bundle,
+    request: Request = Request(),  # noqa: B008 (frozen)
+    *,
+    images: tuple[str, ...] = (),
+    progress: Progress | None = None,
+) -> list[ImageReport]:
+    """Segment nuclei in the regions of a project's images, and write them into the project.
+
+    Each image is written when it is done. One that fails is reported, and the others go on.
+
+    Parameters
+    ----------
+    project
+        An open project.
+    bundle
+        The model.
+    request
+        Regions, resolution and resources.
+    images
+        Names or entry ids; empty: all.
+    progress
+        Hooks.
+
+    Returns
+    -------
+    reports
+        One for each image, in the project's order.
+
+    Raises
+    ------
+    SelectionError
+        If an image is unknown, or no image has anything to segment in.
+    """
+    progress = progress or Progress()
+    entries = [project.image(name) for name in images] or list(project.images)
+    if not entries:
+        raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
+    finder = NucleusFinder(bundle, request.device)
+    reports = []
+    for entry in entries:
+        report = _segment_safely(project, entry, finder, request, progress)
+        progress.end_image(report)
+        reports.append(report)
+    if all(r.status == "skipped" for r in reports):
+        raise SelectionError(f"{project.path}: {reports[0].message}")
+    return reports
+
+
+def _segment_safely(
+    project: Project, entry: ImageEntry, finder: NucleusFinder, request: Request, watch: Progress
+) -> ImageReport:
+    try:
+        return _segment_image(project, entry, finder, request, watch)
+    except SelectionError as error:
+        return ImageReport(entry.name, "skipped", str(error))
+    except (QpbridgeError, OSError) as error:
+        return ImageReport(entry.name, "failed", str(error))
+
+
+def _segment_image(
+    project: Project, entry: ImageEntry, finder: NucleusFinder, request: Request, watch: Progress
+) -> ImageReport:
+    began = time.perf_counter()
+    data = entry.read()
+    with open_image(entry) as slide:
+        plan = _plan_image(entry, data, slide, finder.bundle, request)
+        if request.dry_run:
+            return _report(entry, plan, "planned", request, began)
+        watch.start_image(entry.name, len(plan.tiles))
+        found = find_objects(
+            plan.tiles,
+            lambda x, y, w, h: slide.read(x, y, w, h, plan.tiles.downsample),
+            finder.infer,
+            finder.decoder(plan.tiles, plan.mpp, data.stains or default_stains(data.image_type)),
+            batch_size=request.batch_size,
+            workers=request.workers,
+            progress=watch.advance,
+        )
+    kept = data.objects.shapes.take(plan.existing.changed).geometries
+    geometries = found.shapes.geometries
+    innermost, inside = assign_regions(shapely.centroid(geometries), plan.regions)
+    stay = (innermost >= 0) & without_twins(geometries, kept)
+    found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
+    nuclei = ObjectTable.new(
+        ObjectKind.DETECTION,
+        found.shapes,
+        path_class=NUCLEUS,
+        measurement_names=finder.measurement_names,
+        measurements=found.measurements,
+    )
+    areas = [r.geometry.area * plan.mpp[0] * plan.mpp[1] for r in plan.regions]
+    summaries = [
+        summarize_nuclei(nuclei.measurement_names, nuclei.measurements[member], area)
+        for member, area in zip(inside, areas, strict=True)
+    ]
+    record = RunRecord(
+        target="nuclei",
+        model=finder.bundle.name,
+        model_version=finder.bundle.version,
+        mpp=finder.bundle.mpp,
+        when=datetime.datetime.now(datetime.UTC),
+        command=request.command,
+    )
+    edit = plan_edit(
+        data.objects, plan.regions, nuclei, record, summaries, innermost, plan.existing
+    )
+    entry.apply(edit, data.state)
+    project.add_classes([NUCLEUS])
+    return _report(entry, plan, "written", request, began, summaries, len(nuclei))
+
+
+def _plan_image(
+    entry: ImageEntry, data: ImageData, slide: Slide, bundle: Bundle, request: Request
+) -> _ImagePlan:
+    mpp = pixel_size(entry.name, entry.server.mpp, slide.mpp, request.mpp)
+    regions = select_regions(data.objects, request.selection, slide.width, slide.height)
+    downsample = bundle.mpp / (mpp[0] * mpp[1]) ** 0.5
+    tiles = plan_tiles(
+        regions, downsample, tile=request.tile, halo=bundle.halo, stride=bundle.stride
+    )
+    existing = find_existing(data.objects, regions, "nuclei")
+    return _ImagePlan(data, regions, tiles, mpp, existing)
+
+
+def _report(
+    entry: ImageEntry,
+    plan: _ImagePlan,
+    status: str,
+    request: Request,
+    began: float,
+    summaries: Sequence[dict[str, float]] = (),
+    found: int = 0,
+) -> ImageReport:
+    scale = plan.mpp[0] * plan.mpp[1]
+    measured = summaries or [{"Evaluated area µm^2": r.geometry.area * scale} for r in plan.regions]
+    return ImageReport(
+        image=entry.name,
+        status=status,
+        regions=tuple(
+            RegionReport(r.label, None if r.path_class is None else str(r.path_class), m)
+            for r, m in zip(plan.regions, measured, strict=True)
+        ),
+        found=found,
+        replaced=len(plan.existing.replaced),
+        kept_changed=len(plan.existing.changed),
+        tiles=len(plan.tiles),
+        megapixels=plan.tiles.megapixels,
+        memory_gb=plan.tiles.memory(request.batch_size) / 1e9,
+        seconds=time.perf_counter() - began,
+    )

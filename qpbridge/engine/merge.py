@@ -1,0 +1,106 @@
+"""From the objects of single tiles to those of the image: none twice, none lost, none cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.objects import FloatArray, IntArray, Shapes, concatenate_shapes
+
+SAME_OBJECT = 0.5
+"""Two outlines from different tiles are one object if they share this much of the smaller one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """Objects as they come out of a tile, or of all tiles.
+
+    Parameters
+    ----------
+    shapes
+        Polygons in server pixels, n of them.
+    measurements
+        float64 (n, k).
+    depth
+        float64 (n,), how far inside the tile's core the centroid lies, in grid pixels; negative
+        outside of it.
+    tile
+        int64 (n,), number of the tile.
+    """
+
+    shapes: Shapes
+    measurements: FloatArray
+    depth: FloatArray
+    tile: IntArray
+
+    def __len__(self) -> int:
+        return len(self.shapes)
+
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Found:
+        """Select by integer index or boolean mask."""
+        return Found(
+            self.shapes.take(index),
+            self.measurements[index],
+            self.depth[index],
+            self.tile[index],
+        )
+
+
+def merge_tiles(tiles: Sequence[Found], margin: float) -> Found:
+    """Put the objects of all tiles together.
+
+    Every tile also reports objects whose centroid lies up to `margin` outside of its core, since
+    neighbours see slightly different outlines of an object on their border, and each could take
+    the other for its owner. Of two that are the same object, the one deeper in its core stays.
+
+    Parameters
+    ----------
+    tiles
+        What each tile found, with ``depth >= -margin``.
+    margin
+        In grid pixels.
+
+    Returns
+    -------
+    found
+        Objects in the order of the tiles.
+    """
+    found = Found(
+        concatenate_shapes([t.shapes for t in tiles]),
+        np.concatenate([t.measurements for t in tiles]),
+        np.concatenate([t.depth for t in tiles]),
+        np.concatenate([t.tile for t in tiles]),
+    )
+    near = np.flatnonzero(found.depth < margin * 2)
+    if not len(near):
+        return found
+    geometries = found.shapes.take(near).geometries
+    first, second = shapely.STRtree(geometries).query(geometries, predicate="intersects")
+    apart = (first < second) & (found.tile[near[first]] != found.tile[near[second]])
+    first, second = first[apart], second[apart]
+    shared = shapely.area(shapely.intersection(geometries[first], geometries[second]))
+    smaller = np.minimum(shapely.area(geometries[first]), shapely.area(geometries[second]))
+    same = shared > SAME_OBJECT * smaller
+    lost = _weaker(first[same], second[same], found.depth[near])
+    keep = np.ones(len(found), bool)
+    keep[near[lost]] = False
+    return found.take(keep)
+
+
+def _weaker(
+    first: npt.NDArray[np.intp], second: npt.NDArray[np.intp], depth: FloatArray
+) -> npt.NDArray[np.intp]:
+    """Of conflicting pairs, choose which objects go: those that lose to one that stays."""
+    rank = np.empty(len(depth), np.int64)
+    rank[np.lexsort((np.arange(len(depth)), -depth))] = np.arange(len(depth))
+    swap = rank[first] > rank[second]
+    winner, loser = np.where(swap, second, first), np.where(swap, first, second)
+    gone = np.zeros(len(depth), bool)
+    for i in np.argsort(rank[winner], kind="stable"):
+        if not gone[winner[i]]:
+            gone[loser[i]] = True
+    return np.flatnonzero(gone)

@@ -1,0 +1,152 @@
+"""How qpbridge knows its own objects again, and whether a person changed them.
+
+The id of an object that qpbridge makes is a checksum of the object: of its vertices, class and
+plane. QuPath keeps an object's id while a person moves, reshapes or reclassifies the object, so an
+object is ours and untouched exactly if its id still fits. Nothing else has to be recorded, and an
+object that a person drew can't be taken for ours.
+
+The sixteen bytes, an RFC 9562 UUID of version 8 (custom): ``qpbr`` in ASCII, one byte for the
+target, one that tells apart objects that would have the same id otherwise, then 74 bits of checksum
+around the version and variant bits.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.objects import FloatArray, ObjectTable, Shapes
+
+TARGETS = ("nuclei", "glands", "vessels")
+"""What qpbridge can segment. The position in this tuple is stored in ids: only ever append."""
+
+_MARK = np.frombuffer(b"qpbr", np.uint8)
+_TARGET_BYTE, _COPY_BYTE = 4, 5
+_U64 = np.uint64
+
+
+class Origin(enum.IntEnum):
+    """Where an object comes from."""
+
+    OTHER = 0
+    """A person, or another program."""
+    OURS = 1
+    """Made by qpbridge, and as it was made."""
+    CHANGED = 2
+    """Made by qpbridge, and changed by somebody since."""
+
+
+def mint_ids(
+    table: ObjectTable, target: str, taken: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.uint8]:
+    """Make the ids that mark the objects of `table` as qpbridge's own.
+
+    Parameters
+    ----------
+    table
+        New objects, with everything but the ids in place.
+    target
+        One of `TARGETS`.
+    taken
+        uint8 (m, 16), ids in use: an object of ours that a person moved away keeps the id that
+        the same nucleus, found again, would get.
+
+    Returns
+    -------
+    ids
+        uint8 (n, 16), all different.
+    """
+    ids = _marked_checksums(table, target)
+    while len(again := _repeated(ids, taken)):
+        ids[again, _COPY_BYTE] += 1
+    return ids
+
+
+def origins(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
+    """Tell for each object whether qpbridge made it for `target`, and whether it still is as made.
+
+    Returns
+    -------
+    origins
+        uint8 (n,), values of `Origin`. An object of another target is ``OTHER``.
+    """
+    made = (table.ids[:, :4] == _MARK).all(axis=1)
+    made &= table.ids[:, _TARGET_BYTE] == TARGETS.index(target)
+    out = np.full(len(table), Origin.OTHER, np.uint8)
+    rows = np.flatnonzero(made)
+    if len(rows):
+        mine = table.take(rows)
+        equal = _marked_checksums(mine, target) == mine.ids
+        equal[:, _COPY_BYTE] = True
+        same = equal.all(axis=1) & ~mine.locked
+        same[list({*mine.names, *mine.colors})] = False
+        out[rows] = np.where(same, Origin.OURS, Origin.CHANGED)
+    return out
+
+
+def storable(coords: FloatArray) -> FloatArray:
+    """Round coordinates to values that every way through QuPath gives back unchanged.
+
+    QuPath keeps polygons as float32 and writes GeoJSON with two decimals: a multiple of 0.01 that
+    was cast to float32 survives both.
+    """
+    single = coords.astype(np.float32).astype(np.float64)
+    return np.round(single, 2).astype(np.float32).astype(np.float64)
+
+
+def _repeated(ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+    """Find the rows of `ids` that are in `taken`, or in an earlier row."""
+    everything = np.ascontiguousarray(np.concatenate([taken, ids])).view("V16").ravel()
+    _, first = np.unique(everything, return_index=True)
+    repeated = np.ones(len(everything), bool)
+    repeated[first] = False
+    return np.flatnonzero(repeated[len(taken) :])
+
+
+def _marked_checksums(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
+    ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
+    ids[:, :4] = _MARK
+    ids[:, _TARGET_BYTE] = TARGETS.index(target)
+    ids[:, _COPY_BYTE] = 0
+    ids[:, 6] = (ids[:, 6] & 0x0F) | 0x80
+    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
+    return ids
+
+
+def _checksums(table: ObjectTable) -> npt.NDArray[np.uint64]:
+    """Two 64-bit checksums per object, uint64 (n, 2)."""
+    class_hash = np.array([*(_text_hash(str(c)) for c in table.classes), 0], _U64)
+    attributes = _mix(class_hash[table.class_index] ^ _mix(table.kind.astype(_U64)))
+    for axis in range(3):
+        attributes = _mix(attributes ^ table.plane[:, axis].astype(np.int64).view(_U64))
+    vertices = _vertex_sums(table.shapes)
+    return np.stack([_mix(vertices[:, i] ^ attributes) for i in range(2)], axis=1)
+
+
+def _vertex_sums(shapes: Shapes) -> npt.NDArray[np.uint64]:
+    """Sum the hashes of all vertices of each object: where a ring starts doesn't matter."""
+    bits = storable(shapes.coords).astype(np.float32).view(np.uint32).astype(_U64)
+    hashes = _mix((bits[:, 0] << _U64(32)) | bits[:, 1])
+    hashes[shapes.rings[1:] - 1] = 0  # a closed ring repeats its first vertex
+    bounds = shapes.rings[shapes.parts[shapes.objects]]
+    out = np.zeros((len(shapes), 2), _U64)
+    for i in range(2):
+        total = np.concatenate([np.zeros(1, _U64), np.cumsum(hashes, dtype=_U64)])
+        out[:, i] = total[bounds[1:]] - total[bounds[:-1]]
+        hashes = _mix(hashes) * (hashes != 0)
+    return out
+
+
+def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
+    """Scramble 64-bit words: the finaliser of SplitMix64 (Steele, Lea, Flood; OOPSLA 2014)."""
+    z = values + _U64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> _U64(30))) * _U64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> _U64(27))) * _U64(0x94D049BB133111EB)
+    return z ^ (z >> _U64(31))
+
+
+def _text_hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

@@ -1,0 +1,197 @@
+"""Which annotations are segmented, and which of them a nucleus belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.engine.provenance import TARGETS, Origin, origins
+from qpbridge.errors import SelectionError
+from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, PathClass, RoiKind
+
+_AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
+_REGION_CLASS = "Region*"
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """An area to segment, in full-resolution pixels of the server image.
+
+    Parameters
+    ----------
+    row
+        Of the annotation in the image's `ObjectTable`; -1: the whole image.
+    id
+        The annotation's UUID; sixteen zeros: the root.
+    label
+        Its name, or what else tells it apart, for messages and tables.
+    path_class
+        Its class.
+    geometry
+        Valid polygon or multipolygon, without what `Ignore*` annotations cover.
+    """
+
+    row: int
+    id: bytes
+    label: str
+    path_class: PathClass | None
+    geometry: Any
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the user asked to segment; nothing given means all annotations.
+
+    Parameters
+    ----------
+    within
+        Full names of classes.
+    selected
+        Names (or ids) of annotations.
+    whole_image
+        The image as one region, under no annotation.
+    """
+
+    within: tuple[str, ...] = ()
+    selected: tuple[str, ...] = ()
+    whole_image: bool = False
+
+    def __str__(self) -> str:
+        named = [f"of class {name!r}" for name in self.within]
+        named += [f"called {name!r}" for name in self.selected]
+        return "annotations " + " or ".join(named) if named else "annotations"
+
+
+def select_regions(
+    objects: ObjectTable, selection: Selection, width: int, height: int
+) -> tuple[Region, ...]:
+    """Choose the regions of one image.
+
+    Annotations whose class QuPath ignores (``Ignore*`` and others that end in ``*``, but not
+    ``Region*``) are regions only when asked for by name; what they cover is cut out of the others.
+    Annotations that qpbridge made are never regions.
+
+    Raises
+    ------
+    SelectionError
+        If nothing is selected: says why, and what could be.
+    """
+    area = np.isin(objects.shapes.roi, _AREAS) & (objects.kind == ObjectKind.ANNOTATION)
+    area &= (objects.plane[:, 1:] == 0).all(axis=1)
+    for target in TARGETS:
+        area &= origins(objects, target) == Origin.OTHER
+    rows = np.flatnonzero(area)
+    classes = [objects.path_class(int(row)) for row in rows]
+    ignored = np.array([_is_ignored(c) for c in classes], bool)
+    wanted = np.array(
+        [_is_wanted(objects, int(row), c, selection) for row, c in zip(rows, classes, strict=True)],
+        bool,
+    )
+    if selection.whole_image:
+        chosen = rows[:0]
+    elif selection.within or selection.selected:
+        chosen = rows[wanted]
+        ignored &= ~wanted
+    else:
+        chosen = rows[~ignored]
+    if not len(chosen) and not selection.whole_image:
+        raise SelectionError(_nothing_selected(objects, rows, selection))
+
+    geometries = _valid(objects.shapes.take(chosen).geometries)
+    holes = shapely.union_all(_valid(objects.shapes.take(rows[ignored]).geometries))
+    image = shapely.box(0, 0, width, height)
+    if selection.whole_image:
+        geometry = shapely.difference(image, holes)
+        return (Region(-1, bytes(16), "whole image", None, geometry),)
+    cut = shapely.difference(shapely.intersection(geometries, image), holes)
+    regions = tuple(
+        Region(
+            int(row), objects.ids[row].tobytes(), _label(objects, int(row)), path_class, geometry
+        )
+        for row, path_class, geometry in zip(
+            chosen, [objects.path_class(int(r)) for r in chosen], cut, strict=True
+        )
+        if geometry.area > 0
+    )
+    if not regions:
+        raise SelectionError(f"the {selection} lie outside of the image, or are ignored altogether")
+    return regions
+
+
+def assign_regions(
+    points: GeometryArray, regions: Sequence[Region]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Find the regions that points lie in.
+
+    Parameters
+    ----------
+    points
+        Shapely points (n,): the centroids of objects.
+    regions
+        R regions, possibly nested or overlapping.
+
+    Returns
+    -------
+    innermost
+        int64 (n,), the smallest region that holds the point (index into `regions`); -1: none.
+    inside
+        bool (R, n), all the regions that hold it.
+    """
+    inside = np.zeros((len(regions), len(points)), bool)
+    if len(points):
+        tree = shapely.STRtree(points)
+        for i, region in enumerate(regions):
+            shapely.prepare(region.geometry)
+            inside[i, tree.query(region.geometry, predicate="intersects")] = True
+    innermost = np.full(len(points), -1, np.int64)
+    for i in sorted(range(len(regions)), key=lambda i: -regions[i].geometry.area):
+        innermost[inside[i]] = i
+    return innermost, inside
+
+
+def _is_ignored(path_class: PathClass | None) -> bool:
+    return path_class is not None and path_class.is_ignored and str(path_class) != _REGION_CLASS
+
+
+def _is_wanted(
+    objects: ObjectTable, row: int, path_class: PathClass | None, selection: Selection
+) -> bool:
+    if path_class is not None and str(path_class) in selection.within:
+        return True
+    return bool(selection.selected) and bool(
+        {objects.names.get(row), str(objects.uuid(row))} & set(selection.selected)
+    )
+
+
+def _label(objects: ObjectTable, row: int) -> str:
+    name = objects.names.get(row)
+    path_class = objects.path_class(row)
+    return name or (str(path_class) if path_class else f"annotation {str(objects.uuid(row))[:8]}")
+
+
+def _valid(geometries: GeometryArray) -> GeometryArray:
+    """Repair self-crossing outlines, as drawn by hand, and keep their areas only."""
+    broken = ~shapely.is_valid(geometries)
+    if broken.any():
+        geometries = geometries.copy()
+        geometries[broken] = shapely.buffer(shapely.make_valid(geometries[broken]), 0)
+    return geometries
+
+
+def _nothing_selected(
+    objects: ObjectTable, rows: npt.NDArray[np.int64], selection: Selection
+) -> str:
+    if not len(rows):
+        return "no annotations to segment in; draw one in QuPath, or use --whole-image"
+    if not (selection.within or selection.selected):
+        return (
+            "all annotations are of ignored classes; name one with --within, or use --whole-image"
+        )
+    there = sorted({_label(objects, int(row)) for row in rows})
+    there += sorted({str(c) for row in rows if (c := objects.path_class(int(row)))} - set(there))
+    return f"no {selection}; there are: {', '.join(there[:20])}"
