@@ -1,0 +1,284 @@
+"""QuPath projects without QuPath: the entries of a project.qpproj and their files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from qpbridge.errors import FormatError, ProjectError, SlideError
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.project.colors import default_color
+from qpbridge.project.embedded.files import (
+    as_text,
+    make_summary,
+    read_classes,
+    read_project_file,
+    to_json,
+    with_classes,
+)
+from qpbridge.project.embedded.servers import parse_server
+from qpbridge.project.model import Edit, ImageData, ImageEntry, Project
+from qpbridge.project.safety import (
+    ABSENT,
+    explain_failure,
+    lock,
+    read_file,
+    replace_files,
+)
+from qpbridge.project.uris import locate, path_from_uri
+
+DATA_FILE = "data.qpdata"
+BACKUP_FILE = "data.qpdata.bkp"
+
+
+class EmbeddedProject(Project):
+    """A project read from its files; keeps the whole document of the project file.
+
+    Raises
+    ------
+    ProjectError
+        If there is no project at `path`, or something else.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.document: Mapping[str, Any] = read_project_file(path)
+        self.version = as_text(self.document.get("version") or "").removeprefix("v")
+        _, self.classes = read_classes(self.classes_path)
+        entries: Sequence[Mapping[str, Any]] = self.document.get("images") or ()
+        self.images: tuple[EmbeddedEntry, ...] = tuple(EmbeddedEntry(self, e) for e in entries)
+
+    @property
+    def folder(self) -> Path:
+        """Where the project's files are."""
+        return self.path.parent
+
+    @property
+    def classes_path(self) -> Path:
+        """The file with the list of classes."""
+        return self.folder / "classifiers" / "classes.json"
+
+    def add_classes(self, classes: Sequence[PathClass]) -> None:
+        """Append classes that the project's list lacks (by name), and save the list."""
+        with lock(self.folder):
+            contents = self._with_classes(classes)
+            if contents:
+                replace_files(contents)
+        _, self.classes = read_classes(self.classes_path)
+
+    def _with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
+        """Return what to write so that the project lists these classes, if anything."""
+        document, known = read_classes(self.classes_path)
+        new = [c for c in dict.fromkeys(classes) if c not in known]
+        if not new:
+            return {}
+        with explain_failure(self.classes_path):
+            self.classes_path.parent.mkdir(exist_ok=True)
+        return {self.classes_path: to_json(with_classes(document, new))}
+
+
+class EmbeddedEntry(ImageEntry):
+    """One image of an `EmbeddedProject`, read from its entry in the document."""
+
+    def __init__(self, project: EmbeddedProject, entry: Mapping[str, Any]) -> None:
+        self._project = project
+        number = entry.get("entryID")
+        self.id = str(int(number)) if isinstance(number, float) else str(number or 0)
+        builder = entry.get("serverBuilder")
+        self.server = parse_server(builder if isinstance(builder, dict) else {})
+        self.name = _name(entry, self.server.uri) or f"image {self.id}"
+        description = entry.get("description")
+        self.description = None if description is None else as_text(description)
+        metadata = entry.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        self.metadata = {key: as_text(value) for key, value in metadata.items()}
+        tags = entry.get("tags")
+        self.tags = tuple(map(as_text, tags)) if isinstance(tags, list) else ()
+
+    @property
+    def folder(self) -> Path:
+        """Where the files of this image are, if there are any."""
+        return self._project.folder / "data" / self.id
+
+    def has_data(self) -> bool:
+        """Whether QuPath, or anybody, has saved data for this image."""
+        return self._data_path() is not None
+
+    def read(self) -> ImageData:
+        """Read everything; an image without data has no objects and type UNSET.
+
+        Raises
+        ------
+        FormatError
+            If the file is truncated, foreign or lies about itself.
+        """
+        path = self._data_path()
+        if path is None:
+            return no_data()
+        data, state = read_file(path)
+        found = self._parse(data, path)
+        classes = _colored(found.objects.classes, self._project.classes)
+        return replace(found, objects=replace(found.objects, classes=classes), state=state)
+
+    def apply(self, edit: Edit, state: Any = None) -> None:
+        """Carry out a change: atomically, with a backup, keeping all that it doesn't touch.
+
+        The data is read again under the project's lock, and what is to be written is read once
+        before it takes the place of the old.
+
+        Raises
+        ------
+        ProjectError
+            If the data changed since `state`, or can't be written. The old data is untouched.
+        """
+        project = self._project
+        with lock(project.folder):
+            path = self._data_path()
+            old, now = (None, ABSENT) if path is None else read_file(path)
+            if state is not None and state != now:
+                raise self._changed()
+            _, known = read_classes(project.classes_path)
+            edit, classes = _with_colors(edit, known)
+            target = self.folder / DATA_FILE
+            from qpbridge.project.embedded.qpdata import apply_edit
+
+            try:
+                new = apply_edit(
+                    old,
+                    edit,
+                    qupath_version=project.version,
+                    server_builder=self.server.builder,
+                    entry_id=f"{project.path.absolute()}::{self.id}",
+                )
+            except FormatError as error:
+                raise error.in_file(path or target) from error
+            if new == old:
+                return
+            with explain_failure(self.folder):
+                self.folder.mkdir(parents=True, exist_ok=True)
+            server = self.server.builder.get("metadata")
+            summary = make_summary(
+                self._parse(new, target), server if isinstance(server, dict) else {}
+            )
+
+            def last_look() -> None:
+                if self._data_path() != path or not now.is_on_disk(path or target):
+                    raise self._changed()
+
+            replace_files(
+                {
+                    target: new,
+                    **project._with_classes(classes),
+                    self.folder / "summary.json": summary,
+                },
+                backups={target: self.folder / BACKUP_FILE},
+                last_look=last_look,
+            )
+        _, project.classes = read_classes(project.classes_path)
+
+    def image_path(self) -> Path:
+        """Find the image file, also where the project moved together with its images.
+
+        Raises
+        ------
+        SlideError
+            If it is in none of the places looked at, which are named.
+        """
+        if self.server.uri is None:
+            kinds = ", ".join(self.server.wrappers) or "unknown"
+            raise SlideError(
+                f"{self._project.path}: the image {self.name!r} is not one file (kind: {kinds}), "
+                "which can't be read yet; export it from QuPath as OME-TIFF"
+            )
+        uri = self._project.document.get("uri")
+        return locate(self.server.uri, self._project.path, uri if isinstance(uri, str) else None)
+
+    def _data_path(self) -> Path | None:
+        """Return the file that QuPath would read: while it saves, only the backup may be there."""
+        for name in (DATA_FILE, BACKUP_FILE):
+            if (self.folder / name).is_file():
+                return self.folder / name
+        return None
+
+    def _parse(self, data: bytes, path: Path) -> ImageData:
+        from qpbridge.project.embedded.qpdata import read_image_data
+
+        try:
+            return read_image_data(data)
+        except FormatError as error:
+            backup = self.folder / BACKUP_FILE
+            if path != backup and backup.is_file():
+                hint = f"; the version before is kept in {BACKUP_FILE} beside it"
+                error = FormatError(error.message + hint, offset=error.offset)
+            raise error.in_file(path) from error
+
+    def _changed(self) -> ProjectError:
+        return ProjectError(
+            f"{self._project.path}: the image {self.name!r} was saved by another program "
+            "meanwhile; nothing was changed, run again"
+        )
+
+
+def find_project_file(path: Path) -> Path:
+    """Return the project file that a user means by a path: itself, or the one in that folder.
+
+    Raises
+    ------
+    ProjectError
+        If there is none, with those that may have been meant.
+    """
+    if path.is_file():
+        return path
+    found = sorted(path.glob("*.qpproj")) if path.is_dir() else []
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise ProjectError(f"{path}: holds several projects, choose one: {_listed(found)}")
+    if path.is_dir():
+        raise ProjectError(f"{path}: no QuPath project (.qpproj file) in this folder")
+    beside = sorted(path.parent.glob("*.qpproj")) if path.parent.is_dir() else []
+    hint = f"did you mean {_listed(beside)}?" if beside else "check the path"
+    raise ProjectError(f"{path}: no such project; {hint}")
+
+
+def _listed(paths: Sequence[Path]) -> str:
+    more = f" or {len(paths) - 5} more" if len(paths) > 5 else ""
+    return ", ".join(map(str, paths[:5])) + more
+
+
+def _name(entry: Mapping[str, Any], uri: str | None) -> str:
+    name = entry.get("imageName")
+    if name is not None:
+        return as_text(name)
+    try:
+        return path_from_uri(uri or "").name
+    except SlideError:
+        return uri or ""
+
+
+def no_data() -> ImageData:
+    """Return what an image holds before anybody saved anything."""
+    return ImageData(ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty()), state=ABSENT)
+
+
+def _colored(classes: Sequence[PathClass], known: Sequence[PathClass]) -> tuple[PathClass, ...]:
+    """Give classes the colours of the project's list, which win in QuPath too."""
+    colors = {c.names: c.color for c in known}
+    return tuple(PathClass(c.names, colors.get(c.names) or c.color) for c in classes)
+
+
+def _with_colors(edit: Edit, known: Sequence[PathClass]) -> tuple[Edit, tuple[PathClass, ...]]:
+    """Give the new objects' classes their colours; return also which classes they use."""
+    if edit.add is None:
+        return edit, ()
+    classes = tuple(
+        PathClass(c.names, c.color or default_color(c.names))
+        for c in _colored(edit.add.classes, known)
+    )
+    used = np.unique(edit.add.class_index)
+    add = replace(edit.add, classes=classes)
+    return replace(edit, add=add), tuple(classes[i] for i in used if i >= 0)

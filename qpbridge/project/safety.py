@@ -1,0 +1,334 @@
+"""Writing without harm: one writer at a time, change detection, all-or-nothing replacement."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import platform
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from qpbridge.errors import ProjectError
+
+LOCK_NAME = "qpbridge.lock"
+_TEMPORARY = ".qpbridge"
+
+
+@dataclass(frozen=True)
+class FileState:
+    """Which bytes a file held when it was read; equal if the bytes are."""
+
+    size: int
+    digest: bytes
+    mtime_ns: int = field(compare=False)
+
+    def is_on_disk(self, path: Path) -> bool:
+        """Whether the file looks untouched since, by size and time alone (cheap)."""
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return self == ABSENT
+        return (found.st_size, found.st_mtime_ns) == (self.size, self.mtime_ns)
+
+
+ABSENT = FileState(-1, b"", 0)
+"""The state of a file that isn't there."""
+
+
+def read_file(path: Path) -> tuple[bytes, FileState]:
+    """Read a file together with its state.
+
+    Raises
+    ------
+    ProjectError
+        If it can't be read.
+    """
+    try:
+        with path.open("rb") as file:
+            mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+            data = file.read()
+    except OSError as error:
+        raise ProjectError(f"{path}: can't be read ({error.strerror})") from error
+    return data, FileState(len(data), hashlib.blake2b(data).digest(), mtime_ns)
+
+
+@contextlib.contextmanager
+def explain_failure(path: Path) -> Iterator[None]:
+    """Turn what the operating system says about writing `path` into a `ProjectError`."""
+    try:
+        yield
+    except OSError as error:
+        unchanged = "nothing was changed"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            text = f"the disk is full, {unchanged}; free some space and run again"
+        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            text = (
+                f"no permission to write here, {unchanged}; make the project writable, "
+                "and close other programs that have it open"
+            )
+        else:
+            text = f"can't be written ({error.strerror or error}), {unchanged}"
+        raise ProjectError(f"{path}: {text}") from error
+
+
+@contextlib.contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a file for writing that takes its place only when complete.
+
+    Raises
+    ------
+    ProjectError
+        If it can't be written; what was there is untouched.
+    """
+    target = path.resolve()
+    temp = _sibling(target, uuid.uuid4().hex, "new")
+    with explain_failure(path):
+        try:
+            with _create(temp, target) as file:
+                yield file
+                _to_disk(file)
+            temp.replace(target)
+            _sync_folder(target.parent)
+        finally:
+            temp.unlink(missing_ok=True)
+
+
+def replace_files(
+    contents: Mapping[Path, bytes],
+    *,
+    backups: Mapping[Path, Path] | None = None,
+    last_look: Callable[[], None] = lambda: None,
+) -> None:
+    """Replace several files, all or none of them; only to be called under the lock.
+
+    Everything is written and synced beside its target first, so that a full disk or a missing
+    permission shows before anything changes; what follows is renaming, which is undone if it
+    fails or is interrupted.
+
+    Parameters
+    ----------
+    contents
+        The new bytes; the files are replaced in this order.
+    backups
+        Where to keep the previous version of a file, if it had one.
+    last_look
+        Called right before the first change; may raise to call everything off.
+
+    Raises
+    ------
+    ProjectError
+        If something can't be written; all files are as before.
+    """
+    token = uuid.uuid4().hex
+    # A link in the place of a file stays: what it points to is replaced.
+    targets = {path: path.resolve() for path in contents}
+    old = {target: _sibling(target, token, "old") for target in targets.values()}
+    new = {target: _sibling(target, token, "new") for target in targets.values()}
+    backup_of = {targets[path]: backup for path, backup in (backups or {}).items()}
+    kept: set[Path] = set()
+    begun: list[Path] = []
+    first = next(iter(contents))
+    try:
+        with explain_failure(first):
+            for path, target in targets.items():
+                _remove_orphans(target)
+                with _create(new[target], target) as file:
+                    file.write(contents[path])
+                    _to_disk(file)
+                if _keep(target, old[target]):
+                    kept.add(target)
+            last_look()
+            for target in targets.values():
+                begun.append(target)
+                new[target].replace(target)
+            for target, backup in backup_of.items():
+                if target in kept:
+                    old[target].replace(backup)
+            for folder in {target.parent for target in targets.values()}:
+                _sync_folder(folder)
+    except BaseException:
+        # Once a backup has taken its place, everything before it is done too: nothing to undo.
+        complete = any(not old[target].exists() for target in kept)
+        for target in [] if complete else reversed(begun):
+            if target in kept:
+                old[target].replace(target)
+            else:
+                target.unlink(missing_ok=True)
+        raise
+    finally:
+        for temp in (*new.values(), *old.values()):
+            temp.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
+    """Hold the right to write in a project, against every other qpbridge.
+
+    QuPath knows no lock; against it there is only `FileState`.
+
+    Parameters
+    ----------
+    folder
+        Of the project.
+    wait
+        Seconds to wait for another writer.
+
+    Raises
+    ------
+    ProjectError
+        If another process holds the lock, or the folder isn't writable.
+    """
+    path = folder / LOCK_NAME
+    pid = os.getpid()
+    me = {"pid": pid, "host": platform.node(), "started": _started(pid), "token": uuid.uuid4().hex}
+    mine = json.dumps({**me, "time": time.strftime("%Y-%m-%d %H:%M:%S")})
+    deadline = time.monotonic() + wait
+    try:
+        while not _acquire(path, mine):
+            holder = _content(path)
+            if holder is not None and _is_stale(path, holder):
+                _break(path, holder)
+            elif time.monotonic() >= deadline:
+                raise ProjectError(
+                    f"{path}: another qpbridge is writing to this project ({_describe(holder)}); "
+                    "run again when it is done, or delete this file if it no longer runs"
+                )
+            else:
+                time.sleep(0.05)
+        yield
+    finally:
+        if _content(path) == mine:
+            path.unlink(missing_ok=True)
+
+
+def _acquire(path: Path, mine: str) -> bool:
+    with explain_failure(path.parent):
+        try:
+            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+        except FileExistsError:
+            return False
+        try:
+            os.write(file, mine.encode())
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        finally:
+            os.close(file)
+    return True
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return path.read_text("utf-8", "replace")
+    except OSError:
+        return None
+
+
+def _is_stale(path: Path, holder: str) -> bool:
+    try:
+        known = json.loads(holder)
+        pid, host, started = int(known["pid"]), known["host"], known["started"]
+    except (ValueError, TypeError, KeyError):
+        # Being written right now, or its writer died halfway.
+        with contextlib.suppress(OSError):
+            return time.time() - path.stat().st_mtime > 60
+        return False
+    if host != platform.node() or os.name == "nt":
+        return False  # on Windows the question "does it run?" would end the process
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass  # runs as somebody else
+    return bool(started != _started(pid))
+
+
+def _started(pid: int) -> str | None:
+    """When a process began, in the kernel's clock ticks: tells two processes of one id apart."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def _break(path: Path, holder: str) -> None:
+    """Take a dead process's lock away, unless somebody else just did and holds a new one."""
+    aside = _sibling(path, uuid.uuid4().hex, "old")
+    with contextlib.suppress(FileNotFoundError), explain_failure(path.parent):
+        path.replace(aside)
+        if _content(aside) != holder:
+            with contextlib.suppress(FileExistsError):
+                path.hardlink_to(aside)
+        aside.unlink(missing_ok=True)
+
+
+def _describe(holder: str | None) -> str:
+    try:
+        known = json.loads(holder or "")
+        return f"process {known['pid']} on {known['host']} since {known['time']}"
+    except (ValueError, TypeError, KeyError):
+        return "unknown process"
+
+
+def _sibling(target: Path, token: str, what: str) -> Path:
+    return target.with_name(f".{target.name}.{token}.{what}{_TEMPORARY}")
+
+
+def _remove_orphans(target: Path) -> None:
+    """Remove what a killed process left behind; under the lock nobody else's can be there."""
+    for path in target.parent.iterdir():
+        if path.name.startswith(f".{target.name}.") and path.name.endswith(_TEMPORARY):
+            path.unlink(missing_ok=True)
+
+
+def _create(temp: Path, target: Path) -> BinaryIO:
+    """Open a new file that has the permissions of the one that it will replace."""
+    with contextlib.suppress(FileNotFoundError):
+        mode = target.stat().st_mode
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "read-only file", str(target))
+        file = os.fdopen(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o600), "wb")
+        with contextlib.suppress(OSError):
+            temp.chmod(mode & 0o7777)
+        return file
+    return os.fdopen(os.open(temp, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666), "wb")
+
+
+_BINARY = getattr(os, "O_BINARY", 0)
+
+
+def _to_disk(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _keep(target: Path, aside: Path) -> bool:
+    """Keep the present version, if any, under a second name: a link where possible, else a copy."""
+    if not target.exists():
+        return False
+    try:
+        aside.hardlink_to(target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        shutil.copy2(target, aside)
+    return True
+
+
+def _sync_folder(folder: Path) -> None:
+    # Some file systems and Windows can't; the rename has happened all the same.
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
