@@ -1,0 +1,67 @@
+"""Pixel sizes: which one holds, and whether it can be true.
+
+Scanners have square pixels; where a file or a project says otherwise (x and y differ by more than
+1 %), measurements use both as they are. A network sees the image on one square grid, so for it the
+geometric mean counts: areas keep their size.
+"""
+
+from __future__ import annotations
+
+from qpbridge.errors import SlideError
+
+MIN_MPP, MAX_MPP = 0.01, 20.0
+"""µm per pixel that a microscope slide can have."""
+
+
+def pixel_size(
+    image_name: str,
+    project_mpp: tuple[float, float] | None,
+    slide_mpp: tuple[float, float] | None,
+    override: float | None = None,
+) -> tuple[float, float]:
+    """Decide the pixel size of an image.
+
+    Parameters
+    ----------
+    image_name
+        For the message.
+    project_mpp
+        µm per pixel (x, y) in the project, which a person may have corrected: before the slide's.
+    slide_mpp
+        What the file says.
+    override
+        Given by the user: before all.
+
+    Returns
+    -------
+    tuple of float
+        µm per pixel (x, y).
+
+    Raises
+    ------
+    SlideError
+        If none is known, or the one that holds is impossible.
+    """
+    if override is not None:
+        if not MIN_MPP <= override <= MAX_MPP:
+            raise SlideError(
+                f"{image_name}: --mpp {override:g} is no pixel size of a slide; "
+                f"give µm per pixel, between {MIN_MPP:g} and {MAX_MPP:g} (0.25 at 40x)"
+            )
+        return override, override
+    known = project_mpp or slide_mpp
+    cure = "set it in QuPath's Image tab, or give it with --mpp (0.25 at 40x, 0.5 at 20x)"
+    if known is None:
+        raise SlideError(f"{image_name}: the pixel size is unknown; {cure}")
+    if not all(MIN_MPP <= value <= MAX_MPP for value in known):
+        where = "the project" if project_mpp else "the image file"
+        raise SlideError(
+            f"{image_name}: {where} says {known[0]:g} x {known[1]:g} µm per pixel, which no slide "
+            f"has (expected {MIN_MPP:g} to {MAX_MPP:g}); {cure}"
+        )
+    return known
+
+
+def downsample_for(mpp: tuple[float, float], target: float) -> float:
+    """Return how many pixels of `mpp` (x, y) µm make one of `target` µm, by the geometric mean."""
+    return float(target / (mpp[0] * mpp[1]) ** 0.5)

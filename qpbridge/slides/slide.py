@@ -1,0 +1,259 @@
+"""Slides: any supported image as one grid of RGB pixels at any resolution."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import TracebackType
+from typing import NamedTuple
+
+import numpy as np
+import tifffile
+
+from qpbridge.errors import SlideError
+from qpbridge.slides.resample import EXACT, Axis, resample
+from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource
+
+LEVEL_TOLERANCE = 1.01
+"""A level that is coarser than asked by up to this factor still serves."""
+
+BLOCK_PIXELS = 4 * 2**20
+"""Source pixels that are resampled at a time; bounds the memory of a read."""
+
+
+class Level(NamedTuple):
+    """One resolution of a slide: full-resolution pixels per pixel, and its size."""
+
+    downsample: float
+    width: int
+    height: int
+
+
+class Slide:
+    """An open image, in the coordinates of QuPath's image server.
+
+    Reading is safe from several threads at once. Use `open_slide`.
+
+    Parameters
+    ----------
+    path
+        The file.
+    source
+        Its pixels.
+    bounds
+        x, y, width, height of the server image in pixels of the source's largest level; None: all.
+    """
+
+    def __init__(
+        self, path: Path, source: Source, bounds: tuple[int, int, int, int] | None = None
+    ) -> None:
+        self.path = path
+        self._source = source
+        description = source.description
+        full_width, full_height = source.sizes[0]
+        self.format = description.format
+        """Kind of file: ``aperio``, ``leica``, ``ome-tiff``, ``generic-tiff``, ``png`` ..."""
+        self.mpp = description.mpp
+        """µm per pixel (x, y) as the file says, unchecked; None if it doesn't."""
+        self.magnification = description.magnification
+        """Of the objective, None if unknown."""
+        self.bounds = bounds or (0, 0, full_width, full_height)
+        """x, y, width, height of the server image in pixels of the slide's largest level."""
+        self.width, self.height = self.bounds[2:]
+        self.tile_size = source.tile_size
+        """Width and height of the tiles of the file."""
+        self._factors = [
+            (_factor(full_width, width), _factor(full_height, height))
+            for width, height in source.sizes
+        ]
+        sizes = source.sizes
+        if (self.width, self.height) != sizes[0]:
+            sizes = tuple(
+                (max(1, round(self.width / x)), max(1, round(self.height / y)))
+                for x, y in self._factors
+            )
+        self.levels = tuple(
+            Level((x * y) ** 0.5, *size) for (x, y), size in zip(self._factors, sizes, strict=True)
+        )
+        """Resolutions in the file, finest first."""
+
+    def __enter__(self) -> Slide:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._source.close()
+
+    def cropped(self, x: int, y: int, width: int, height: int) -> Slide:
+        """Return a part of the slide as a slide of its own, which shares the open file.
+
+        Raises
+        ------
+        SlideError
+            If the part reaches beyond the slide.
+        """
+        if x < 0 or y < 0 or x + width > self.width or y + height > self.height:
+            raise SlideError(
+                f"{self.path}: the region {x}, {y}, {width} x {height} reaches beyond the image "
+                f"of {self.width} x {self.height} pixels; is it another file of the same name?"
+            )
+        left, top = self.bounds[:2]
+        return Slide(self.path, self._source, (left + x, top + y, width, height))
+
+    @property
+    def is_rgb(self) -> bool:
+        """Always: other images are refused when opened."""
+        return True
+
+    def read(self, x: int, y: int, width: int, height: int, downsample: float) -> Bytes:
+        """Read a rectangle of the grid of pixels at `downsample`.
+
+        Grid pixel (i, j) covers the server pixels from ``i * downsample`` to
+        ``(i + 1) * downsample`` in x, likewise j in y. Its value doesn't depend on the rectangle it
+        is read with. Where a level of the file fits exactly, its pixels come unchanged.
+
+        Parameters
+        ----------
+        x, y, width, height
+            In grid pixels; what lies beyond the image is white.
+        downsample
+            Server pixels per grid pixel.
+
+        Returns
+        -------
+        numpy.ndarray
+            uint8 (height, width, 3).
+
+        Raises
+        ------
+        SlideError
+            If the file is damaged there.
+        """
+        if downsample <= 0 or width < 0 or height < 0:
+            raise ValueError(f"can't read {width} x {height} pixels at downsample {downsample}")
+        out = np.full((height, width, 3), 255, np.uint8)
+        left, right = max(x, 0), min(x + width, _grid_size(self.width, downsample))
+        top, bottom = max(y, 0), min(y + height, _grid_size(self.height, downsample))
+        level = self._level(downsample)
+        across, down = self._axes(level, downsample)
+        side = max(1, int(BLOCK_PIXELS**0.5 / max(across.ratio, down.ratio)))
+        wide = max(side, side * side // max(1, bottom - top))
+        high = max(side, side * side // max(1, right - left))
+        for j in range(top, bottom, high):
+            for i in range(left, right, wide):
+                w, h = min(wide, right - i), min(high, bottom - j)
+                block = self._read_block(level, across, down, (i, j, w, h))
+                out[j - y : j - y + h, i - x : i - x + w] = block
+        return out
+
+    def _read_block(
+        self, level: int, across: Axis, down: Axis, box: tuple[int, int, int, int]
+    ) -> Bytes:
+        x, y, width, height = box
+        columns, column_weights = across.taps(x, width)
+        rows, row_weights = down.taps(y, height)
+        left, top = int(columns.min()), int(rows.min())
+        pixels = self._source.read(
+            level, left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top
+        )
+        return resample(pixels, (rows - top, row_weights), (columns - left, column_weights))
+
+    def thumbnail(self, max_width: int = 1000, max_height: int = 1000) -> Bytes:
+        """Return the whole image, no larger than asked, uint8 (height, width, 3)."""
+        downsample = max(self.width / max_width, self.height / max_height, 1.0)
+        width, height = (
+            min(limit, max(1, round(size / downsample)))
+            for size, limit in ((self.width, max_width), (self.height, max_height))
+        )
+        return self.read(0, 0, width, height, downsample)
+
+    def snap(self, downsample: float, tolerance: float = 0.02) -> float:
+        """Return the downsample of a level that is so near that resampling gains nothing.
+
+        Its pixels are read as they are, faster and sharper.
+        """
+        nearest = min((v.downsample for v in self.levels), key=lambda v: abs(v - downsample))
+        return nearest if abs(nearest / downsample - 1) <= tolerance else downsample
+
+    def _level(self, downsample: float) -> int:
+        fitting = [
+            i
+            for i, level in enumerate(self.levels)
+            if level.downsample <= downsample * LEVEL_TOLERANCE
+        ]
+        return max(fitting, key=lambda i: self.levels[i].downsample, default=0)
+
+    def _axes(self, level: int, downsample: float) -> tuple[Axis, Axis]:
+        factors, sizes = self._factors[level], self._source.sizes[level]
+        across, down = (
+            Axis(downsample / factor, start / factor, size)
+            for factor, start, size in zip(factors, self.bounds[:2], sizes, strict=True)
+        )
+        return across, down
+
+
+def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slide:
+    """Open a brightfield image: whole slide, TIFF of any kind, PNG or JPEG.
+
+    Parameters
+    ----------
+    path
+        The file.
+    crop_bounds
+        Crop to the scanned part (``openslide.bounds-*``), as QuPath does unless its server has the
+        argument ``--no-crop``.
+    series
+        Index of the image in a file that holds several.
+
+    Raises
+    ------
+    SlideError
+        If the file is missing, unreadable, truncated, or isn't RGB of 8 bits.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise SlideError(
+            f"{path}: can't be read ({error.strerror}); check the path and your permissions"
+        ) from error
+    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    try:
+        source: Source = TiffSource(path, series) if is_tiff else ArraySource.open(path)
+        return Slide(path, source, source.description.bounds if crop_bounds else None)
+    except SlideError:
+        raise
+    except Exception as error:  # readers fail in many ways on broken files
+        raise SlideError(
+            f"{path}: not an image that can be read ({_reason(error)}); the file is damaged or of "
+            "a kind that is not supported: export it from QuPath as OME-TIFF"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, tifffile.TiffFileError):
+        return f"broken TIFF: {error}"
+    return f"{type(error).__name__}: {error}"
+
+
+def _factor(full: int, size: int) -> float:
+    """Find the downsample of a level; whole where rounding to pixels can explain the difference.
+
+    Scanners halve an image of odd size by leaving out or adding a pixel at the end, which doesn't
+    stretch the rest.
+    """
+    whole = round(full / size)
+    return float(whole) if abs(full / whole - size) <= 1 else full / size
+
+
+def _grid_size(size: int, downsample: float) -> int:
+    return math.ceil(size / downsample - EXACT)
