@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import gzip
 import json
@@ -63,15 +64,28 @@ def read_geojson(path: Path | str) -> ObjectTable:
     path = Path(path)
     objects = _Objects()
     try:
-        for text in _texts(path):
-            objects.add_all(_parsed(text))
-        return objects.table()
+        with _without_collector():
+            for text in _texts(path):
+                objects.add_all(_parsed(text))
+            return objects.table()
     except FormatError as error:
         raise error.in_file(path) from error
     except RecursionError as error:
         raise FormatError("nested too deeply", path=path) from error
     except OSError as error:
         raise ProjectError(f"{path}: can't be read ({error.strerror or error})") from error
+
+
+@contextlib.contextmanager
+def _without_collector() -> Iterator[None]:
+    """Keep Python from looking for garbage among millions of young lists, again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _texts(path: Path) -> Iterator[bytes]:
@@ -111,8 +125,6 @@ def _limited(file: IO[bytes], limit: int) -> bytes:
 
 
 def _parsed(text: bytes) -> Any:
-    collecting = gc.isenabled()
-    gc.disable()  # else it looks through millions of young lists, again and again
     try:
         return json.loads(text.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
@@ -121,9 +133,6 @@ def _parsed(text: bytes) -> Any:
         raise FormatError(f"not JSON, or cut off: {error.msg} in line {error.lineno}") from error
     except ValueError as error:
         raise FormatError(f"not JSON that makes sense: {error}") from error
-    finally:
-        if collecting:
-            gc.enable()
 
 
 def _features(node: Any) -> Iterator[Mapping[str, Any]]:

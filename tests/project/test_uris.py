@@ -1,0 +1,162 @@
+"""URIs of every form, and images of projects that moved."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qpbridge.errors import SlideError
+from qpbridge.project.uris import locate, path_from_uri, uri_from_path
+
+POSIX, WINDOWS = PurePosixPath, PureWindowsPath
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("file:/p/a.svs", POSIX("/p/a.svs")),
+        ("file:///p/a.svs", POSIX("/p/a.svs")),
+        ("file://localhost/p/a.svs", POSIX("/p/a.svs")),
+        ("FILE:/p/a.svs", POSIX("/p/a.svs")),
+        ("file://host/share/a.svs", WINDOWS("//host/share/a.svs")),
+        ("file:////host/share/a.svs", WINDOWS("//host/share/a.svs")),
+        ("file:/C:/p/a.svs", WINDOWS("C:/p/a.svs")),
+        ("file:///C:/p/a.svs", WINDOWS("C:/p/a.svs")),
+        ("file://C:/p/a.svs", WINDOWS("C:/p/a.svs")),
+        ("file:C:/p/a.svs", WINDOWS("C:/p/a.svs")),
+        ("file:/p/two%20words.svs", POSIX("/p/two words.svs")),
+        ("file:/p/two words.svs", POSIX("/p/two words.svs")),
+        ("file:/p/%C5%9EUBAT.svs", POSIX("/p/ŞUBAT.svs")),
+        ("file:/p/ŞUBAT 名.svs", POSIX("/p/ŞUBAT 名.svs")),
+        ("file:/D:/QuPath%20(Annotated)/a.svs", WINDOWS("D:/QuPath (Annotated)/a.svs")),
+        ("file:/p/a#1?.svs", POSIX("/p/a#1?.svs")),
+        ("file:/p/100%.svs", POSIX("/p/100%.svs")),
+        ("file:/p/a+b.svs", POSIX("/p/a+b.svs")),
+        ("file:/p/c:d.svs", POSIX("/p/c:d.svs")),
+        ("/p/50%20.svs", POSIX("/p/50%20.svs")),
+        ("slides/a.svs", POSIX("slides/a.svs")),
+        (r"C:\p\a.svs", WINDOWS("C:/p/a.svs")),
+        ("C:/p/a.svs", WINDOWS("C:/p/a.svs")),
+        (r"\\host\share\a.svs", WINDOWS("//host/share/a.svs")),
+        (r"slides\a.svs", WINDOWS("slides/a.svs")),
+    ],
+)
+def test_path_from_uri(uri: str, path: PurePosixPath | PureWindowsPath) -> None:
+    found = path_from_uri(uri)
+    assert (type(found), found) == (type(path), path)
+
+
+@pytest.mark.parametrize("uri", ["https://host/a.svs", "omero:iid=3", "s3://bucket/a.svs"])
+def test_only_files_have_paths(uri: str) -> None:
+    with pytest.raises(SlideError, match="only images in files"):
+        path_from_uri(uri)
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        (POSIX("/p/a.svs"), "file:/p/a.svs"),
+        (POSIX("/p/two words (1).svs"), "file:/p/two%20words%20(1).svs"),
+        (POSIX("/p/50%#?.svs"), "file:/p/50%25%23%3F.svs"),
+        (POSIX("/p/Ş.svs"), "file:/p/%C5%9E.svs"),
+        (WINDOWS("C:/p/a.svs"), "file:/C:/p/a.svs"),
+        (WINDOWS("//host/share/a.svs"), "file:////host/share/a.svs"),
+    ],
+)
+def test_uri_from_path(path: PurePosixPath | PureWindowsPath, uri: str) -> None:
+    assert uri_from_path(path) == uri
+    assert path_from_uri(uri) == path
+
+
+def test_uri_of_a_relative_path_makes_no_sense() -> None:
+    with pytest.raises(ValueError, match="absolute"):
+        uri_from_path(POSIX("a.svs"))
+
+
+part = st.text(st.characters(exclude_characters="/\\:\0", exclude_categories=["Cs"]), min_size=1)
+parts = st.lists(part.filter(lambda p: p not in (".", "..")), min_size=1, max_size=4)
+
+
+@given(parts)
+def test_posix_round_trip(names: list[str]) -> None:
+    path = POSIX("/", *names)
+    assert path_from_uri(uri_from_path(path)) == path
+
+
+@given(st.sampled_from(["C:/", "//host/share/"]), parts)
+def test_windows_round_trip(root: str, names: list[str]) -> None:
+    path = WINDOWS(root + "/".join(names))
+    assert path_from_uri(uri_from_path(path)) == path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are bytes only on POSIX")
+def test_names_that_are_no_text() -> None:
+    path = POSIX(os.fsdecode(b"/p/M\xfcller.svs"))
+    assert uri_from_path(path) == "file:/p/M%FCller.svs"
+    assert path_from_uri(uri_from_path(path)) == path
+
+
+class TestLocate:
+    @pytest.fixture
+    def moved(self, tmp_path: Path) -> Path:
+        """A folder that came from another machine: lab/projects/one, lab/slides."""
+        for name in ("lab/projects/one/project.qpproj", "lab/slides/a b.svs"):
+            path = tmp_path / name
+            path.parent.mkdir(parents=True)
+            path.touch()
+        return tmp_path / "lab"
+
+    def test_stored_path_comes_first(self, moved: Path) -> None:
+        beside = moved / "projects/one/a b.svs"
+        beside.touch()
+        slide = moved / "slides/a b.svs"
+        found = locate(uri_from_path(slide), moved / "projects/one/project.qpproj", None)
+        assert found == slide
+
+    @pytest.mark.parametrize(
+        ("image", "project"),
+        [
+            ("file:/old/slides/a%20b.svs", "file:/old/projects/one/project.qpproj"),
+            ("file:/D:/lab/slides/a%20b.svs", "file:/D:/lab/projects/one/project.qpproj"),
+            ("file:///D:/Lab/slides/a b.svs", "file:/d:/lab/projects/one/project.qpproj"),
+            (r"D:\lab\slides\a b.svs", "file:/D:/lab/projects/one/project.qpproj"),
+            ("file:////nas/p/slides/a%20b.svs", "file://nas/p/projects/one/project.qpproj"),
+        ],
+    )
+    def test_moved_together(self, moved: Path, image: str, project: str) -> None:
+        found = locate(image, moved / "projects/one/project.qpproj", project)
+        assert found == moved / "slides/a b.svs"
+
+    def test_below_the_project(self, moved: Path) -> None:
+        slide = moved / "projects/one/images/a.svs"
+        slide.parent.mkdir()
+        slide.touch()
+        project = moved / "projects/one/project.qpproj"
+        assert locate("file:/old/images/a.svs", project, "file:/old/project.qpproj") == slide
+
+    @pytest.mark.parametrize("then", [None, "file:/E:/p/project.qpproj", "file:/p/project.qpproj"])
+    def test_beside_the_project(self, moved: Path, then: str | None) -> None:
+        slide = moved / "projects/one/a.svs"
+        slide.touch()
+        project = moved / "projects/one/project.qpproj"
+        assert locate("file:/D:/elsewhere/a.svs", project, then) == slide
+
+    def test_relative_path_is_relative_to_the_project(self, moved: Path) -> None:
+        project = moved / "projects/one/project.qpproj"
+        assert locate("../../slides/a b.svs", project, None).samefile(moved / "slides/a b.svs")
+
+    def test_error_names_all_places(self, moved: Path) -> None:
+        project = moved / "projects/one/project.qpproj"
+        with pytest.raises(SlideError) as caught:
+            locate("file:/old/x/missing.svs", project, "file:/old/projects/one/project.qpproj")
+        message = str(caught.value)
+        for place in (
+            "/old/x/missing.svs",
+            moved / "x/missing.svs",
+            project.parent / "missing.svs",
+        ):
+            assert str(place) in message
