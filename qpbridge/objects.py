@@ -97,6 +97,16 @@ class PathClass:
         return ": ".join(self.names)
 
 
+@dataclass(frozen=True)
+class Stains:
+    """Colour deconvolution stains: optical density vectors (RGB, unit length) and white level."""
+
+    name: str
+    stain_names: tuple[str, ...]
+    vectors: tuple[tuple[float, float, float], ...]
+    background: tuple[float, float, float] = (255.0, 255.0, 255.0)
+
+
 @dataclass(frozen=True, eq=False)
 class Shapes:
     """Many regions of interest as ragged arrays: objects > parts > rings > vertices.
@@ -405,6 +415,10 @@ class ObjectTable:
             colors=some(self.colors),
             metadata=some(self.metadata),
         )
+
+    def replace(self, **columns: Any) -> ObjectTable:
+        """Return a table that has other values in some columns."""
+        return replace(self, **columns)
 
     @property
     def geometries(self) -> GeometryArray:

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Segment every QuPath project given, one after the other, and go on after failures.
 #
-#   scripts/segment_cohort.sh [-o "OPTIONS OF qpbridge segment"] PROJECT.qpproj...
-#   scripts/segment_cohort.sh -o "--device cuda --within Tumor" cohort/*/project.qpproj
+#   scripts/segment_cohort.sh PROJECT.qpproj... [-- OPTIONS OF qpbridge segment...]
+#   scripts/segment_cohort.sh cohort/*/project.qpproj -- --device cuda --within "Immune cells"
 #
 # On a SLURM cluster, one project per array task (a list of projects, a line each, in projects.txt):
 #
@@ -22,21 +22,20 @@ set -uo pipefail
 
 usage() { sed -n '2,5p' "$0" | cut -c 3- >&2; exit 2; }
 
-options=()
-while getopts "o:h" flag; do
-    case "$flag" in
-        o) read -r -a options <<<"$OPTARG" ;;
-        *) usage ;;
-    esac
+projects=()
+while [ $# -gt 0 ] && [ "$1" != "--" ]; do
+    case "$1" in -*) usage ;; esac
+    projects+=("$1")
+    shift
 done
-shift $((OPTIND - 1))
-[ $# -gt 0 ] || usage
+[ ${#projects[@]} -gt 0 ] || usage
+[ $# -eq 0 ] || shift # the rest are options
 
 worst=0
 failed=()
-for project in "$@"; do
+for project in "${projects[@]}"; do
     echo "== $project" >&2
-    qpbridge segment "$project" ${options[@]+"${options[@]}"}
+    qpbridge segment "$project" "$@"
     code=$?
     case "$code" in
         0) ;;
@@ -49,7 +48,7 @@ for project in "$@"; do
 done
 
 if [ ${#failed[@]} -gt 0 ]; then
-    printf '%d of %d projects had failures:\n' "${#failed[@]}" "$#" >&2
+    printf '%d of %d projects had failures:\n' "${#failed[@]}" "${#projects[@]}" >&2
     printf '  %s\n' "${failed[@]}" >&2
 fi
 exit "$worst"

@@ -9,6 +9,8 @@ import click
 from qpbridge.errors import QpbridgeError
 
 _COMMANDS = ("create", "doctor", "export", "info", "models", "remove", "segment", "train")
+INTERRUPTED = 130
+"""As shells count a program that Ctrl-C ended, so that scripts around it end too."""
 
 
 class _Commands(click.Group):
@@ -29,6 +31,11 @@ class _Commands(click.Group):
             return super().invoke(ctx)
         except QpbridgeError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo(
+                "Interrupted. What was written is complete, the rest is as before.", err=True
+            )
+            return ctx.exit(INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
@@ -13,6 +14,8 @@ from rich.table import Table
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """For progress, notes and warnings."""
+
+SOME_IMAGES_FAILED = 3
 
 
 def print_json(document: Any) -> None:
@@ -29,6 +32,16 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     Console(highlight=False).print(table)
+
+
+def exit_with_failures(failures: Mapping[str, str], images: int) -> None:
+    """List the images that failed, with the reasons, and exit with code 3; none: do nothing."""
+    if not failures:
+        return
+    messages.print(f"{len(failures)} of {images} images failed:", style="red")
+    for image, reason in failures.items():
+        messages.print(f"  {image}: {reason}", markup=False)
+    sys.exit(SOME_IMAGES_FAILED)
 
 
 def _cell(value: Any) -> str:

@@ -9,19 +9,26 @@ from dataclasses import dataclass, field
 
 import shapely
 
-from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
-from qpbridge.engine.images import open_image
-from qpbridge.engine.nuclei import NucleusFinder
+from qpbridge.engine.edit import (
+    Existing,
+    RunRecord,
+    find_existing,
+    plan_edit,
+    plan_removal,
+    without_twins,
+)
+from qpbridge.engine.nuclei import NucleusDecoder, NucleusNetwork
 from qpbridge.engine.plan import TilePlan, plan_tiles
 from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.engine.run import find_objects
 from qpbridge.errors import QpbridgeError, SelectionError
-from qpbridge.measure.color import default_stains
+from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.summary import summarize_nuclei
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
-from qpbridge.project.model import ImageData, ImageEntry, Project
-from qpbridge.slides.calibration import pixel_size
+from qpbridge.project.model import ImageData, ImageEntry, ImageType, Project
+from qpbridge.slides.calibration import downsample_for, pixel_size
+from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
 
 NUCLEUS = PathClass(("Nucleus",), (110, 60, 160))
@@ -52,7 +59,7 @@ class Request:
         What the history says that was run.
     """
 
-    selection: Selection = Selection()
+    selection: Selection = field(default_factory=Selection)
     device: str = "auto"
     mpp: float | None = None
     tile: int = 1024
@@ -115,7 +122,7 @@ class Progress:
 def segment_project(
     project: Project,
     bundle: Bundle,
-    request: Request = Request(),  # noqa: B008 (frozen)
+    request: Request | None = None,
     *,
     images: tuple[str, ...] = (),
     progress: Progress | None = None,
@@ -147,14 +154,14 @@ def segment_project(
     SelectionError
         If an image is unknown, or no image has anything to segment in.
     """
-    progress = progress or Progress()
+    progress, request = progress or Progress(), request or Request()
     entries = [project.image(name) for name in images] or list(project.images)
     if not entries:
         raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
-    finder = NucleusFinder(bundle, request.device)
+    network = NucleusNetwork(bundle, request.device)
     reports = []
     for entry in entries:
-        report = _segment_safely(project, entry, finder, request, progress)
+        report = _segment_safely(entry, network, request, progress)
         progress.end_image(report)
         reports.append(report)
     if all(r.status == "skipped" for r in reports):
@@ -162,11 +169,27 @@ def segment_project(
     return reports
 
 
+def remove_objects(entry: ImageEntry, target: str) -> int | None:
+    """Take away qpbridge's own unchanged objects of a target from an image.
+
+    Returns
+    -------
+    count
+        How many; None if there was nothing of ours, and nothing was written.
+    """
+    data = entry.read()
+    edit = plan_removal(data.objects, target)
+    if edit is None:
+        return None
+    entry.apply(edit, data.state)
+    return len(edit.remove)
+
+
 def _segment_safely(
-    project: Project, entry: ImageEntry, finder: NucleusFinder, request: Request, watch: Progress
+    entry: ImageEntry, network: NucleusNetwork, request: Request, watch: Progress
 ) -> ImageReport:
     try:
-        return _segment_image(project, entry, finder, request, watch)
+        return _segment_image(entry, network, request, watch)
     except SelectionError as error:
         return ImageReport(entry.name, "skipped", str(error))
     except (QpbridgeError, OSError) as error:
@@ -174,20 +197,22 @@ def _segment_safely(
 
 
 def _segment_image(
-    project: Project, entry: ImageEntry, finder: NucleusFinder, request: Request, watch: Progress
+    entry: ImageEntry, network: NucleusNetwork, request: Request, watch: Progress
 ) -> ImageReport:
     began = time.perf_counter()
     data = entry.read()
-    with open_image(entry) as slide:
-        plan = _plan_image(entry, data, slide, finder.bundle, request)
+    with open_server(entry.image_path(), entry.server) as slide:
+        plan = _plan_image(entry, data, slide, network.bundle, request)
         if request.dry_run:
             return _report(entry, plan, "planned", request, began)
         watch.start_image(entry.name, len(plan.tiles))
+        stains = data.stains or (H_DAB if data.image_type is ImageType.BRIGHTFIELD_H_DAB else H_E)
+        decoder = NucleusDecoder(network.bundle, plan.tiles, plan.mpp, stains)
         found = find_objects(
             plan.tiles,
             lambda x, y, w, h: slide.read(x, y, w, h, plan.tiles.downsample),
-            finder.infer,
-            finder.decoder(plan.tiles, plan.mpp, data.stains or default_stains(data.image_type)),
+            network,
+            decoder,
             batch_size=request.batch_size,
             workers=request.workers,
             progress=watch.advance,
@@ -201,7 +226,7 @@ def _segment_image(
         ObjectKind.DETECTION,
         found.shapes,
         path_class=NUCLEUS,
-        measurement_names=finder.measurement_names,
+        measurement_names=decoder.names,
         measurements=found.measurements,
     )
     areas = [r.geometry.area * plan.mpp[0] * plan.mpp[1] for r in plan.regions]
@@ -211,9 +236,9 @@ def _segment_image(
     ]
     record = RunRecord(
         target="nuclei",
-        model=finder.bundle.name,
-        model_version=finder.bundle.version,
-        mpp=finder.bundle.mpp,
+        model=network.bundle.name,
+        model_version=network.bundle.version,
+        mpp=network.bundle.mpp,
         when=datetime.datetime.now(datetime.UTC),
         command=request.command,
     )
@@ -221,7 +246,6 @@ def _segment_image(
         data.objects, plan.regions, nuclei, record, summaries, innermost, plan.existing
     )
     entry.apply(edit, data.state)
-    project.add_classes([NUCLEUS])
     return _report(entry, plan, "written", request, began, summaries, len(nuclei))
 
 
@@ -230,7 +254,7 @@ def _plan_image(
 ) -> _ImagePlan:
     mpp = pixel_size(entry.name, entry.server.mpp, slide.mpp, request.mpp)
     regions = select_regions(data.objects, request.selection, slide.width, slide.height)
-    downsample = bundle.mpp / (mpp[0] * mpp[1]) ** 0.5
+    downsample = slide.snap(downsample_for(mpp, bundle.mpp))
     tiles = plan_tiles(
         regions, downsample, tile=request.tile, halo=bundle.halo, stride=bundle.stride
     )

@@ -12,7 +12,7 @@ from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
 from qpbridge.project.embedded.servers import NewImage
 from qpbridge.project.model import Project
 
-__all__ = ["NewImage", "Project", "create_project", "open_project"]
+__all__ = ["Backend", "NewImage", "Project", "create_project", "open_project"]
 
 Backend = Literal["auto", "embedded", "paquo"]
 

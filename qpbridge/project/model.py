@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from qpbridge.errors import SelectionError
 from qpbridge.objects import ObjectTable, PathClass
+from qpbridge.objects import Stains as Stains
 
 
 class ImageType(enum.Enum):
@@ -25,16 +26,6 @@ class ImageType(enum.Enum):
     FLUORESCENCE = "FLUORESCENCE"
     OTHER = "OTHER"
     UNSET = "UNSET"
-
-
-@dataclass(frozen=True)
-class Stains:
-    """Colour deconvolution stains: optical density vectors (RGB, unit length) and white level."""
-
-    name: str
-    stain_names: tuple[str, ...]
-    vectors: tuple[tuple[float, float, float], ...]
-    background: tuple[float, float, float] = (255.0, 255.0, 255.0)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""Segment the nuclei of a QuPath project from Python, and say what was found.
+
+python examples/segment_a_project.py project.qpproj [CLASS]
+"""
+
+import sys
+
+import qpbridge
+
+
+def main(path: str, *classes: str) -> None:
+    project = qpbridge.open_project(path)
+    request = qpbridge.Request(selection=qpbridge.Selection(within=classes))
+    for report in qpbridge.segment_project(project, qpbridge.load_bundle("nuclei_he"), request):
+        print(f"{report.image}: {report.status} {report.message}")
+        for region in report.regions:
+            density = region.measurements["Nuclei: Density per mm^2"]
+            print(f"  {region.name}: {density:.0f} nuclei per mm²")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

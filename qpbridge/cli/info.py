@@ -1,0 +1,140 @@
+"""``qpbridge info``: what is in a project."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
+from qpbridge.cli.output import exit_with_failures, print_json, print_table
+from qpbridge.engine.provenance import TARGETS, Origin, origins
+from qpbridge.errors import QpbridgeError, SlideError
+from qpbridge.objects import ObjectKind, ObjectTable, RoiKind
+from qpbridge.project import Backend, open_project
+from qpbridge.project.model import ImageEntry
+
+
+@click.command()
+@project_argument
+@image_option
+@backend_option
+@json_option
+def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool) -> None:
+    """Show the images of PROJECT, what is annotated in them, and what qpbridge has added."""
+    opened = open_project(project, backend=backend)
+    entries = [opened.image(name) for name in images] or list(opened.images)
+    described, failures = [], {}
+    for entry in entries:
+        try:
+            described.append(describe_image(entry))
+        except QpbridgeError as error:
+            failures[entry.name] = str(error)
+    if as_json:
+        print_json(
+            {
+                "project": str(opened.path),
+                "version": opened.version,
+                "classes": [str(c) for c in opened.classes],
+                "images": described,
+                "failed": failures,
+            }
+        )
+    else:
+        click.echo(f"{opened.path} (QuPath {opened.version}), {len(opened.images)} images")
+        _print(described)
+    exit_with_failures(failures, len(entries))
+
+
+def describe_image(entry: ImageEntry) -> dict[str, Any]:
+    """Describe one image as a JSON document."""
+    try:
+        path: str | None = str(entry.image_path())
+    except SlideError:
+        path = None
+    data = entry.read()
+    objects = data.objects
+    kinds = Counter(ObjectKind(k).name.lower() for k in objects.kind.tolist())
+    annotations = np.flatnonzero(objects.kind == ObjectKind.ANNOTATION)
+    return {
+        "id": entry.id,
+        "name": entry.name,
+        "uri": entry.server.uri,
+        "path": path,
+        "width": entry.server.width,
+        "height": entry.server.height,
+        "mpp": entry.server.mpp,
+        "image_type": data.image_type.value,
+        "objects": {kind.name.lower(): kinds[kind.name.lower()] for kind in ObjectKind},
+        "classes": _class_counts(objects),
+        "qpbridge": {t: _own_counts(objects, t) for t in TARGETS},
+        "annotations": [_annotation(objects, int(row)) for row in annotations],
+    }
+
+
+def _class_counts(objects: ObjectTable) -> dict[str, int]:
+    counts = np.bincount(objects.class_index + 1, minlength=len(objects.classes) + 1)
+    names = ["Unclassified", *(str(c) for c in objects.classes)]
+    return {name: int(n) for name, n in zip(names, counts, strict=True) if n}
+
+
+def _own_counts(objects: ObjectTable, target: str) -> dict[str, int]:
+    counts = np.bincount(origins(objects, target), minlength=len(Origin))
+    return {"unchanged": int(counts[Origin.OURS]), "changed": int(counts[Origin.CHANGED])}
+
+
+def _annotation(objects: ObjectTable, row: int) -> dict[str, Any]:
+    path_class = objects.path_class(row)
+    values = zip(objects.measurement_names, objects.measurements[row].tolist(), strict=True)
+    return {
+        "id": str(objects.uuid(row)),
+        "name": objects.names.get(row),
+        "class": None if path_class is None else str(path_class),
+        "roi": RoiKind(objects.shapes.roi[row]).name.lower(),
+        "area_px": float(objects.shapes.take([row]).geometries[0].area),
+        "children": int(np.count_nonzero(objects.parent == row)),
+        "locked": bool(objects.locked[row]),
+        "metadata": dict(objects.metadata.get(row, {})),
+        "measurements": {name: value for name, value in values if value == value},
+    }
+
+
+def _print(described: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            image["id"],
+            image["name"],
+            f"{image['width']} x {image['height']}" if image["width"] else None,
+            None if image["mpp"] is None else image["mpp"][0],
+            image["image_type"],
+            image["objects"]["annotation"],
+            image["objects"]["detection"] + image["objects"]["cell"],
+            image["qpbridge"]["nuclei"]["unchanged"],
+            image["qpbridge"]["nuclei"]["changed"],
+            "yes" if image["path"] else "MISSING",
+        )
+        for image in described
+    ]
+    columns = [
+        *("Id", "Image", "Size px", "µm/px", "Type", "Annotations", "Detections"),
+        *("by qpbridge", "changed since", "File found"),
+    ]
+    if rows:
+        print_table(columns, rows)
+    annotations = [
+        (
+            image["name"],
+            a["name"],
+            a["class"],
+            a["roi"],
+            a["children"],
+            a["metadata"].get("qpbridge nuclei"),
+        )
+        for image in described
+        for a in image["annotations"][:50]
+    ]
+    if annotations:
+        print_table(("Image", "Annotation", "Class", "Shape", "Children", "qpbridge"), annotations)
