@@ -1,0 +1,1 @@
+"""Maps that a network drew, to instances, to outlines."""

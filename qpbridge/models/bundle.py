@@ -1,0 +1,201 @@
+"""MONAI bundles: where they are, what they say of themselves, and the network in them.
+
+A bundle is a folder with ``configs/metadata.json``, ``configs/inference.json``, ``models/model.pt``
+and ``LICENSE``. Beside MONAI's own keys, the metadata has a section ``qpbridge`` with everything
+that this package needs to run the model; see `Bundle`.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.bundle.config_parser import ConfigParser
+from torch import nn
+
+from qpbridge.errors import ModelError
+from qpbridge.models.network import MapNetwork, fold_batch_norm
+
+REQUIRED = ("target", "mpp", "halo", "stride", "channels", "decode")
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A model and what is known about it, without the weights.
+
+    Attributes
+    ----------
+    name
+        Name of its folder.
+    path
+        Its folder.
+    metadata
+        The whole of ``configs/metadata.json``.
+    """
+
+    name: str
+    path: Path
+    metadata: Mapping[str, Any]
+
+    @property
+    def _own(self) -> Mapping[str, Any]:
+        section: Mapping[str, Any] = self.metadata["qpbridge"]
+        return section
+
+    @property
+    def version(self) -> str:
+        """Version of the weights."""
+        return str(self.metadata["version"])
+
+    @property
+    def target(self) -> str:
+        """What it finds: nuclei, glands or vessels."""
+        return str(self._own["target"])
+
+    @property
+    def mpp(self) -> float:
+        """Pixel size of its input and its maps, in µm."""
+        return float(self._own["mpp"])
+
+    @property
+    def halo(self) -> int:
+        """Pixels around a tile that must be read so that neighbouring tiles agree."""
+        return int(self._own["halo"])
+
+    @property
+    def stride(self) -> int:
+        """Input sizes, and positions of tiles, must be multiples of this many pixels."""
+        return int(self._own["stride"])
+
+    @property
+    def channels(self) -> tuple[str, ...]:
+        """Names of the output maps, in order."""
+        return tuple(str(channel["name"]) for channel in self._own["channels"])
+
+    @property
+    def decode(self) -> Mapping[str, float]:
+        """Keyword arguments of the target's decoder, the maps' pixel size among them."""
+        return {"mpp": self.mpp, **self._own["decode"]}
+
+    @property
+    def license(self) -> str:
+        """Licence of the weights."""
+        return str(self.metadata.get("license", "unknown"))
+
+    @property
+    def commercial_use(self) -> bool:
+        """Whether the licences of the training data allow commercial use."""
+        return bool(self._own.get("commercial_use", False))
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """Scores by data set, as measured when it was made."""
+        section: Mapping[str, Any] = self._own.get("scores", {})
+        return section
+
+    @property
+    def network_definition(self) -> Mapping[str, Any]:
+        """MONAI's definition of the network, from ``configs/inference.json``."""
+        config = _read_json(self.path / "configs" / "inference.json")
+        definition = config.get("network_def")
+        if not isinstance(definition, dict):
+            raise ModelError(f"{self.path / 'configs' / 'inference.json'}: no network_def in it.")
+        return definition
+
+    def network(self, device: str | torch.device = "cpu") -> nn.Module:
+        """Load the weights and return the network, ready for inference.
+
+        It takes RGB (N, 3, H, W), uint8 or float in 0..255, H and W multiples of `stride`, and
+        returns the final float32 maps (N, len(channels), H, W): probabilities and pixels, not
+        logits. Nothing in it depends on statistics of the image.
+
+        Raises
+        ------
+        ModelError
+            If the weights are missing, damaged, or don't fit the definition.
+        """
+        weights = self.path / "models" / "model.pt"
+        try:
+            network = build_network(self.network_definition)
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            network.load_state_dict({name: value.float() for name, value in state.items()})
+        except FileNotFoundError as error:
+            raise ModelError(f"{weights}: missing. Install the model again.") from error
+        except (RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
+            raise ModelError(
+                f"{weights}: damaged, or not of the network in inference.json ({error})."
+            ) from error
+        fold_batch_norm(network.eval())
+        ready: nn.Module = MapNetwork(network, self._own["channels"]).eval().to(device)
+        return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def build_network(definition: Mapping[str, Any]) -> nn.Module:
+    """Instantiate a MONAI network from its ``_target_`` definition."""
+    parser = ConfigParser({"network_def": copy.deepcopy(dict(definition))})
+    network = parser.get_parsed_content("network_def")
+    if not isinstance(network, nn.Module):
+        raise ValueError(f"network_def does not define a torch module: {definition}")
+    return network
+
+
+def find_bundles(extra: Path | None = None) -> list[Path]:
+    """List the folders of all bundles: the package's own, then those in `extra`.
+
+    In an installed package they are in ``qpbridge/_bundles``, in a checkout in ``models``.
+    """
+    package = Path(__file__).resolve().parents[1]
+    places = [package / "_bundles", package.parent / "models"]
+    if extra is not None:
+        places.append(extra)
+    return [
+        folder
+        for place in places
+        if place.is_dir()
+        for folder in sorted(place.iterdir())
+        if (folder / "configs" / "metadata.json").is_file()
+    ]
+
+
+def load_bundle(name: str | Path) -> Bundle:
+    """Find a bundle by its name, or by the path of its folder.
+
+    Raises
+    ------
+    ModelError
+        If there is none of that name, or its metadata can't be read.
+    """
+    folder = Path(name)
+    if not (folder / "configs" / "metadata.json").is_file():
+        known = {path.name: path for path in find_bundles()}
+        if str(name) not in known:
+            raise ModelError(
+                f"There is no model {str(name)!r}. Known models: {', '.join(sorted(known))}; "
+                "or give the path of a bundle (a folder with configs/metadata.json)."
+            )
+        folder = known[str(name)]
+    source = folder / "configs" / "metadata.json"
+    metadata = _read_json(source)
+    own = metadata.get("qpbridge")
+    missing = [key for key in REQUIRED if not isinstance(own, dict) or key not in own]
+    if missing:
+        raise ModelError(
+            f"{source}: not made for qpbridge, its section 'qpbridge' lacks {', '.join(missing)}."
+        )
+    return Bundle(folder.resolve().name, folder, metadata)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: a JSON object was expected.")
+    return content

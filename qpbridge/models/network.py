@@ -1,0 +1,56 @@
+"""A bundle's network as the engine runs it: pixels in, final maps out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+
+class MapNetwork(nn.Module):
+    """RGB in 0..255 to final maps.
+
+    Parameters
+    ----------
+    network
+        Takes ``1 - RGB / 255`` (so that padding with zeros is empty white slide) and returns raw
+        maps.
+    channels
+        Per map: ``name``, optionally ``activation`` ("sigmoid") and ``scale`` (a factor).
+    """
+
+    scale: torch.Tensor
+
+    def __init__(self, network: nn.Module, channels: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__()
+        self.network = network
+        self.sigmoid = [
+            index for index, c in enumerate(channels) if c.get("activation") == "sigmoid"
+        ]
+        scale = torch.tensor([float(c.get("scale", 1.0)) for c in channels])
+        self.register_buffer("scale", scale[:, None, None])
+
+    def forward(self, rgb: torch.Tensor) -> torch.Tensor:
+        """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W)."""
+        pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
+        raw = self.network(1 - pixels / 255)
+        for index in self.sigmoid:
+            raw[:, index] = raw[:, index].sigmoid()
+        maps: torch.Tensor = (raw * self.scale).float()
+        return maps
+
+
+def fold_batch_norm(network: nn.Module) -> None:
+    """Put each frozen batch norm of MONAI's convolution blocks into the convolution before it."""
+    for block in list(network.modules()):
+        norm = getattr(getattr(block, "adn", None), "N", None)
+        convolution = getattr(block, "conv", None)
+        if isinstance(norm, nn.modules.batchnorm._BatchNorm) and isinstance(
+            convolution, nn.Conv2d | nn.ConvTranspose2d
+        ):
+            transposed = isinstance(convolution, nn.ConvTranspose2d)
+            block.conv = fuse_conv_bn_eval(convolution, norm, transposed)
+            block.adn.N = nn.Identity()  # type: ignore[union-attr]

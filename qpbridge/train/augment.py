@@ -1,0 +1,120 @@
+"""Colour and sharpness as they vary between laboratories, stains and scanners; all on batches."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+# Optical density of haematoxylin, eosin and DAB: Ruifrok & Johnston, Anal Quant Cytol Histol 2001
+STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 0.776]])
+STAINS /= np.linalg.norm(STAINS, axis=1, keepdims=True)
+
+
+def vary_appearance(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Return images (N, 3, H, W), in 0..1, as another laboratory might have made them."""
+    images = vary_stain(images, rng)
+    images = vary_colour(images, rng)
+    images = vary_sharpness(images, rng)
+    images = images + _per_image(rng.random(len(images)) < 0.4, rng, 0.0, 0.04) * torch.from_numpy(
+        rng.standard_normal(images.shape, np.float32)
+    )
+    return recompress(images.clamp(0, 1), rng)
+
+
+def vary_stain(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change amount and hue of each stain, image by image, in optical density space.
+
+    Density is unmixed with the standard stain vectors, each stain scaled, and mixed again with
+    vectors that were turned a little; all of it is one 3x3 matrix per image.
+    """
+    count = len(images)
+    mixed = STAINS + rng.normal(0, 1, (count, 3, 3)) * rng.uniform(0, 0.15, (count, 1, 1))
+    mixed = np.clip(mixed, 0.0, None)
+    mixed /= np.linalg.norm(mixed, axis=2, keepdims=True)
+    amount = np.exp(rng.normal(0, 0.35, (count, 3)))
+    amount *= np.exp(rng.normal(0, 0.25, (count, 1)))  # thickness of the section
+    untouched = rng.random(count) < 0.15
+    amount[untouched] = 1
+    mixed[untouched] = STAINS
+    matrix = np.linalg.inv(STAINS) @ (amount[:, :, None] * mixed)
+    density = -torch.log(images.clamp(min=1 / 255))
+    haze = torch.from_numpy(rng.normal(0, 0.03, (count, 3, 1, 1))).float()
+    return torch.exp(-(_mix(density, matrix) + haze).clamp(min=-0.1)).clamp(0, 1)
+
+
+def vary_colour(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change hue, saturation, contrast, brightness and gamma, image by image."""
+    count = len(images)
+    angle = np.where(rng.random(count) < 0.5, rng.normal(0, math.radians(12), count), 0)
+    saturation = np.where(rng.random(count) < 0.5, np.exp(rng.normal(0, 0.3, count)), 1)
+    saturation = np.where(rng.random(count) < 0.04, 0, saturation)
+    yiq = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+    turn = np.zeros((count, 3, 3))
+    turn[:, 0, 0] = 1
+    turn[:, 1, 1] = turn[:, 2, 2] = saturation * np.cos(angle)
+    turn[:, 1, 2] = -saturation * np.sin(angle)
+    turn[:, 2, 1] = saturation * np.sin(angle)
+    matrix = np.linalg.inv(yiq) @ turn @ yiq
+    images = _mix(images, matrix.transpose(0, 2, 1))
+    some = rng.random(count) < 0.7
+    contrast = 1 + _per_image(some, rng, -0.25, 0.25)
+    brightness = _per_image(some, rng, -0.12, 0.08)
+    mean = images.mean((1, 2, 3), keepdim=True)
+    images = ((images - mean) * contrast + mean + brightness).clamp(1e-3, 1)
+    gamma = torch.exp(_per_image(rng.random(count) < 0.5, rng, -0.4, 0.4))
+    return images**gamma
+
+
+def vary_sharpness(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Blur some images, as out of focus, and sharpen others, as some scanners do."""
+    kind = rng.random(len(images))
+    sigma = rng.uniform(0.4, 1.6, len(images))
+    gain = np.where(kind < 0.35, -1.0, np.where(kind < 0.5, rng.uniform(0.2, 1.0, len(kind)), 0.0))
+    chosen = np.flatnonzero(gain)
+    if not len(chosen):
+        return images
+    part = images[torch.from_numpy(chosen)]
+    taps = torch.arange(-4, 5).float()
+    kernel = torch.exp(-(taps**2) / (2 * torch.from_numpy(sigma[chosen]).float()[:, None] ** 2))
+    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
+    wide = F.pad(part, (4, 4, 4, 4), mode="reflect")
+    flat = wide.reshape(1, -1, *wide.shape[2:])
+    groups = flat.shape[1]
+    smooth = F.conv2d(flat, kernel[:, None, :, None], groups=groups)
+    smooth = F.conv2d(smooth, kernel[:, None, None, :], groups=groups).reshape(part.shape)
+    out = images.clone()
+    strength = torch.from_numpy(gain[chosen]).float()[:, None, None, None]
+    out[torch.from_numpy(chosen)] = (part + strength * (part - smooth)).clamp(0, 1)
+    return out
+
+
+def recompress(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Pass some images through JPEG of random quality."""
+    out = images.clone()
+    for index in np.flatnonzero(rng.random(len(images)) < 0.35):
+        pixels = (images[index].permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).save(buffer, "JPEG", quality=int(rng.integers(35, 95)))
+        back = torch.from_numpy(np.array(Image.open(buffer)))
+        out[index] = back.permute(2, 0, 1).float() / 255
+    return out
+
+
+def _mix(images: torch.Tensor, matrices: npt.NDArray[np.float64]) -> torch.Tensor:
+    """Multiply each pixel, as a row, with its image's 3x3 matrix."""
+    matrix = torch.from_numpy(matrices).float().transpose(1, 2)
+    return torch.bmm(matrix, images.flatten(2)).reshape(images.shape)
+
+
+def _per_image(
+    chosen: npt.NDArray[np.bool_], rng: np.random.Generator, low: float, high: float
+) -> torch.Tensor:
+    """Uniform random number for the chosen images, 0 for the others, (N, 1, 1, 1)."""
+    values = np.where(chosen, rng.uniform(low, high, len(chosen)), 0.0)
+    return torch.from_numpy(values).float()[:, None, None, None]

@@ -1,0 +1,174 @@
+"""Write a trained network as a MONAI bundle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import monai
+import numpy as np
+import torch
+from torch import nn
+
+from qpbridge.train.data import DataSource
+from qpbridge.train.losses import OFFSET_UNIT
+from qpbridge.train.recipe import Recipe
+from qpbridge.train.targets import CHANNELS
+
+CHANNEL_SECTION: tuple[Mapping[str, Any], ...] = (
+    {"name": CHANNELS[0], "activation": "sigmoid"},
+    {"name": CHANNELS[1]},
+    {"name": CHANNELS[2], "scale": OFFSET_UNIT, "unit": "pixel"},
+    {"name": CHANNELS[3], "scale": OFFSET_UNIT, "unit": "pixel"},
+)
+HALO = 64  # see tests/models: beyond this many pixels, the maps don't notice what is there
+
+
+def write_bundle(
+    folder: Path,
+    network: nn.Module,
+    recipe: Recipe,
+    *,
+    target: str = "nuclei",
+    training: Mapping[str, Any],
+    scores: Mapping[str, Any],
+) -> None:
+    """Write weights, inference configuration and metadata.
+
+    Weights are stored as float16, statistics of batch norms as float32. Files that are there
+    already (docs, LICENSE) are left alone.
+
+    Parameters
+    ----------
+    folder
+        The bundle; its name is the model's name.
+    network
+        In evaluation mode, as `qpbridge.train.loop.train` returns it.
+    recipe
+        What it was trained with.
+    training
+        How: steps, minutes, hardware, seed.
+    scores
+        By data set.
+    """
+    for part in ("configs", "models", "docs"):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    state = {
+        name: value.half() if value.is_floating_point() and value.ndim > 1 else value
+        for name, value in network.cpu().state_dict().items()
+    }
+    state = {name: value.contiguous() for name, value in state.items()}
+    torch.save(state, folder / "models" / "model.pt")
+    _write_json(folder / "configs" / "inference.json", inference_config(recipe))
+    _write_json(folder / "configs" / "metadata.json", metadata(recipe, target, training, scores))
+
+
+def metadata(
+    recipe: Recipe, target: str, training: Mapping[str, Any], scores: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Make the metadata, in MONAI's schema, with our section ``qpbridge``."""
+    about = dict(recipe.about)
+    own = {key: about.pop(key) for key in ("commercial_use",) if key in about}
+    stride = int(np.prod(recipe.network["strides"]))
+    size = [f"{stride}*n", f"{stride}*n"]
+    return {
+        "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/"
+        "0.8.1/meta_schema_20240725.json",
+        "version": "0.1.0",
+        "monai_version": monai.__version__,
+        "pytorch_version": torch.__version__.split("+")[0],
+        "numpy_version": np.__version__,
+        "required_packages_version": {},
+        "task": f"Instance segmentation of {target}",
+        **about,
+        "network_data_format": {
+            "inputs": {
+                "image": {
+                    "type": "image",
+                    "format": "RGB",
+                    "modality": "brightfield",
+                    "num_channels": 3,
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [0, 1],
+                    "is_patch_data": True,
+                    "channel_def": {"0": "1 - R/255", "1": "1 - G/255", "2": "1 - B/255"},
+                }
+            },
+            "outputs": {
+                "pred": {
+                    "type": "image",
+                    "format": "segmentation",
+                    "num_channels": len(CHANNEL_SECTION),
+                    "spatial_shape": size,
+                    "dtype": "float32",
+                    "value_range": [],
+                    "is_patch_data": True,
+                    "channel_def": {str(i): name for i, name in enumerate(CHANNELS)},
+                }
+            },
+        },
+        "qpbridge": {
+            "target": target,
+            "mpp": recipe.mpp,
+            "halo": HALO,
+            "stride": stride,
+            "channels": [dict(channel) for channel in CHANNEL_SECTION],
+            "decode": dict(recipe.decode),
+            **own,
+            "data": {
+                "train": [_describe(source) for source in recipe.train],
+                "validation": [_describe(source) for source in recipe.validation],
+            },
+            "training": dict(training),
+            "scores": dict(scores),
+        },
+    }
+
+
+def inference_config(recipe: Recipe) -> dict[str, Any]:
+    """Make the configuration for ``monai.bundle``: from an RGB file to raw maps, without us."""
+    return {
+        "bundle_root": ".",
+        "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
+        "imports": ["$import torch"],
+        "network_def": dict(recipe.network),
+        "network": "$@network_def.to(@device)",
+        "preprocessing": {
+            "_target_": "Compose",
+            "transforms": [
+                {"_target_": "LoadImaged", "keys": "image", "reader": "PILReader"},
+                {"_target_": "EnsureChannelFirstd", "keys": "image"},
+                {
+                    "_target_": "ScaleIntensityRanged",
+                    "keys": "image",
+                    "a_min": 255.0,
+                    "a_max": 0.0,
+                    "b_min": 0.0,
+                    "b_max": 1.0,
+                },
+            ],
+        },
+        "inferer": {
+            "_target_": "SlidingWindowInferer",
+            "roi_size": [512, 512],
+            "sw_batch_size": 4,
+            "overlap": 0.25,
+        },
+    }
+
+
+def _describe(source: DataSource) -> dict[str, Any]:
+    return {
+        "folder": source.folder.name,
+        "pattern": source.pattern,
+        "mpp": source.mpp,
+        "weight": source.weight,
+        **dict(source.about),
+    }
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

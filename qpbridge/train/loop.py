@@ -1,0 +1,186 @@
+"""The training loop: seeded, bound by steps or by time, and able to go on where it was stopped."""
+
+from __future__ import annotations
+
+import copy
+import csv
+import math
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from qpbridge.errors import QpbridgeError
+from qpbridge.models.bundle import build_network
+from qpbridge.train.augment import vary_appearance
+from qpbridge.train.data import PatchSampler
+from qpbridge.train.losses import nuclei_loss
+
+Batch = tuple[torch.Tensor, torch.Tensor]
+CURVE = ("step", "minutes", "learning_rate", "total", "foreground", "distance", "offset")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. Exactly one of `minutes` and `steps` bounds the run and its schedule.
+
+    Attributes
+    ----------
+    network
+        MONAI network definition, as ``network_def`` in a bundle's inference.json.
+    seed
+        Same seed, data, and number of steps: same weights, on the same machine.
+    batch, patch
+        Patches per step and their edge in pixels.
+    learning_rate, weight_decay
+        Of AdamW; the rate warms up over the first 3 % and then falls along a cosine.
+    average
+        Decay of the moving average of the weights, which is what is kept in the end.
+    """
+
+    network: Mapping[str, Any]
+    minutes: float | None = None
+    steps: int | None = None
+    seed: int = 0
+    batch: int = 8
+    patch: int = 256
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.03
+    average: float = 0.999
+
+
+def train(
+    config: TrainConfig,
+    sampler: PatchSampler,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    checkpoint_seconds: float = 120.0,
+    progress: Callable[[Mapping[str, float]], None] | None = None,
+) -> nn.Module:
+    """Train, or go on training, and return the averaged network in evaluation mode.
+
+    `folder` receives ``checkpoint.pt`` and ``curve.csv`` (one row per 20 steps, of means). Where
+    it holds a checkpoint of the same configuration, the run goes on from there; time that was
+    spent before counts.
+
+    Raises
+    ------
+    QpbridgeError
+        If neither or both bounds are given, or the checkpoint is of another configuration.
+    """
+    if (config.minutes is None) == (config.steps is None):
+        raise QpbridgeError("Give either the minutes or the steps to train, not both.")
+    torch.manual_seed(config.seed)
+    network = build_network(config.network).to(device)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    averaged = copy.deepcopy(network)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    checkpoint = folder / "checkpoint.pt"
+    step, spent = 0, 0.0
+    if checkpoint.is_file():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["config"] != _plain(config):
+            raise QpbridgeError(
+                f"{checkpoint} belongs to a run with other settings. Remove it, or train into "
+                "another folder."
+            )
+        network.load_state_dict(state["network"])
+        averaged.load_state_dict(state["averaged"])
+        optimizer.load_state_dict(state["optimizer"])
+        step, spent = state["step"], state["spent"]
+    started = last_saved = time.monotonic()
+
+    def save() -> None:
+        partial = checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "config": _plain(config),
+                "network": network.state_dict(),
+                "averaged": averaged.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "step": step,
+                "spent": spent + time.monotonic() - started,
+            },
+            partial,
+        )
+        partial.replace(checkpoint)
+
+    def prepare(number: int) -> Batch:
+        rng = np.random.default_rng((config.seed, number))
+        images, targets = sampler.batch(config.batch, rng)
+        return vary_appearance(images, rng), targets
+
+    network.train()
+    sums: dict[str, float] = {}
+    ahead = ThreadPoolExecutor(1)  # the next batch is made while the network learns from this one
+    upcoming: Future[Batch] = ahead.submit(prepare, step)
+    while True:
+        elapsed = spent + time.monotonic() - started
+        done = elapsed / (60 * config.minutes) if config.minutes else step / (config.steps or 1)
+        if done >= 1:
+            break
+        rate = config.learning_rate * min(done / 0.03, 1.0) * (1 + math.cos(math.pi * done)) / 2
+        for group in optimizer.param_groups:
+            group["lr"] = max(rate, 1e-6)
+        images, targets = upcoming.result()
+        upcoming = ahead.submit(prepare, step + 1)
+        images = images.to(device, memory_format=torch.channels_last)
+        losses = nuclei_loss(network(1 - images), targets.to(device))
+        optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        _average(averaged, network, min(config.average, (1 + step) / (10 + step)))
+        step += 1
+        for name, value in losses.items():
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if step % 20 == 0:
+            row = {"step": step, "minutes": elapsed / 60, "learning_rate": rate}
+            row |= {name: value / 20 for name, value in sums.items()}
+            sums = {}
+            _append(folder / "curve.csv", row)
+            if progress is not None:
+                progress(row)
+        if time.monotonic() - last_saved > checkpoint_seconds:
+            save()
+            last_saved = time.monotonic()
+    ahead.shutdown(cancel_futures=True)
+    save()
+    averaged.eval()
+    return averaged
+
+
+def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
+    """Move the averaged weights and batch statistics towards the present ones."""
+    with torch.no_grad():
+        new = network.state_dict()
+        for name, value in averaged.state_dict().items():
+            if value.is_floating_point():
+                value.lerp_(new[name], 1 - decay)
+            else:
+                value.copy_(new[name])
+
+
+def _append(path: Path, row: Mapping[str, float]) -> None:
+    fresh = not path.is_file()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, CURVE)
+        if fresh:
+            writer.writeheader()
+        writer.writerow({name: f"{row[name]:.6g}" for name in CURVE})
+
+
+def _plain(config: TrainConfig) -> dict[str, Any]:
+    values = asdict(config)
+    values["network"] = dict(config.network)
+    return values
