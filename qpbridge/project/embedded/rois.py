@@ -1,0 +1,215 @@
+"""QuPath's regions of interest as they are stored: one Java class per kind of shape."""
+
+from __future__ import annotations
+
+import struct
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.errors import FormatError
+from qpbridge.objects import RoiKind, Shapes, offsets
+from qpbridge.project.embedded import specs
+from qpbridge.project.embedded.java_bulk import Run
+from qpbridge.project.embedded.java_nodes import OBJECT, Field, Node
+from qpbridge.project.embedded.java_stream import Stream
+from qpbridge.project.embedded.java_write import Builder
+
+CORNERS = {
+    specs.RECTANGLE: RoiKind.RECTANGLE,
+    specs.ELLIPSE: RoiKind.ELLIPSE,
+    specs.LINE: RoiKind.LINE,
+}
+VERTICES = {
+    specs.POLYGON: RoiKind.POLYGON,
+    specs.POLYLINE: RoiKind.POLYLINE,
+    specs.POINTS: RoiKind.POINTS,
+}
+CLASSES = {kind: name for name, kind in (CORNERS | VERTICES).items()}
+NO_FIELD = Field("", "", 0)
+MIN_RING = 4
+
+
+def read_roi(stream: Stream, node: Node) -> tuple[Shapes, tuple[int, int, int]]:
+    """Read one region: its shape, and its plane (c, z, t).
+
+    Raises
+    ------
+    FormatError
+        If it is of an unknown kind, or broken.
+    """
+    node = stream.follow(node)
+    name = node.class_name
+    if node.tag != OBJECT:
+        raise FormatError("expected a region of interest", offset=node.start)
+    plane = tuple(int(stream.number(node, letter)) for letter in "czt")
+    if name in CORNERS:
+        corners = [stream.number(node, field) for field in ("x", "y", "x2", "y2")]
+        return Shapes.corners(CORNERS[name], *corners), plane  # type: ignore[return-value]
+    if name in VERTICES:
+        x, y = (stream.array(stream.child(node, axis)) for axis in "xy")
+        if len(x) != len(y):
+            raise FormatError("a region with more x than y, or less", offset=node.start)
+        xy = np.stack([x, y], axis=1).astype(np.float64)
+        return _one_part(VERTICES[name], xy), plane  # type: ignore[return-value]
+    if name == specs.GEOMETRY:
+        shape = _read_wkb(stream.array(stream.child(node, "wkb")).tobytes(), node.start)
+    elif name == specs.AREA:
+        shape = _read_area(stream, node)
+    else:
+        raise FormatError(f"unknown region of interest {name!r}", offset=node.start)
+    return shape, plane  # type: ignore[return-value]
+
+
+def _one_part(kind: RoiKind, xy: npt.NDArray[np.float64]) -> Shapes:
+    if len(xy) == 0:
+        return Shapes.empty(1)
+    if kind is RoiKind.POLYGON:
+        # Fewer than three vertices make no ring; repeating the first is as good as any.
+        closing = max(1, MIN_RING - len(xy))
+        xy = np.concatenate([xy, np.repeat(xy[:1], closing, axis=0)])
+    one = np.array([0, 1], np.int64)
+    return Shapes(np.array([kind], np.uint8), xy, offsets([len(xy)]), one, one)
+
+
+def _shape(geometry: Any) -> Shapes:
+    """Make the shape of anything that may stand in a file; collections keep their main part."""
+    if geometry.is_empty:
+        return Shapes.empty(1)
+    if geometry.geom_type == "GeometryCollection":
+        parts = [p for p in shapely.get_parts(geometry) if not p.is_empty]
+        dimension = max(shapely.get_dimensions(p) for p in parts)
+        parts = [p for p in parts if shapely.get_dimensions(p) == dimension]
+        return _shape(shapely.union_all(parts))
+    shape = Shapes.from_geometries([geometry])
+    if shapely.get_dimensions(geometry) == 2:
+        shape.roi[:] = RoiKind.GEOMETRY
+    return shape
+
+
+def _read_wkb(wkb: bytes, at: int) -> Shapes:
+    try:
+        return _shape(shapely.force_2d(shapely.from_wkb(wkb)))
+    except (shapely.errors.ShapelyError, ValueError):
+        raise FormatError("a region that is not well-known binary", offset=at) from None
+
+
+def _read_area(stream: Stream, node: Node) -> Shapes:
+    """Read Java's `Area` as QuPath stored it once: rings, the inside by the even-odd rule."""
+    rings = []
+    for x, y in zip(
+        stream.elements(stream.child(node, "x")),
+        stream.elements(stream.child(node, "y")),
+        strict=True,
+    ):
+        xy = np.stack([stream.array(x), stream.array(y)], axis=1).astype(np.float64)
+        if len(xy) >= MIN_RING - 1:
+            rings.append(shapely.make_valid(shapely.Polygon(xy)))
+    area = shapely.Polygon()
+    for ring in rings:
+        area = shapely.symmetric_difference(area, ring)
+    return _shape(area)
+
+
+def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
+    """Read the regions of many objects at once.
+
+    Parameters
+    ----------
+    run
+        The objects.
+    node
+        The region in the object that stands for them.
+
+    Returns
+    -------
+    tuple or None
+        The shapes, and their planes, int32 (n, 3); None if they have to be read one by one.
+    """
+    name = node.class_name
+    if node.tag != OBJECT or (name not in CORNERS and name not in VERTICES):
+        return None
+    part = node.parts[-1]
+    fields = {field.name: field for field in part.desc.fields}
+
+    letters = (
+        {"x": "D", "x2": "D", "y": "D", "y2": "D"} if name in CORNERS else {"x": "[", "y": "["}
+    )
+    letters |= {"c": "I", "z": "I", "t": "I"}
+    if any(fields.get(n, NO_FIELD).type != letter for n, letter in letters.items()):
+        return None
+
+    def column(name: str, dtype: str) -> npt.NDArray[Any]:
+        values: npt.NDArray[Any] = run.values(dtype, part.at + fields[name].at)
+        return values
+
+    plane = np.stack([column(letter, ">i4") for letter in "czt"], axis=1).astype(np.int32)
+    n = len(run)
+    if name in CORNERS:
+        columns = [column(c, ">f8") for c in ("x", "y", "x2", "y2")]
+        count = np.arange(n + 1, dtype=np.int64)
+        corners = np.stack(columns, axis=1).astype(np.float64).reshape(-1, 2)
+        kinds = np.full(n, CORNERS[name], np.uint8)
+        return Shapes(kinds, corners, count * 2, count, count), plane
+    x_node, y_node = (part.fields[fields[axis].at] for axis in "xy")
+    if not (x_node.is_numbers and y_node.is_numbers):
+        return None
+    x, lengths = run.arrays(x_node)
+    y, others = run.arrays(y_node)
+    kind = VERTICES[name]
+    if (lengths != others).any() or lengths.min() < (MIN_RING - 1 if name == specs.POLYGON else 1):
+        return None
+    count = np.arange(n + 1, dtype=np.int64)
+    kinds = np.full(n, kind, np.uint8)
+    if kind is not RoiKind.POLYGON:
+        xy = np.stack([x, y], axis=1).astype(np.float64)
+        return Shapes(kinds, xy, offsets(lengths), count, count), plane
+    rings = offsets(lengths + 1)
+    xy = np.empty((int(rings[-1]), 2))
+    last = rings[1:] - 1
+    inner = np.ones(len(xy), bool)
+    inner[last] = False
+    xy[inner, 0] = x
+    xy[inner, 1] = y
+    xy[last] = xy[rings[:-1]]
+    return Shapes(kinds, xy, rings, count, count), plane
+
+
+def write_roi(builder: Builder, shapes: Shapes, row: int, plane: npt.ArrayLike) -> None:
+    """Write one region.
+
+    Raises
+    ------
+    ValueError
+        If it has no shape.
+    """
+    kind = RoiKind(shapes.roi[row])
+    c, z, t = (int(value) for value in np.asarray(plane))
+    if kind is RoiKind.EMPTY:
+        raise ValueError("an object without shape can't be stored")
+    if kind in (RoiKind.GEOMETRY, RoiKind.LINES):
+        builder.begin(specs.GEOMETRY)
+        builder.raw(struct.pack(">3i", c, t, z))
+        builder.null()
+        wkb = shapely.to_wkb(shapes.take([row]).geometries[0], byte_order=0)
+        return builder.numbers("B", np.frombuffer(wkb, np.int8))
+    first = shapes.rings[shapes.parts[shapes.objects[row]]]
+    last = shapes.rings[shapes.parts[shapes.objects[row]] + 1]
+    xy = shapes.coords[first:last]
+    name = CLASSES[kind]
+    builder.begin(name)
+    if name in CORNERS:
+        (x, y), (x2, y2) = xy
+        builder.raw(struct.pack(">2i4di", c, t, x, x2, y, y2, z))
+        return builder.null()
+    builder.raw(struct.pack(">3i", c, t, z))
+    if kind is not RoiKind.POLYLINE:
+        builder.null()
+    if kind is RoiKind.POLYGON:
+        builder.null()
+        xy = xy[:-1]
+    builder.numbers("F", xy[:, 0])
+    builder.numbers("F", xy[:, 1])
+    return None
