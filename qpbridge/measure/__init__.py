@@ -1,0 +1,1 @@
+"""Measurements as functions of arrays, named and defined as QuPath's."""
