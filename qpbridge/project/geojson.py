@@ -167,7 +167,7 @@ def _vertices_text(coords: npt.NDArray[np.float64]) -> tuple[str, npt.NDArray[np
     keep[:, -3] = cents % 10 > 0
     chars[0::2, -2:] = np.frombuffer(b", ", np.uint8)
     chars[1::2, -2:] = np.frombuffer(b"],", np.uint8)
-    lengths = keep.reshape(len(coords), -1).sum(axis=1)
+    lengths = keep.reshape(len(coords), 2 * (digits + 7)).sum(axis=1)
     return chars[keep].tobytes().decode("ascii"), offsets(lengths)
 
 
@@ -211,11 +211,11 @@ def _on_grid(shape: Shapes) -> Any:
     rounded = shapely.transform(geometry, _rounded)
     if shapely.is_valid(rounded) or roi in (RoiKind.LINE, RoiKind.POLYLINE, RoiKind.LINES):
         return rounded
-    repaired = shapely.set_precision(shapely.make_valid(geometry), GRID)
+    with np.errstate(all="ignore"):
+        repaired = shapely.set_precision(shapely.make_valid(rounded), GRID)
     polygons = [shapely.transform(part, _rounded) for part in _polygons(repaired)]
-    if not polygons:
-        return _smallest_box(shape.coords)
-    return polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+    whole = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
+    return whole if polygons and whole.is_valid else _smallest_box(shape.coords)
 
 
 def _polygons(geometry: Any) -> list[Any]:
@@ -290,4 +290,4 @@ def _plane_text(plane: Sequence[int]) -> str:
 
 
 def _text(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

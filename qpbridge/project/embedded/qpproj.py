@@ -20,6 +20,7 @@ from qpbridge.project.embedded.files import (
     to_json,
     with_classes,
 )
+from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.servers import parse_server
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project
 from qpbridge.project.safety import (
@@ -144,8 +145,6 @@ class EmbeddedEntry(ImageEntry):
             _, known = read_classes(project.classes_path)
             edit, classes = _with_colors(edit, known)
             target = self.folder / DATA_FILE
-            from qpbridge.project.embedded.qpdata import apply_edit
-
             try:
                 new = apply_edit(
                     old,
@@ -156,6 +155,8 @@ class EmbeddedEntry(ImageEntry):
                 )
             except FormatError as error:
                 raise error.in_file(path or target) from error
+            except ProjectError as error:
+                raise ProjectError(f"{target}: {error}") from error
             if new == old:
                 return
             with explain_failure(self.folder):
@@ -205,8 +206,6 @@ class EmbeddedEntry(ImageEntry):
         return None
 
     def _parse(self, data: bytes, path: Path) -> ImageData:
-        from qpbridge.project.embedded.qpdata import read_image_data
-
         try:
             return read_image_data(data)
         except FormatError as error:
