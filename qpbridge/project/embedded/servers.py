@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -126,8 +127,8 @@ def _is_tiled_tiff(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as tiff:
             return not tiff.is_ome and tiff.pages.first.is_tiled
-    except (tifffile.TiffFileError, OSError, IndexError):
-        return False
+    except (tifffile.TiffFileError, OSError, IndexError, ValueError, struct.error):
+        return False  # broken, which is found out by whoever reads it
 
 
 def _rgb_metadata(image: NewImage) -> dict[str, Any]:

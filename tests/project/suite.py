@@ -1,0 +1,183 @@
+"""What every project backend must do, as tests; a backend's test class inherits from it."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+
+from qpbridge.errors import ProjectError, SelectionError
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.project.model import (
+    AnnotationUpdate,
+    Edit,
+    ImageEntry,
+    ImageType,
+    Project,
+    WorkflowStep,
+)
+
+TUMOR = PathClass(("Tumor",), (200, 0, 0))
+
+
+def discs(n: int, *, path_class: PathClass | None = None) -> ObjectTable:
+    """Make `n` detections with a measurement each."""
+    geometries = [shapely.Point(20 + 10 * i, 30).buffer(4, quad_segs=4) for i in range(n)]
+    return ObjectTable.new(
+        ObjectKind.DETECTION,
+        Shapes.from_geometries(geometries),
+        path_class=path_class,
+        measurement_names=["Area µm^2", "Circularity"],
+        measurements=[[i + 0.5, np.nan] for i in range(n)],
+    )
+
+
+def rectangle(x: float, y: float, x2: float, y2: float, **columns: object) -> ObjectTable:
+    """Make one annotation."""
+    from qpbridge.objects import RoiKind
+
+    shapes = Shapes.corners(RoiKind.RECTANGLE, x, y, x2, y2)
+    return replace(ObjectTable.new(ObjectKind.ANNOTATION, shapes), **columns)  # type: ignore[arg-type]
+
+
+class ProjectSuite(abc.ABC):
+    """Needs `fresh`: a project of the backend with one RGB image of 100 x 80 and no data."""
+
+    @abc.abstractmethod
+    def open(self, path: Path) -> Project:
+        """Open a project with the backend."""
+
+    @pytest.fixture
+    @abc.abstractmethod
+    def fresh(self, tmp_path: Path) -> Path:
+        """Make a project with one image called "slide.png", nobody having saved data for it."""
+
+    @pytest.fixture
+    def entry(self, fresh: Path) -> ImageEntry:
+        return self.open(fresh).images[0]
+
+    def test_describes_itself(self, fresh: Path) -> None:
+        project = self.open(fresh)
+        assert project.path == fresh
+        assert project.version
+        assert "Tumor" in map(str, project.classes)
+        (entry,) = project.images
+        assert (entry.name, entry.description, dict(entry.metadata)) == ("slide.png", None, {})
+        assert (entry.server.width, entry.server.height) == (100, 80)
+
+    def test_finds_images_by_name_and_id(self, fresh: Path) -> None:
+        project = self.open(fresh)
+        (entry,) = project.images
+        assert project.image("slide.png") is entry
+        assert project.image(entry.id) is entry
+        with pytest.raises(SelectionError, match=r"no image 'other'.*'slide\.png'"):
+            project.image("other")
+
+    def test_finds_the_image_file(self, entry: ImageEntry) -> None:
+        assert entry.image_path().is_file()
+
+    def test_starts_empty(self, entry: ImageEntry) -> None:
+        assert not entry.has_data()
+        data = entry.read()
+        assert len(data.objects) == 0
+        assert data.image_type is ImageType.UNSET
+        assert data.workflow == ()
+
+    def test_adds_objects(self, fresh: Path, entry: ImageEntry) -> None:
+        added = discs(3, path_class=TUMOR)
+        entry.apply(Edit(add=added, image_type=ImageType.BRIGHTFIELD_H_E))
+        assert entry.has_data()
+        data = self.open(fresh).images[0].read()
+        assert data.image_type is ImageType.BRIGHTFIELD_H_E
+        found = data.objects
+        np.testing.assert_array_equal(found.ids, added.ids)
+        np.testing.assert_array_equal(found.kind, added.kind)
+        assert [found.path_class(i) for i in range(3)] == [TUMOR] * 3
+        np.testing.assert_allclose(found.shapes.coords, added.shapes.coords, atol=0.011)
+        np.testing.assert_allclose(found.measurement("Area µm^2"), [0.5, 1.5, 2.5])
+        assert np.isnan(found.measurement("Circularity")).all()
+
+    def test_adds_below_what_is_there(self, entry: ImageEntry) -> None:
+        annotation = rectangle(0, 0, 100, 80, names={0: "region"}, locked=np.array([True]))
+        entry.apply(Edit(add=annotation))
+        added = discs(4)
+        entry.apply(Edit(add=added, add_below=np.repeat(annotation.ids, 4, axis=0)))
+        found = entry.read().objects
+        assert found.kind.tolist() == [ObjectKind.ANNOTATION] + [ObjectKind.DETECTION] * 4
+        assert found.parent.tolist() == [-1, 0, 0, 0, 0]
+        assert found.names == {0: "region"}
+        assert found.locked.tolist() == [True, False, False, False, False]
+
+    def test_removes_only_what_is_named(self, entry: ImageEntry) -> None:
+        added = discs(5)
+        entry.apply(Edit(add=added))
+        entry.apply(Edit(remove=added.ids[1:4]))
+        np.testing.assert_array_equal(entry.read().objects.ids, added.ids[[0, 4]])
+
+    def test_children_of_what_is_removed_move_up(self, entry: ImageEntry) -> None:
+        annotation, added = rectangle(0, 0, 50, 50), discs(2)
+        entry.apply(Edit(add=annotation))
+        entry.apply(Edit(add=added, add_below=np.repeat(annotation.ids, 2, axis=0)))
+        entry.apply(Edit(remove=annotation.ids))
+        found = entry.read().objects
+        np.testing.assert_array_equal(np.sort(found.ids, axis=0), np.sort(added.ids, axis=0))
+        assert found.parent.tolist() == [-1, -1]
+
+    def test_updates_and_notes_its_steps(self, entry: ImageEntry) -> None:
+        annotation = rectangle(0, 0, 50, 50)
+        entry.apply(Edit(add=annotation))
+        step = WorkflowStep("Segment nuclei", "// qpbridge segment", {"model": "nuclei_he"})
+        update = AnnotationUpdate({"made by": "qpbridge"}, {"Nuclei: Count": 3.0})
+        entry.apply(Edit(update={annotation.ids[0].tobytes(): update}, steps=[step]))
+        data = entry.read()
+        assert data.objects.metadata[0]["made by"] == "qpbridge"
+        assert data.objects.measurement("Nuclei: Count").tolist() == [3.0]
+        assert [s.name for s in data.workflow][-1] == "Segment nuclei"
+
+    def test_refuses_data_that_changed(self, fresh: Path, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(1)))
+        state = entry.read().state
+        other = self.open(fresh).images[0]
+        other.apply(Edit(add=discs(1)))
+        with pytest.raises(ProjectError, match="saved by another program"):
+            entry.apply(Edit(add=discs(1)), state)
+        assert len(entry.read().objects) == 2
+        entry.apply(Edit(add=discs(1)), entry.read().state)
+        assert len(entry.read().objects) == 3
+
+    def test_refuses_data_that_appeared(self, fresh: Path, entry: ImageEntry) -> None:
+        state = entry.read().state
+        self.open(fresh).images[0].apply(Edit(add=discs(1)))
+        with pytest.raises(ProjectError, match="saved by another program"):
+            entry.apply(Edit(add=discs(1)), state)
+
+    def test_refuses_edits_of_objects_that_are_not_there(self, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(1)))
+        before = entry.read()
+        for edit in (
+            Edit(remove=discs(1).ids),
+            Edit(add=discs(1), add_below=discs(1).ids),
+            Edit(update={bytes(range(16)): AnnotationUpdate({"k": "v"})}),
+        ):
+            with pytest.raises(ProjectError):
+                entry.apply(edit)
+        assert entry.read().state == before.state
+
+    def test_new_classes_join_the_list(self, fresh: Path, entry: ImageEntry) -> None:
+        mine = PathClass(("Nucleus", "Mitosis"), (1, 2, 3))
+        before = self.open(fresh).classes
+        entry.apply(Edit(add=discs(2, path_class=mine)))
+        assert self.open(fresh).classes == (*before, mine)
+        assert self.open(fresh).classes[-1].color == (1, 2, 3)
+
+    def test_adds_classes_once(self, fresh: Path) -> None:
+        project = self.open(fresh)
+        before = project.classes
+        project.add_classes([PathClass(("Vessel",)), TUMOR, PathClass(("Vessel",), (9, 9, 9))])
+        assert project.classes == (*before, PathClass(("Vessel",)))
+        assert self.open(fresh).classes == project.classes
+        assert project.classes[-1].color is not None
