@@ -290,6 +290,14 @@ class _Parser:
         self.classes: list[Node] = []
         self.bulks: list[Bulk] = []
         self.templates = Templates(data) if bulk else None
+        self.steps = {
+            OBJECT: self._object,
+            ARRAY: self._array,
+            ENUM: self._enum,
+            CLASS: self._class,
+            CLASSDESC: self._class_desc,
+            PROXYCLASSDESC: self._proxy_desc,
+        }
 
     def run(self) -> list[Node | Bulk]:
         contents: list[Node | Bulk] = []
@@ -354,18 +362,10 @@ class _Parser:
 
     def compound(self) -> _Step:
         """Return the step that reads content which may hold other content."""
-        tag = self.data[self.pos]
-        steps = {
-            OBJECT: self._object,
-            ARRAY: self._array,
-            ENUM: self._enum,
-            CLASS: self._class,
-            CLASSDESC: self._class_desc,
-            PROXYCLASSDESC: self._proxy_desc,
-        }
-        if tag not in steps:
-            raise self.fail(f"unexpected byte {tag:#04x}")
-        return steps[tag]()
+        step = self.steps.get(self.data[self.pos])
+        if step is None:
+            raise self.fail(f"unexpected byte {self.data[self.pos]:#04x}")
+        return step()
 
     def block_data(self) -> Node:
         start = self.pos
@@ -409,13 +409,16 @@ class _Parser:
             if tag == OBJECT and self.templates is not None:
                 self.templates.learn(node)
 
-    def known_desc(self) -> tuple[bool, ClassDesc | None, Node | None]:
-        """Read a class descriptor that is null or a reference; (False, ...) if it is neither."""
+    def known_desc(self) -> Node | None:
+        """Read a class descriptor that is null or a reference; None if it is neither.
+
+        The node of a reference gets the descriptor as `desc`.
+        """
         start = self.pos
         tag = self.data[start]
         if tag == NULL:
             self.pos += 1
-            return True, None, Node(NULL, start, self.pos)
+            return Node(NULL, start, self.pos)
         if tag == REFERENCE:
             node = self.reference(start)
             target = self.nodes.get(node.value)
@@ -424,30 +427,25 @@ class _Parser:
             assert target.desc is not None
             if not target.desc.complete:
                 raise self.fail("a class that is part of itself", start)
-            return True, target.desc, node
+            node.desc = target.desc
+            return node
         if tag not in (CLASSDESC, PROXYCLASSDESC):
             raise self.fail("expected a class descriptor")
-        return False, None, None
+        return None
 
-    def _desc(self) -> _Step:
-        """Read the class descriptor of an object, array, enum or class; returns its node."""
-        known, desc, node = self.known_desc()
-        if not known:
-            return (yield self.compound())
-        if desc is None:
-            raise self.fail("an object without class")
-        assert node is not None
-        node.desc = desc
-        return node
+    def begin(self, node: Node, desc_node: Node) -> ClassDesc:
+        """Give what begins with a class descriptor its class and its handle."""
+        if desc_node.desc is None:
+            raise self.fail("an object without class", node.start)
+        node.desc = desc_node.desc
+        node.items = (desc_node,)
+        self.define(node)
+        return node.desc
 
     def _object(self) -> _Step:
         node = Node(OBJECT, self.pos)
         self.pos += 1
-        desc_node = yield self._desc()
-        desc: ClassDesc = desc_node.desc
-        node.desc = desc
-        node.items = (desc_node,)
-        self.define(node)
+        desc = self.begin(node, self.known_desc() or (yield self.compound()))
         if desc.flags & EXTERNALIZABLE and not desc.flags & BLOCK_DATA:
             raise self.fail(f"{desc.name} is written in the old protocol version 1", node.start)
         parts = []
@@ -468,10 +466,7 @@ class _Parser:
     def _array(self) -> _Step:
         node = Node(ARRAY, self.pos)
         self.pos += 1
-        desc_node = yield self._desc()
-        desc: ClassDesc = desc_node.desc
-        node.desc = desc
-        self.define(node)
+        desc = self.begin(node, self.known_desc() or (yield self.compound()))
         length = _I32(self.data, self.pos)[0]
         self.pos += 4
         node.value = length
@@ -480,10 +475,9 @@ class _Parser:
             size = length * PRIMITIVES[element].itemsize
             self.need(size)
             self.pos += size
-            node.items = (desc_node,)
         elif element in ("L", "["):
             self.need(length)
-            items: list[Node | Bulk] = [desc_node]
+            items = list(node.items)
             for _ in range(length):
                 leaf = self.leaf()
                 items.append((yield self.compound()) if leaf is None else leaf)
@@ -496,23 +490,18 @@ class _Parser:
     def _enum(self) -> _Step:
         node = Node(ENUM, self.pos)
         self.pos += 1
-        desc_node = yield self._desc()
-        node.desc = desc_node.desc
-        self.define(node)
+        self.begin(node, self.known_desc() or (yield self.compound()))
         name = self.leaf()
         if name is None or name.tag == NULL:
             raise self.fail("an enum constant without name", node.start)
-        node.items = (desc_node, name)
+        node.items = (*node.items, name)
         node.end = self.pos
         return node
 
     def _class(self) -> _Step:
         node = Node(CLASS, self.pos)
         self.pos += 1
-        desc_node = yield self._desc()
-        node.desc = desc_node.desc
-        node.items = (desc_node,)
-        self.define(node)
+        self.begin(node, self.known_desc() or (yield self.compound()))
         node.end = self.pos
         return node
 
@@ -577,12 +566,9 @@ class _Parser:
         desc = node.desc
         assert desc is not None
         yield self._list(inside)
-        known, parent, parent_node = self.known_desc()
-        if not known:
-            parent_node = yield self.compound()
-            parent = parent_node.desc if parent_node else None
-        assert parent_node is not None
+        parent_node: Node = self.known_desc() or (yield self.compound())
         inside.append(parent_node)
+        parent = parent_node.desc
         desc.parent = parent
         desc.depth = 0 if parent is None else parent.depth + 1
         if desc.depth > MAX_SUPERCLASSES:

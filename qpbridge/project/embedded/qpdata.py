@@ -474,6 +474,9 @@ def _add(
 ) -> None:
     table = edit.add
     assert table is not None
+    if (table.shapes.roi == RoiKind.EMPTY).any():
+        row = int(np.argmax(table.shapes.roi == RoiKind.EMPTY))
+        raise ProjectError(f"object {table.uuid(row)} has no shape, and can't be stored")
     rows, found = find.search(table.ids)
     doubled = np.flatnonzero(found)[~removed[rows[found]]]
     if len(doubled):

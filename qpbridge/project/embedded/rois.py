@@ -97,20 +97,25 @@ def _read_wkb(wkb: bytes, at: int) -> Shapes:
 
 
 def _read_area(stream: Stream, node: Node) -> Shapes:
-    """Read Java's `Area` as QuPath stored it once: rings, the inside by the even-odd rule."""
+    """Read Java's `Area` as QuPath stored it once: rings, the inside by the non-zero rule."""
+    xs, ys = (stream.elements(stream.child(node, axis)) for axis in "xy")
     rings = []
-    for x, y in zip(
-        stream.elements(stream.child(node, "x")),
-        stream.elements(stream.child(node, "y")),
-        strict=True,
-    ):
-        xy = np.stack([stream.array(x), stream.array(y)], axis=1).astype(np.float64)
-        if len(xy) >= MIN_RING - 1:
-            rings.append(shapely.make_valid(shapely.Polygon(xy)))
-    area = shapely.Polygon()
-    for ring in rings:
-        area = shapely.symmetric_difference(area, ring)
-    return _shape(area)
+    for x_node, y_node in zip(xs, ys, strict=False):
+        x, y = stream.array(x_node), stream.array(y_node)
+        if len(x) != len(y):
+            raise FormatError("a region with more x than y, or less", offset=node.start)
+        xy = np.stack([x, y], axis=1).astype(np.float64)
+        if len(xy) >= MIN_RING - 1 and np.isfinite(xy).all():
+            rings.append(shapely.LinearRing(xy))
+    if not rings:
+        return Shapes.empty(1)
+    lines = shapely.union_all(rings)
+    faces = shapely.get_parts(shapely.polygonize([lines]))
+    tree = shapely.STRtree([shapely.make_valid(shapely.Polygon(ring)) for ring in rings])
+    face, ring = tree.query(shapely.point_on_surface(faces), predicate="within")
+    turns = np.where(shapely.is_ccw(rings), 1.0, -1.0)
+    winding = np.bincount(face, turns[ring], minlength=len(faces))
+    return _shape(shapely.union_all(faces[winding != 0]))
 
 
 def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
