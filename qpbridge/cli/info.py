@@ -11,6 +11,7 @@ import numpy as np
 
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
 from qpbridge.cli.output import exit_with_failures, print_json, print_table
+from qpbridge.engine.edit import provenance_key
 from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.errors import QpbridgeError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind
@@ -45,7 +46,8 @@ def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool
         )
     else:
         click.echo(f"{opened.path} (QuPath {opened.version}), {len(opened.images)} images")
-        _print(described)
+        for image in described:
+            _print(image)
     exit_with_failures(failures, len(entries))
 
 
@@ -102,39 +104,29 @@ def _annotation(objects: ObjectTable, row: int) -> dict[str, Any]:
     }
 
 
-def _print(described: list[dict[str, Any]]) -> None:
-    rows = [
-        (
-            image["id"],
-            image["name"],
-            f"{image['width']} x {image['height']}" if image["width"] else None,
-            None if image["mpp"] is None else image["mpp"][0],
-            image["image_type"],
-            image["objects"]["annotation"],
-            image["objects"]["detection"] + image["objects"]["cell"],
-            image["qpbridge"]["nuclei"]["unchanged"],
-            image["qpbridge"]["nuclei"]["changed"],
-            "yes" if image["path"] else "MISSING",
-        )
-        for image in described
-    ]
-    columns = [
-        *("Id", "Image", "Size px", "µm/px", "Type", "Annotations", "Detections"),
-        *("by qpbridge", "changed since", "File found"),
-    ]
-    if rows:
+def _print(image: dict[str, Any]) -> None:
+    size = f"{image['width']} x {image['height']} px" if image["width"] else "size unknown"
+    mpp = f"{image['mpp'][0]:g} µm/px" if image["mpp"] else "pixel size unknown"
+    click.echo(f"\n{image['id']}: {image['name']} ({size}, {mpp}, {image['image_type']})")
+    click.echo(f"   {image['path'] or 'FILE NOT FOUND: ' + str(image['uri'])}")
+    counts = ", ".join(f"{n:,} {kind}s" for kind, n in image["objects"].items() if n)
+    click.echo(f"   {counts or 'no objects'}")
+    for target, own in image["qpbridge"].items():
+        if any(own.values()):
+            text = f"{own['unchanged']:,} {target} by qpbridge, {own['changed']:,} changed since"
+            click.echo(f"   {text}")
+    if image["annotations"]:
+        columns = ("Annotation", "Class", "Shape", "Children", "Segmented with")
+        rows = [
+            (
+                a["name"],
+                a["class"],
+                a["roi"],
+                a["children"],
+                "; ".join(
+                    a["metadata"][k] for k in map(provenance_key, TARGETS) if k in a["metadata"]
+                ),
+            )
+            for a in image["annotations"]
+        ]
         print_table(columns, rows)
-    annotations = [
-        (
-            image["name"],
-            a["name"],
-            a["class"],
-            a["roi"],
-            a["children"],
-            a["metadata"].get("qpbridge nuclei"),
-        )
-        for image in described
-        for a in image["annotations"][:50]
-    ]
-    if annotations:
-        print_table(("Image", "Annotation", "Class", "Shape", "Children", "qpbridge"), annotations)

@@ -24,6 +24,7 @@ from qpbridge.cli.output import exit_with_failures, messages, print_json, print_
 from qpbridge.engine.job import ImageReport, Progress, Request, segment_project
 from qpbridge.engine.regions import Selection
 from qpbridge.errors import ModelError
+from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.project import Backend, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
@@ -165,7 +166,7 @@ def _print(reports: list[ImageReport]) -> None:
             report.image,
             region.name,
             region.path_class,
-            region.measurements["Evaluated area µm^2"] / 1e6,
+            region.measurements[EVALUATED_AREA] / 1e6,
             *(
                 region.measurements.get(f"Nuclei: {name}")
                 for name in ("Count", "Density per mm^2", "Area mean µm^2", "Area SD µm^2")

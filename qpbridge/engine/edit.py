@@ -11,8 +11,9 @@ import numpy.typing as npt
 import shapely
 
 import qpbridge
-from qpbridge.engine.provenance import Origin, mint_ids, origins
+from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
+from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ObjectTable
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
 
@@ -169,10 +170,18 @@ def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
         return None
     prefix = f"{target.capitalize()}: "
     names = [n for n in objects.measurement_names if n.startswith(prefix)]
-    update = AnnotationUpdate(metadata={provenance_key(target): None}, forget=names)
+    shared = [EVALUATED_AREA]
+    other_keys = {provenance_key(t) for t in TARGETS if t != target}
+
+    def forget(row: int) -> AnnotationUpdate:
+        last = not other_keys & set(objects.metadata[row])
+        return AnnotationUpdate(
+            metadata={provenance_key(target): None}, forget=names + shared * last
+        )
+
     return Edit(
         remove=objects.ids[existing.replaced],
-        update={objects.ids[row].tobytes(): update for row in noted},
+        update={objects.ids[row].tobytes(): forget(row) for row in noted},
         steps=(
             WorkflowStep(f"qpbridge: remove {target}", f"// qpbridge remove --target {target}"),
         ),

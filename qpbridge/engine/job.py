@@ -23,7 +23,7 @@ from qpbridge.engine.regions import Region, Selection, assign_regions, select_re
 from qpbridge.engine.run import find_objects
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.measure.color import H_DAB, H_E
-from qpbridge.measure.summary import summarize_nuclei
+from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project.model import ImageData, ImageEntry, ImageType, Project
@@ -272,7 +272,7 @@ def _report(
     found: int = 0,
 ) -> ImageReport:
     scale = plan.mpp[0] * plan.mpp[1]
-    measured = summaries or [{"Evaluated area µm^2": r.geometry.area * scale} for r in plan.regions]
+    measured = summaries or [{EVALUATED_AREA: r.geometry.area * scale} for r in plan.regions]
     return ImageReport(
         image=entry.name,
         status=status,

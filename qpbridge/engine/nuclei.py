@@ -17,7 +17,7 @@ from qpbridge.engine.provenance import storable
 from qpbridge.engine.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.errors import ModelError
 from qpbridge.measure.color import deconvolve
-from qpbridge.measure.intensity import intensity_measurements, intensity_names
+from qpbridge.measure.intensity import intensity_names, intensity_of_shapes
 from qpbridge.measure.shape import shape_measurements, shape_names
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import Shapes, Stains
@@ -79,7 +79,7 @@ class NucleusDecoder:
     def __call__(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
         """Decode one tile; see `qpbridge.engine.run.find_objects`."""
         decode = self.bundle.decode
-        labels, probability = decode_nuclei(maps, mpp=self.bundle.mpp, **decode)
+        labels, probability = decode_nuclei(maps, **decode)
         rings = instances_to_polygons(labels, maps[0], decode["threshold"])
         centroids = shapely.get_coordinates(shapely.centroid(rings.polygons()))
         depth = core_depth(centroids, self.plan.core, self.plan.halo)
@@ -89,19 +89,20 @@ class NucleusDecoder:
         placed = (outlines.coords + corner) * self.plan.downsample
         rounded = round_rings(placed, outlines.rings, _decimals(placed))
         kept = near[rounded.owner]
-        nucleus = rings.owner[kept]
         shapes = Shapes.from_rings(storable(rounded.coords), rounded.offsets)
-        number = np.zeros(len(probability) + 1, np.int64)
-        number[nucleus] = np.arange(1, len(nucleus) + 1)
         _, shape = shape_measurements(shapes, self.mpp)
-        _, intensity = intensity_measurements(
-            deconvolve(pixels, self.stains), self.stains.stain_names, number[labels], len(nucleus)
+        _, intensity = intensity_of_shapes(
+            deconvolve(pixels, self.stains),
+            self.stains.stain_names,
+            shapes,
+            corner,
+            self.plan.downsample,
         )
         return Found(
             shapes,
-            np.column_stack([probability[nucleus - 1], shape, intensity]),
+            np.column_stack([probability[rings.owner[kept] - 1], shape, intensity]),
             depth[kept],
-            np.zeros(len(nucleus), np.int64),
+            np.zeros(len(kept), np.int64),
         )
 
 

@@ -70,7 +70,7 @@ def _crops(server: Server) -> bool:
 
 
 def _series(path: Path, args: tuple[str, ...]) -> int:
-    for name, value in zip(args, [*args[1:], ""], strict=True):
+    for name, value in zip(args, [*args, ""][1:], strict=True):
         if name == "--dims":
             raise SlideError(f"{path}: a server with --dims is not supported; remove it in QuPath")
         if name == "--series":
