@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 from skimage.measure import label as label_parts
-from skimage.segmentation import watershed
 
 
 def decode_nuclei(
@@ -68,12 +67,9 @@ def decode_nuclei(
     goal = _goals(maps, pixel)
     votes = np.bincount(goal, minlength=foreground.size).reshape(shape).astype(np.float32)
     votes = ndimage.gaussian_filter(votes, vote_sigma_um / mpp, mode="constant", truncate=3)
-    reach = 2 * round(spacing_um / mpp) + 1
-    peaks = (votes == ndimage.maximum_filter(votes, reach, mode="constant")) & (votes > min_votes)
-    centres, _ = ndimage.label(peaks, np.ones((3, 3)))
-    basins = watershed(-votes, centres, mask=votes > 0.1 * min_votes)  # type: ignore[no-untyped-call]
+    centres = _climb(votes, goal, max(1, round(spacing_um / mpp)), min_votes)
     labels = np.zeros(shape, np.int32)
-    labels.ravel()[pixel] = basins.ravel()[goal]
+    labels.ravel()[pixel] = centres
     return _select(labels, foreground, min_area_um2 / mpp**2, min_probability)
 
 
@@ -84,6 +80,50 @@ def _goals(maps: npt.NDArray[np.float32], pixel: npt.NDArray[np.int64]) -> npt.N
     y = np.rint(pixel // width + maps[3].ravel()[pixel]).astype(np.int64)
     goal: npt.NDArray[np.int64] = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
     return goal
+
+
+def _climb(
+    votes: npt.NDArray[np.float32], goal: npt.NDArray[np.int64], reach: int, least: float
+) -> npt.NDArray[np.int32]:
+    """Return the number of the summit uphill of each goal; 0 where it has too few votes.
+
+    A step goes to the highest of the eight neighbours; from a summit on to the highest pixel
+    within `reach`, so that no two are closer than that. Steps are doubled until nothing moves.
+    """
+    width = votes.shape[1] + 2 * reach
+    heights = np.pad(votes, reach).ravel()
+    start = (goal // votes.shape[1] + reach) * width + goal % votes.shape[1] + reach
+    # whatever lies uphill of a pixel with votes has votes
+    place = np.flatnonzero(heights)
+    number = np.zeros(heights.shape, np.int32)
+    number[place] = np.arange(len(place))
+    step = number[_highest(heights, place, 1, width)]
+    top = np.flatnonzero(step == np.arange(len(place)))
+    step[top] = number[_highest(heights, place[top], reach, width)]
+    while True:
+        further = step[step]
+        if np.array_equal(further, step):
+            break
+        step = further
+    summit = step[number[start]]
+    high = heights[place[summit]] > least
+    _, label = np.unique(np.where(high, summit, -1), return_inverse=True)
+    return (label + high.all()).astype(np.int32)
+
+
+def _highest(
+    heights: npt.NDArray[np.float32], place: npt.NDArray[np.int64], reach: int, width: int
+) -> npt.NDArray[np.int64]:
+    """Index of the highest pixel within `reach` (the first of several), for each place."""
+    side = np.arange(-reach, reach + 1)
+    around = (side[:, None] * width + side).ravel()
+    best, highest = place + around[0], heights[place + around[0]]
+    for shift in around[1:]:
+        other = heights[place + shift]
+        higher = other > highest
+        highest = np.where(higher, other, highest)
+        best = np.where(higher, place + shift, best)
+    return best
 
 
 def _select(

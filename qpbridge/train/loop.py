@@ -6,9 +6,10 @@ import copy
 import csv
 import math
 import time
-from collections.abc import Callable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -115,16 +116,10 @@ def train(
         )
         partial.replace(checkpoint)
 
-    def prepare(number: int) -> Batch:
-        rng = np.random.default_rng((config.seed, number))
-        images, targets = sampler.batch(config.batch, rng)
-        return vary_appearance(images, rng), targets
-
     network.train()
     sums: dict[str, float] = {}
-    ahead = ThreadPoolExecutor(1)  # the next batch is made while the network learns from this one
-    upcoming: Future[Batch] = ahead.submit(prepare, step)
-    while True:
+    summed = 0
+    for images, targets in _batches(sampler, config, step):
         elapsed = spent + time.monotonic() - started
         done = elapsed / (60 * config.minutes) if config.minutes else step / (config.steps or 1)
         if done >= 1:
@@ -132,10 +127,8 @@ def train(
         rate = config.learning_rate * min(done / 0.03, 1.0) * (1 + math.cos(math.pi * done)) / 2
         for group in optimizer.param_groups:
             group["lr"] = max(rate, 1e-6)
-        images, targets = upcoming.result()
-        upcoming = ahead.submit(prepare, step + 1)
-        images = images.to(device, memory_format=torch.channels_last)
-        losses = nuclei_loss(network(1 - images), targets.to(device))
+        pixels = images.to(device, memory_format=torch.channels_last)
+        losses = nuclei_loss(network(1 - pixels), targets.to(device))
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
@@ -144,20 +137,40 @@ def train(
         step += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
+        summed += 1
         if step % 20 == 0:
             row = {"step": step, "minutes": elapsed / 60, "learning_rate": rate}
-            row |= {name: value / 20 for name, value in sums.items()}
-            sums = {}
+            row |= {name: value / summed for name, value in sums.items()}
+            sums, summed = {}, 0
             _append(folder / "curve.csv", row)
             if progress is not None:
                 progress(row)
         if time.monotonic() - last_saved > checkpoint_seconds:
             save()
             last_saved = time.monotonic()
-    ahead.shutdown(cancel_futures=True)
     save()
     averaged.eval()
     return averaged
+
+
+def _batches(sampler: PatchSampler, config: TrainConfig, first: int) -> Iterator[Batch]:
+    """Yield batches from step `first` on, each made while the network learns from the one before.
+
+    A batch depends on the seed and its step alone, so that a run that goes on sees what it would
+    have seen.
+    """
+
+    def prepare(step: int) -> Batch:
+        rng = np.random.default_rng((config.seed, step))
+        images, targets = sampler.batch(config.batch, rng)
+        return vary_appearance(images, rng), targets
+
+    with ThreadPoolExecutor(1) as ahead:
+        upcoming = ahead.submit(prepare, first)
+        for step in count(first + 1):
+            batch = upcoming.result()
+            upcoming = ahead.submit(prepare, step)
+            yield batch
 
 
 def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:

@@ -1,0 +1,142 @@
+"""Training: learns, is reproducible, goes on where it stopped, and ends in a bundle."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from qpbridge.cli.train import train as train_command
+from qpbridge.errors import QpbridgeError
+from qpbridge.models import load_bundle
+from qpbridge.train.data import PatchSampler, Sample
+from qpbridge.train.loop import TrainConfig, train
+from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
+from qpbridge.train.recipe import NETWORK
+
+TINY = {**NETWORK, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
+
+
+def discs():
+    rows, columns = np.indices((128, 128))
+    labels = np.zeros((128, 128), np.uint16)
+    for number, (y, x) in enumerate(np.random.default_rng(0).uniform(0, 128, (25, 2)), 1):
+        labels[np.hypot(rows - y, columns - x) < 9] = number
+    image = np.where(labels[..., None] > 0, (90, 50, 140), (230, 180, 210)).astype(np.uint8)
+    return image, labels
+
+
+@pytest.fixture(scope="module")
+def sampler():
+    image, labels = discs()
+    return PatchSampler([(1.0, [Sample("discs", image, labels, 0.5)])], mpp=0.5, size=32)
+
+
+def config(steps, **changes):
+    return TrainConfig(TINY, steps=steps, batch=2, patch=32, **changes)
+
+
+def weights(network):
+    return torch.cat([value.float().ravel() for value in network.state_dict().values()])
+
+
+def test_it_learns(sampler, tmp_path):
+    rows = []
+    train(config(80, learning_rate=0.01), sampler, tmp_path, progress=rows.append)
+    assert rows[-1]["foreground"] < 0.6 * rows[0]["foreground"]
+    table = (tmp_path / "curve.csv").read_text().splitlines()
+    assert table[0].startswith("step,minutes,learning_rate,total") and len(table) == 5
+
+
+def test_a_stopped_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
+    class Stop(Exception):  # noqa: N818
+        pass
+
+    def stop(row):
+        raise Stop
+
+    whole = train(config(40), sampler, tmp_path / "whole")
+    with pytest.raises(Stop):
+        train(config(40), sampler, tmp_path / "parts", checkpoint_seconds=0, progress=stop)
+    state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
+    assert state["step"] == 19
+    parts = train(config(40), sampler, tmp_path / "parts")
+    assert torch.equal(weights(whole), weights(parts))
+    other = train(config(40, seed=1), sampler, tmp_path / "other")
+    assert not torch.equal(weights(whole), weights(other))
+    with pytest.raises(QpbridgeError, match="other settings"):
+        train(config(41), sampler, tmp_path / "parts")
+
+
+def test_a_run_bound_by_time_stops(sampler, tmp_path):
+    bound = TrainConfig(TINY, minutes=0.02, batch=2, patch=32)
+    train(bound, sampler, tmp_path)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    assert state["step"] > 0 and 1.2 <= state["spent"] < 30
+    with pytest.raises(QpbridgeError, match="either the minutes or the steps"):
+        train(TrainConfig(TINY), sampler, tmp_path)
+
+
+def test_the_loss_is_lowest_for_the_truth(sampler):
+    _, target = sampler.batch(2, np.random.default_rng(0))
+    target[:, 0] = (target[:, 0] > 0.5).float()
+    perfect = torch.cat(
+        [(target[:, :1] * 2 - 1) * 12, target[:, 1:2], target[:, 2:4] / OFFSET_UNIT], 1
+    )
+    best = nuclei_loss(perfect, target)
+    assert all(float(value) < 0.01 for value in best.values())
+    for channel, name in ((0, "foreground"), (1, "distance"), (2, "offset"), (3, "offset")):
+        worse = perfect.clone()
+        worse[:, channel] = worse[:, channel].roll(6, -1)
+        assert nuclei_loss(worse, target)[name] > best[name] + 0.01
+
+
+def test_the_command_writes_a_working_bundle(tmp_path):
+    image, labels = discs()
+    for part, pixels in (("images", image), ("labels", labels)):
+        (tmp_path / "root" / "set" / part).mkdir(parents=True)
+        Image.fromarray(pixels).save(tmp_path / "root" / "set" / part / "one.png")
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        f"""
+        mpp = 0.5
+        network = {{ {
+            ", ".join(
+                f"{k} = {json.dumps(v)}"
+                for k, v in TINY.items()
+                if k not in ("norm", "act", "bias")
+            )
+        }, norm = "BATCH", bias = false }}
+        [about]
+        license = "CC0"
+        [decode]
+        threshold = 0.4
+        [[train]]
+        folder = "set"
+        mpp = 0.5
+        [[validation]]
+        folder = "set"
+        mpp = 0.5
+        title = "the same again"
+        """
+    )
+    root, output = str(tmp_path / "root"), tmp_path / "mine"
+    arguments = ["--recipe", str(recipe), "--data", root, "-o", str(output), "--device", "cpu"]
+    result = CliRunner().invoke(train_command, [*arguments, "--steps", "3", "--json"])
+    assert result.exit_code == 0, result.output
+    printed = json.loads(result.stdout)
+    bundle = load_bundle(output)
+    assert printed["scores"] == bundle.scores and bundle.scores["the same again"]["objects"] > 10
+    assert bundle.decode == {"mpp": 0.5, "threshold": 0.4} and bundle.license == "CC0"
+    assert bundle.metadata["qpbridge"]["training"]["steps"] == 3
+    with torch.inference_mode():
+        assert bundle.network()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (
+            1,
+            4,
+            32,
+            32,
+        )
+    for wrong in ([], ["--steps", "3", "--minutes", "1"], ["--steps", "3", "--mpp", "0.5"]):
+        assert CliRunner().invoke(train_command, [*arguments, *wrong]).exit_code == 2
