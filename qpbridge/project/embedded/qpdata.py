@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError, ProjectError
+from qpbridge.objects import RoiKind
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.hierarchy import (
     BLOCKS,
