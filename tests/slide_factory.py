@@ -13,12 +13,12 @@ import numpy.typing as npt
 import shapely
 import shapely.affinity
 import tifffile
-from PIL import Image
+from PIL import Image, ImageDraw
 
 Bytes = npt.NDArray[np.uint8]
 
-HEMATOXYLIN = np.array([0.6511, 0.7012, 0.2905])
-EOSIN = np.array([0.2159, 0.8012, 0.5581])
+HEMATOXYLIN = np.array([0.6511, 0.7012, 0.2905], np.float32)
+EOSIN = np.array([0.2159, 0.8012, 0.5581], np.float32)
 GLASS = 245
 """Grey level of empty glass."""
 
@@ -93,13 +93,20 @@ def paint(
         hematoxylin[window][inside] = 0.75
         eosin[window][inside] = 0.12
     density = hematoxylin[..., None] * HEMATOXYLIN + eosin[..., None] * EOSIN
-    noisy = 255 * 10**-density + rng.normal(0, 2, density.shape)
+    noisy = 255 * np.exp(-np.log(np.float32(10)) * density)
+    noisy += 2 * rng.standard_normal(density.shape, np.float32)
     if tissue is not None:
-        shapely.prepare(tissue)
-        x, y = np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5)
-        outside = ~shapely.contains_xy(tissue, x, y)
+        outside = ~_filled(tissue, width, height)
         noisy[outside] = GLASS + rng.normal(0, 1.5, (int(outside.sum()), 3))
-    return noisy.clip(0, 255).round().astype(np.uint8)
+    return np.rint(noisy.clip(0, 255)).astype(np.uint8)
+
+
+def _filled(polygon: shapely.Polygon, width: int, height: int) -> npt.NDArray[np.bool_]:
+    image = Image.new("1", (width, height))
+    draw = ImageDraw.Draw(image)
+    for ring, fill in [(polygon.exterior, 1), *((ring, 0) for ring in polygon.interiors)]:
+        draw.polygon([(x - 0.5, y - 0.5) for x, y in ring.coords], fill=fill)
+    return np.asarray(image)
 
 
 def _bilinear(
