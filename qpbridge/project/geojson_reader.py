@@ -140,7 +140,7 @@ def _features(node: Any) -> Iterator[Mapping[str, Any]]:
         for item in node:
             yield from _features(item)
         return
-    kind = node.get("type") if isinstance(node, dict) else None
+    kind = str(node.get("type")) if isinstance(node, dict) else ""
     if kind == "FeatureCollection" and isinstance(node.get("features"), list):
         yield from _features(node["features"])
     elif kind == "Feature":
@@ -186,12 +186,12 @@ class _Objects:
                 self._append(row, kind, feature, properties)
             except FormatError as error:
                 raise FormatError(f"object {row + 1}: {error.message}") from error
-            except (TypeError, ValueError, AttributeError, OverflowError) as error:
-                raise FormatError(f"object {row + 1} is broken ({error})") from error
+            except (TypeError, ValueError, AttributeError, KeyError, OverflowError) as error:
+                raise FormatError(f"object {row + 1} is broken ({error!r})") from error
             self.parents.append(parent)
             parent = row
         children = properties.get("childObjects", properties.get("children"))
-        for child in children if isinstance(children, list) else ():
+        for child in _features(children if isinstance(children, list) else []):
             self.add(child, parent)
 
     def _append(
@@ -239,7 +239,7 @@ class _Objects:
         if not measurements:
             return
         if isinstance(measurements, list):
-            measurements = {item["name"]: item.get("value") for item in measurements}
+            measurements = {_text(item["name"]): item.get("value") for item in measurements}
         rows, values = self.measured.setdefault(tuple(measurements), ([], []))
         rows.append(row)
         values.append(list(measurements.values()))
@@ -302,7 +302,10 @@ def _plane(geometry: Mapping[str, Any]) -> tuple[int, int, int]:
     plane = geometry.get("plane")
     if not isinstance(plane, dict):
         return -1, 0, 0
-    return int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
+    c, z, t = int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
+    if not all(-1 <= index < 2**31 for index in (c, z, t)):
+        raise FormatError(f"a plane that no image has: {plane}")
+    return c, z, t
 
 
 def _path_class(value: Any) -> PathClass | None:

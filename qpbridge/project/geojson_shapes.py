@@ -47,12 +47,14 @@ class ShapeList:
 
     def add(self, geometry: Any) -> None:
         """Append a geometry, as decoded from JSON."""
-        if not isinstance(geometry, dict) or geometry.get("type") not in GEOMETRIES:
+        if not isinstance(geometry, dict) or str(geometry.get("type")) not in GEOMETRIES:
             kind = geometry.get("type") if isinstance(geometry, dict) else None
             raise FormatError(f"no geometry that QuPath knows ({kind or 'none'})")
         kind, coordinates = geometry["type"], geometry.get("coordinates")
         if not isinstance(coordinates, list) or not coordinates:
             raise FormatError("a geometry without coordinates")
+        if kind == "MultiPolygon" and not all(coordinates):
+            raise FormatError("a polygon without an outline")
         if kind == "Polygon":
             if len(coordinates) > 1:
                 self._add(RoiKind.GEOMETRY, [coordinates])

@@ -188,8 +188,16 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
     """
     path = folder / LOCK_NAME
     pid = os.getpid()
-    me = {"pid": pid, "host": platform.node(), "started": _started(pid), "token": uuid.uuid4().hex}
-    mine = json.dumps({**me, "time": time.strftime("%Y-%m-%d %H:%M:%S")})
+    mine = json.dumps(
+        {
+            "pid": pid,
+            "host": platform.node(),
+            "numbering": _numbering(),
+            "started": _started(pid),
+            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "token": uuid.uuid4().hex,
+        }
+    )
     deadline = time.monotonic() + wait
     try:
         while not _acquire(path, mine):
@@ -235,13 +243,14 @@ def _content(path: Path) -> str | None:
 def _is_stale(path: Path, holder: str) -> bool:
     try:
         known = json.loads(holder)
-        pid, host, started = int(known["pid"]), known["host"], known["started"]
+        pid, started = int(known["pid"]), known["started"]
+        place = known["host"], known["numbering"]
     except (ValueError, TypeError, KeyError):
         # Being written right now, or its writer died halfway.
         with contextlib.suppress(OSError):
             return time.time() - path.stat().st_mtime > 60
         return False
-    if host != platform.node() or os.name == "nt":
+    if place != (platform.node(), _numbering()) or os.name == "nt":
         return False  # on Windows the question "does it run?" would end the process
     try:
         os.kill(pid, 0)
@@ -252,8 +261,16 @@ def _is_stale(path: Path, holder: str) -> bool:
     return bool(started != _started(pid))
 
 
+def _numbering() -> str | None:
+    """Return what tells containers apart that share a host's name, but number processes anew."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def _started(pid: int) -> str | None:
-    """When a process began, in the kernel's clock ticks: tells two processes of one id apart."""
+    """Return when a process began, in clock ticks: tells two processes of one number apart."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):

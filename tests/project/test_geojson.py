@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import gzip
 import io
 import json
 import math
 import zipfile
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -267,7 +268,7 @@ def tables(draw: st.DrawFn) -> ObjectTable:
         measurements=[[draw(values) for _ in names] for _ in range(n)],
         plane=Plane(draw(st.integers(-1, 3)), draw(st.integers(0, 3)), draw(st.integers(0, 3))),
     )
-    return replace(
+    return dataclasses.replace(
         table,
         kind=np.array([draw(st.sampled_from(list(ObjectKind))) for _ in parts], np.uint8),
         classes=unique,
@@ -326,7 +327,7 @@ def test_the_form_of_a_feature() -> None:
         measurement_names=["Area µm^2", "50%"],
         measurements=[[1.5, math.inf]],
     )
-    table = replace(
+    table = dataclasses.replace(
         table,
         locked=np.array([True]),
         names={0: 'a "name"'},
@@ -375,7 +376,7 @@ def test_measurements_of_two_kinds_stay_apart() -> None:
         ObjectKind.DETECTION,
         ObjectKind.DETECTION,
     ]
-    features = written(replace(table, kind=np.array(kinds, np.uint8)))
+    features = written(dataclasses.replace(table, kind=np.array(kinds, np.uint8)))
     assert [f["properties"].get("measurements") for f in features] == [
         {"of annotations": 1.0},
         {"of detections": 2.0, "b": 3.0},
@@ -572,6 +573,66 @@ class TestDialects:
         assert str(table.uuid(0)) == "11223344-5566-4600-8000-000000030d42"
         assert table.nuclei is not None
         assert table.nuclei.geometries[0].equals(shapely.Polygon(TRIANGLE))
+
+
+FULL: dict[str, Any] = {
+    "type": "FeatureCollection",
+    "features": [
+        {
+            "type": "Feature",
+            "id": "11223344-5566-4500-8000-0000000493e2",
+            "geometry": {**POLYGON, "plane": {"c": 0, "z": 1, "t": 2}, "isEllipse": True},
+            "nucleusGeometry": {"type": "MultiPolygon", "coordinates": [[TRIANGLE], [SQUARE]]},
+            "properties": {
+                "objectType": "cell",
+                "name": "x",
+                "color": [1, 2, 3],
+                "classification": {"names": ["a", "b"], "color": [1, 2, 3]},
+                "isLocked": True,
+                "measurements": {"a": 1, "b": "NaN"},
+                "metadata": {"k": "v"},
+                "childObjects": [feature({"type": "LineString", "coordinates": TRIANGLE})],
+            },
+        },
+        feature(
+            {"type": "MultiPoint", "coordinates": [[1, 2], [3, 4]]},
+            measurements=[{"name": "q", "value": 2}],
+            classification={"name": "x", "colorRGB": -3, "parentClass": {"name": "y"}},
+        ),
+    ],
+}
+ODD = (None, True, 5, -1, 1e308, 10**30, "", "NaN", [], [[]], [1], {}, {"a": 1}, math.nan, "Point")
+
+
+def places(node: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    keys = node if isinstance(node, dict) else range(len(node)) if isinstance(node, list) else ()
+    return [here, *(place for key in keys for place in places(node[key], (*here, key)))]
+
+
+@given(st.lists(st.tuples(st.sampled_from(places(FULL)[1:]), st.sampled_from(ODD)), max_size=2))
+@settings(max_examples=200, deadline=None)
+def test_odd_values_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[tuple[Any, ...], Any]]
+) -> None:
+    """Never another error than ours, and what is read can be written."""
+    document = copy.deepcopy(FULL)
+    for place, value in changes:
+        node: Any = document
+        try:
+            for key in place[:-1]:
+                node = node[key]
+            node[place[-1]] = value
+        except (KeyError, TypeError, IndexError):
+            pass  # the other change took it away
+    path = tmp_path_factory.getbasetemp() / "odd.geojson"
+    path.write_text(json.dumps(document))
+    try:
+        table = read_geojson(path)
+    except FormatError:
+        return
+    if (np.abs(table.shapes.coords) < 1e12).all():
+        write_geojson(dataclasses.replace(table, nuclei=None), path)
+        assert len(read_geojson(path)) == len(table)
 
 
 class TestFiles:

@@ -282,6 +282,10 @@ class TestCreate:
         entry = open_project(tmp_path / "b/p").images[0]
         assert entry.image_path() == tmp_path / "b/slide.png"
 
+    def test_folder_may_be_called_by_a_number(self, tmp_path: Path) -> None:
+        (tmp_path / "2024").mkdir()
+        create_project(tmp_path / "2024/project.qpproj", [png(tmp_path / "2024/slide.png")])
+
     def test_slides_may_be_in_a_folder_called_data(self, tmp_path: Path) -> None:
         (tmp_path / "data").mkdir()
         create_project(tmp_path / "project.qpproj", [png(tmp_path / "data/slide.png")])
@@ -433,6 +437,14 @@ class TestOpen:
             second.image_path()
         assert len(third.read().objects) == 0
 
+    @pytest.mark.parametrize("number", ["../1", "1/../..", None, -1, [], True, 10**30, "NaN"])
+    def test_folder_of_an_image_is_a_number(self, fresh: Path, number: object) -> None:
+        document = json.loads(fresh.read_text("utf-8"))
+        document["images"][0]["entryID"] = float("nan") if number == "NaN" else number
+        fresh.write_text(json.dumps(document))
+        with pytest.raises(FormatError, match="entryID"):
+            open_project(fresh)
+
     def test_no_images(self, fresh: Path) -> None:
         fresh.write_text('{"version": "0.6.0", "createTimestamp": 1}')
         assert open_project(fresh).images == ()
@@ -482,7 +494,7 @@ class TestClasses:
     @pytest.mark.parametrize("text", ["{", "[]", '{"pathClasses": 5}', '{"pathClasses": [5]}'])
     def test_broken_list(self, fresh: Path, text: str) -> None:
         self.path(fresh).write_text(text)
-        with pytest.raises(FormatError, match=r"classes\.json"):
+        with pytest.raises(FormatError, match=r"classes\.json: .*delete it"):
             open_project(fresh)
         assert self.path(fresh).read_text() == text
 
@@ -591,7 +603,9 @@ class TestWriting:
 
     def test_respects_the_lock(self, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (saved.parent / LOCK_NAME).write_text(
-            json.dumps({"pid": 1, "host": "elsewhere", "started": None, "time": "noon"})
+            json.dumps(
+                {"pid": 1, "host": "elsewhere", "numbering": 0, "started": None, "time": "noon"}
+            )
         )
         monkeypatch.setattr(qpproj, "lock", lambda folder: qpproj_lock(folder, wait=0))
         before = digests(saved.parent)

@@ -334,11 +334,14 @@ class TestLock:
         with lock(tmp_path, wait=0):
             pass
 
-    def test_of_another_computer_is_respected(self, tmp_path: Path) -> None:
+    @pytest.mark.parametrize("place", [{"host": "elsewhere"}, {"numbering": "of a container"}])
+    def test_of_another_computer_is_respected(
+        self, tmp_path: Path, place: dict[str, object]
+    ) -> None:
         dead = subprocess.Popen([sys.executable, "-c", ""])
         dead.wait()
-        self.leave(tmp_path, pid=dead.pid, host="elsewhere")
-        with pytest.raises(ProjectError, match="elsewhere"), lock(tmp_path, wait=0):
+        self.leave(tmp_path, pid=dead.pid, **place)
+        with pytest.raises(ProjectError, match=f"process {dead.pid}"), lock(tmp_path, wait=0):
             pass
         assert list(contents(tmp_path)) == [LOCK_NAME]
 
@@ -371,5 +374,11 @@ class TestLock:
             pass
 
     def leave(self, folder: Path, **changes: object) -> None:
-        known = {"host": platform.node(), "started": None, "time": "then", "token": "t"}
+        known = {
+            "host": platform.node(),
+            "numbering": safety._numbering(),
+            "started": None,
+            "time": "then",
+            "token": "t",
+        }
         (folder / LOCK_NAME).write_text(json.dumps({**known, **changes}))

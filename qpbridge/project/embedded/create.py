@@ -20,7 +20,7 @@ from qpbridge.objects import PathClass
 from qpbridge.project.colors import DEFAULT_CLASSES
 from qpbridge.project.embedded.files import make_summary, to_json, with_classes
 from qpbridge.project.embedded.qpproj import EmbeddedProject, no_data
-from qpbridge.project.embedded.servers import NewImage, make_builder, provider_of
+from qpbridge.project.embedded.servers import BIOFORMATS, NewImage, make_builder, provider_of
 from qpbridge.project.safety import explain_failure, lock, replace_files
 from qpbridge.project.uris import uri_from_path
 
@@ -39,25 +39,35 @@ def create_embedded(path: Path, images: Sequence[NewImage]) -> EmbeddedProject:
     with _undone_on_failure() as made:
         _make_folder(path.parent, made)
         with lock(path.parent):
-            contents: dict[Path, bytes] = {}
+            shared, folders = _shared_files(path.parent), []
+            contents: dict[Path, bytes] = dict(shared)
             entries = []
             for number, image in enumerate(images, start=1):
-                builder = make_builder(image, provider_of(image.path))
+                builder = make_builder(image, _provider(image))
+                folders.append(path.parent / "data" / str(number))
                 entries.append(_entry(number, image, builder))
-                contents |= _entry_files(path.parent / "data" / str(number), image, builder)
-            contents[path.parent / "data" / "metadata.json"] = to_json({})
-            classes = [PathClass.parse(name) for name in DEFAULT_CLASSES]
-            contents[path.parent / "classifiers" / "classes.json"] = to_json(
-                with_classes({"pathClasses": []}, classes)
-            )
+                contents |= _entry_files(folders[-1], image, builder)
+            # An old folder of that number may hold objects, which would show up in the new project.
+            _refuse_existing(path, (*shared, *folders))
             # Last, so that whoever sees the project sees all of it.
             contents[path] = to_json(_project(path, entries))
-            _refuse_existing(path, contents)
             for folder in dict.fromkeys(file.parent for file in contents):
                 _make_folder(folder, made)
             replace_files(contents)
             made.clear()
     return EmbeddedProject(path)
+
+
+def _shared_files(folder: Path) -> dict[Path, bytes]:
+    classes = with_classes({"pathClasses": []}, [PathClass.parse(name) for name in DEFAULT_CLASSES])
+    return {
+        folder / "data" / "metadata.json": to_json({}),
+        folder / "classifiers" / "classes.json": to_json(classes),
+    }
+
+
+def _provider(image: NewImage) -> str:
+    return provider_of(image.path) if image.is_rgb else BIOFORMATS
 
 
 def _refuse_duplicates(images: Sequence[NewImage]) -> None:
@@ -69,17 +79,15 @@ def _refuse_duplicates(images: Sequence[NewImage]) -> None:
         seen.add(real)
 
 
-def _refuse_existing(path: Path, contents: Iterable[Path]) -> None:
+def _refuse_existing(path: Path, taken: Iterable[Path]) -> None:
     if path.exists():
         raise ProjectError(
             f"{path}: there is a project already; choose another name or folder, or open this one"
         )
-    for file in contents:
-        # A numbered folder may hold another project's objects, which would show up in this one.
-        taken = file.parent if file.parent.name.isdecimal() else file
-        if taken.exists():
+    for place in taken:
+        if place.exists():
             raise ProjectError(
-                f"{taken}: belongs to another project, whose files would mix with the new one's; "
+                f"{place}: belongs to another project, whose files would mix with the new one's; "
                 "choose another folder"
             )
 

@@ -92,10 +92,14 @@ def read_classes(path: Path) -> tuple[dict[str, Any], tuple[PathClass, ...]]:
     """
     if not path.exists():
         return {"pathClasses": []}, ()
-    document = read_json(path)
+    cure = "; delete it to start a new list"
+    try:
+        document = read_json(path)
+    except FormatError as error:
+        raise FormatError(error.message + cure, path=path, offset=error.offset) from error
     listed = document.get("pathClasses") if isinstance(document, dict) else None
     if not isinstance(listed, list) or not all(isinstance(c, dict) for c in listed):
-        raise FormatError("not a QuPath list of classes; delete it to start a new one", path=path)
+        raise FormatError("not a QuPath list of classes" + cure, path=path)
     classes = []
     for item in listed:
         name, color = item.get("name"), item.get("color")

@@ -87,8 +87,7 @@ class EmbeddedEntry(ImageEntry):
 
     def __init__(self, project: EmbeddedProject, entry: Mapping[str, Any]) -> None:
         self._project = project
-        number = entry.get("entryID")
-        self.id = str(int(number)) if isinstance(number, float) else str(number or 0)
+        self.id = _entry_id(entry, project.path)
         builder = entry.get("serverBuilder")
         self.server = parse_server(builder if isinstance(builder, dict) else {})
         self.name = _name(entry, self.server.uri) or f"image {self.id}"
@@ -247,6 +246,15 @@ def find_project_file(path: Path) -> Path:
 def _listed(paths: Sequence[Path]) -> str:
     more = f" or {len(paths) - 5} more" if len(paths) > 5 else ""
     return ", ".join(map(str, paths[:5])) + more
+
+
+def _entry_id(entry: Mapping[str, Any], path: Path) -> str:
+    """Return the number of an entry, which is the name of its folder: so nothing else will do."""
+    number = entry.get("entryID", 0)
+    text = f"{number:.0f}" if isinstance(number, float) else str(number)
+    if not (text.isascii() and text.isdecimal() and len(text) < 20):
+        raise FormatError(f"an image whose entryID is no number: {number!r}", path=path)
+    return text
 
 
 def _name(entry: Mapping[str, Any], uri: str | None) -> str:

@@ -184,7 +184,7 @@ def _mpp(calibration: Mapping[str, Any]) -> tuple[float, float] | None:
     for side in ("pixelWidth", "pixelHeight"):
         length = _mapping(calibration.get(side))
         value = length.get("value")
-        if length.get("unit") not in _MICRON or not isinstance(value, (int, float)):
+        if str(length.get("unit")) not in _MICRON or not isinstance(value, (int, float)):
             return None
         if not (math.isfinite(value) and value > 0):
             return None
