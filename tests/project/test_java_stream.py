@@ -15,17 +15,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from qpbridge.errors import FormatError
-from qpbridge.project.embedded.java_nodes import MAGIC
-from qpbridge.project.embedded.java_stream import decode_text, encode_text, parse
-from qpbridge.project.embedded.java_write import (
+from qpbridge.project.embedded.java_build import (
     EMPTY_STREAM,
     Builder,
     ClassSpec,
     Content,
     Span,
     Symbols,
-    assemble,
 )
+from qpbridge.project.embedded.java_nodes import MAGIC, decode_text, encode_text
+from qpbridge.project.embedded.java_stream import parse
+from qpbridge.project.embedded.java_write import assemble
 from qpbridge.project.embedded.specs import SPECS
 
 

@@ -17,7 +17,6 @@ import pytest
 import shapely
 
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
-from qpbridge.project.embedded.hierarchy import BLOCKS, read_list
 from qpbridge.project.embedded.java_nodes import (
     ARRAY,
     ENUM,
@@ -29,6 +28,7 @@ from qpbridge.project.embedded.java_nodes import (
 )
 from qpbridge.project.embedded.java_stream import Stream, parse
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
+from qpbridge.project.embedded.values import BLOCKS, read_list
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
 
 ENUM_FLAG = 0x10

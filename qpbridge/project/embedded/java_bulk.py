@@ -1,105 +1,34 @@
-"""Runs of objects of the same form, found while parsing and kept as arrays of offsets.
-
-A `Template` is learned from one object: which of its bytes are grammar (tags, classes, lengths of
-texts) and which are values (numbers, characters, references to shared objects). Arrays of numbers
-may differ in length. Objects that match are neither parsed nor represented one by one, and the
-result is the same as if they were: all that the grammar needs is compared byte by byte.
-"""
+"""Runs of objects of the same form, kept as arrays of offsets (see `java_templates`)."""
 
 from __future__ import annotations
 
-import re
 import struct
-from array import array
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.errors import FormatError
 from qpbridge.project.embedded.java_nodes import (
     BASE_HANDLE,
     BLOCKDATA,
     BLOCKDATALONG,
-    CLASS,
-    CLASSDESC,
     LONGSTRING,
     PRIMITIVES,
-    PROXYCLASSDESC,
     REFERENCE,
     STRING,
     Node,
     Part,
+    inner_nodes,
 )
+from qpbridge.project.embedded.strided import IntArray, read_values
 
-IntArray = npt.NDArray[np.int64]
+if TYPE_CHECKING:
+    from qpbridge.project.embedded.java_templates import Template
 
-MAX_NODES = 256
-MAX_TEMPLATES = 32
 _U32 = struct.Struct(">I").unpack_from
-
-
-def gather(data: bytes | npt.NDArray[np.uint8], dtype: npt.DTypeLike, at: IntArray) -> Any:
-    """Read one value of `dtype` at each byte offset, shape of `at`."""
-    wanted = np.dtype(dtype)
-    if at.size == 0:
-        return np.empty(at.shape, wanted)
-    size = len(data) - wanted.itemsize + 1
-    return np.ndarray((size,), wanted, data, strides=(1,))[at]
-
-
-def ragged(starts: IntArray, lengths: IntArray, step: int) -> IntArray:
-    """Offsets of the elements of many runs, behind one another, int64 (sum of lengths,)."""
-    first = np.cumsum(lengths) - lengths
-    out: IntArray = np.arange(int(lengths.sum())) * step
-    out += np.repeat(starts - first * step, lengths)
-    return out
-
-
-def inner_nodes(node: Node) -> Iterator[Node | Bulk]:
-    """Walk over a node and all within it, in the order of the stream."""
-    stack: list[Node | Bulk] = [node]
-    while stack:
-        one = stack.pop()
-        yield one
-        if isinstance(one, Node):
-            nested: list[Node | Bulk] = list(one.items)
-            for part in one.parts:
-                nested += part.fields
-                nested += part.notes
-            stack += reversed(nested)
-
-
-@dataclass(frozen=True, eq=False)
-class Template:
-    """The form of one object.
-
-    Parameters
-    ----------
-    node
-        The object that it was learned from.
-    begins
-        Where the stretches between array contents begin in that object.
-    segments
-        For each stretch, the matcher of its bytes, and the item size of the array behind it.
-    references
-        Places of references to values (not to classes), and how many handles come before them.
-    class_references
-        Places of references to classes.
-    handles
-        Place of each handle that the object defines.
-    """
-
-    node: Node
-    begins: list[int]
-    segments: list[tuple[Any, int]]
-    references: list[tuple[int, int]]
-    class_references: list[int]
-    handles: list[int]
 
 
 @dataclass(eq=False)
@@ -110,8 +39,6 @@ class Run:
     ----------
     order
         Which objects of the bulk these are, int64 (n,).
-    lengths
-        Lengths of the arrays of numbers, int64 (n, number of arrays).
     first_handles
         First handle that each object defines, int64 (n,).
     begins
@@ -121,7 +48,6 @@ class Run:
     data: bytes
     template: Template
     order: IntArray
-    lengths: IntArray
     first_handles: IntArray
     begins: IntArray
 
@@ -141,19 +67,13 @@ class Run:
 
     def values(self, dtype: npt.DTypeLike, place: int) -> Any:
         """Read one value of each object, by its place in the template's object."""
-        return gather(self.data, dtype, self.at(place))
+        return read_values(self.data, dtype, self.at(place))
 
-    def arrays(self, node: Node) -> tuple[npt.NDArray[Any], IntArray]:
-        """Return the contents of one array behind one another, and their lengths (n,)."""
-        dtype = PRIMITIVES[node.class_name[1]]
-        length_at = node.end - node.value * dtype.itemsize - 4
-        starts = self.at(length_at)
-        lengths = gather(self.data, ">i4", starts).astype(np.int64)
-        return gather(self.data, dtype, ragged(starts + 4, lengths, dtype.itemsize)), lengths
-
-    def handles(self, handle: int) -> IntArray:
-        """Return the handles that stand where the template's object has `handle`."""
-        return self.first_handles + (handle - self.template.node.handle)
+    def arrays(self, node: Node) -> tuple[IntArray, IntArray]:
+        """Return where the contents of one array of numbers begin, and their lengths, (n,)."""
+        size = PRIMITIVES[node.class_name[1]].itemsize
+        length_at = self.at(node.end - node.value * size - 4)
+        return length_at + 4, read_values(self.data, ">i4", length_at).astype(np.int64)
 
     def copy(self, row: int) -> Node:
         """Make the node of one object."""
@@ -266,170 +186,3 @@ class Bulk:
         for run in self.runs:
             for i, place in enumerate(run.template.handles):
                 places[run.first_handles + i] = run.at(place)
-
-
-class Templates:
-    """The forms seen so far in one stream, by class."""
-
-    def __init__(self, data: bytes) -> None:
-        self.data = data
-        self.known: dict[bytes, list[Template]] = {}
-
-    def learn(self, node: Node) -> None:
-        """Remember the form of an object where the next one is of the same class."""
-        data = self.data
-        key = data[node.start + 1 : node.start + 6]
-        if key[0] != REFERENCE or data[node.end : node.end + 6] != b"s" + key:
-            return
-        known = self.known.setdefault(key, [])
-        if len(known) < MAX_TEMPLATES and len(self.known) < MAX_TEMPLATES:
-            template = _template(data, node)
-            if template is not None:
-                known.append(template)
-
-    def match(self, pos: int, handle: int) -> Bulk | None:
-        """Find the objects of known forms that begin at `pos`; None if there is none.
-
-        Raises
-        ------
-        FormatError
-            If one of them has a reference to nothing.
-        """
-        data = self.data
-        known = self.known.get(data[pos + 1 : pos + 6])
-        if not known:
-            return None
-        forms = [(i, t.segments) for i, t in enumerate(known)]
-        starts, which = array("q", [pos]), array("q")
-        lengths: list[array[int]] = [array("q") for _ in known]
-        found: list[int] = []
-        while True:
-            for i, segments in forms:
-                at = pos
-                found.clear()
-                for matcher, size in segments:
-                    matched = matcher(data, at)
-                    if matched is None:
-                        break
-                    at = matched.end()
-                    if size:
-                        count = _U32(data, at)[0]
-                        found.append(count)
-                        at += 4 + count * size
-                else:
-                    pos = at
-                    starts.append(at)
-                    which.append(i)
-                    lengths[i].extend(found)
-                    break
-            else:
-                break
-        if not which:
-            return None
-        return _bulk(data, known, np.array(starts), np.array(which), lengths, handle)
-
-
-def _bulk(
-    data: bytes,
-    known: list[Template],
-    starts: IntArray,
-    which: IntArray,
-    lengths: Sequence[array[int]],
-    handle: int,
-) -> Bulk:
-    handle_counts = np.array([len(t.handles) for t in known])
-    handles = np.zeros(len(starts), np.int64)
-    np.cumsum(handle_counts[which], out=handles[1:])
-    handles += handle
-    runs = []
-    for i, template in enumerate(known):
-        order = np.flatnonzero(which == i)
-        if not len(order):
-            continue
-        sizes = np.array([size for _, size in template.segments[:-1]], np.int64)
-        count = np.array(lengths[i], np.int64).reshape(len(order), len(sizes))
-        example = np.array(
-            [
-                end - begin
-                for begin, end in zip(template.begins[:-1], template.begins[1:], strict=True)
-            ],
-            np.int64,
-        )
-        example -= sizes * _example_lengths(data, template)
-        begins = np.empty((len(order), len(sizes) + 1), np.int64)
-        begins[:, 0] = starts[order]
-        for s in range(len(sizes)):
-            begins[:, s + 1] = begins[:, s] + example[s] + count[:, s] * sizes[s]
-        run = Run(data, template, order, count, handles[order], begins)
-        for place, before in template.references:
-            at = run.at(place)
-            value = gather(data, ">u4", at).astype(np.int64) - BASE_HANDLE
-            bad = (value < 0) | (value >= run.first_handles + before)
-            if bad.any():
-                raise FormatError("a reference to nothing", offset=int(at[bad][0]) - 1)
-        runs.append(run)
-    return Bulk(starts, handles, runs)
-
-
-def _example_lengths(data: bytes, template: Template) -> IntArray:
-    return np.array([_U32(data, at)[0] for at in _length_places(template.node)], np.int64).reshape(
-        -1
-    )
-
-
-def _length_places(node: Node) -> list[int]:
-    return [
-        one.end - one.value * PRIMITIVES[one.class_name[1]].itemsize - 4
-        for one in inner_nodes(node)
-        if isinstance(one, Node) and one.is_numbers
-    ]
-
-
-def _template(data: bytes, node: Node) -> Template | None:
-    """Learn the form of an object; None if it defines classes, or is too big to be worth it."""
-    nodes: list[Node] = []
-    for one in inner_nodes(node):
-        if (
-            not isinstance(one, Node)
-            or one.tag in (CLASSDESC, PROXYCLASSDESC, CLASS)
-            or len(nodes) == MAX_NODES
-        ):
-            return None
-        nodes.append(one)
-    free: list[tuple[int, int]] = []
-    references: list[tuple[int, int]] = []
-    class_references: list[int] = []
-    handles: list[int] = []
-    arrays: list[tuple[int, int, int]] = []
-    for one in nodes:
-        if one.handle >= 0:
-            class_end = next((i.end for i in one.items if isinstance(i, Node) and i.desc), None)
-            handles.append(one.value if class_end is None else class_end)
-        if one.tag == REFERENCE and one.desc is not None:
-            class_references.append(one.start + 1)
-        elif one.tag == REFERENCE:
-            free.append((one.start + 1, one.end))
-            references.append((one.start + 1, len(handles)))
-        elif one.tag in (STRING, LONGSTRING, BLOCKDATA, BLOCKDATALONG):
-            free.append((one.value, one.end))
-        elif one.is_numbers:
-            size = PRIMITIVES[one.class_name[1]].itemsize
-            arrays.append((one.end - one.value * size - 4, one.end, size))
-        free += [(part.at, part.at + part.desc.size) for part in one.parts if part.desc.size]
-    free.sort()
-    begins, segments, at = [node.start], [], node.start
-    for length_at, end, size in [*arrays, (node.end, -1, 0)]:
-        inside = [(a, b) for a, b in free if at <= a and b <= length_at]
-        segments.append((_matcher(data, at, length_at, inside), size))
-        if end >= 0:
-            begins.append(end)
-            at = end
-    return Template(node, begins, segments, references, class_references, handles)
-
-
-def _matcher(data: bytes, start: int, end: int, free: Sequence[tuple[int, int]]) -> Any:
-    pattern = b""
-    for a, b in free:
-        pattern += re.escape(data[start:a]) + b".{%d}" % (b - a)
-        start = b
-    return re.compile(pattern + re.escape(data[start:end]), re.DOTALL).match

@@ -5,7 +5,7 @@ Source of the grammar: Java Object Serialization Specification, chapter 6.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -143,3 +143,42 @@ class Node:
     def notes(self) -> list[Node | Bulk]:
         """Free content that the most derived class wrote."""
         return self.parts[-1].notes if self.parts else []
+
+
+def inner_nodes(node: Node) -> Iterator[Node | Bulk]:
+    """Walk over a node and all within it, in the order of the stream."""
+    stack: list[Node | Bulk] = [node]
+    while stack:
+        one = stack.pop()
+        yield one
+        if isinstance(one, Node):
+            nested: list[Node | Bulk] = list(one.items)
+            for part in one.parts:
+                nested += part.fields
+                nested += part.notes
+            stack += reversed(nested)
+
+
+def decode_text(raw: bytes) -> str:
+    """Decode modified UTF-8 (NUL as C0 80, supplementary characters as two surrogates).
+
+    Raises
+    ------
+    UnicodeDecodeError
+        If it is not.
+    """
+    if raw.isascii():
+        return raw.decode("ascii")
+    if max(raw) >= 0xF0:
+        raise UnicodeDecodeError("mutf-8", raw, 0, len(raw), "four-byte sequence")
+    text = raw.replace(b"\xc0\x80", b"\0").decode("utf-8", "surrogatepass")
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
+
+
+def encode_text(text: str) -> bytes:
+    """Encode modified UTF-8."""
+    if text.isascii():
+        return text.encode("ascii").replace(b"\0", b"\xc0\x80")
+    units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), "<u2")
+    halves = "".join(map(chr, units))
+    return halves.encode("utf-8", "surrogatepass").replace(b"\0", b"\xc0\x80")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import struct
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, Shapes, offsets
 from qpbridge.project.embedded import specs
-from qpbridge.project.embedded.hierarchy import OBJECT_ID
-from qpbridge.project.embedded.java_write import Builder, Content, Piece, Symbols
+from qpbridge.project.embedded.java_build import Builder, Content, Piece, Symbols
 from qpbridge.project.embedded.rois import write_roi
+from qpbridge.project.embedded.strided import Bytes, IntArray, write_rows
+from qpbridge.project.embedded.values import OBJECT_ID
 
-IntArray = npt.NDArray[np.int64]
-Bytes = npt.NDArray[np.uint8]
 NO_PROBABILITY = struct.pack(">d", float("nan"))
 SHARED_LIST_KINDS = (ObjectKind.DETECTION, ObjectKind.CELL, ObjectKind.TILE)
 
@@ -275,14 +274,13 @@ class RecordWriter:
             if template.nucleus_at >= 0 and table.nuclei is not None:
                 template.fill_roi(matrix, template.nucleus_at, table.nuclei, nucleus_first[chosen])
                 matrix[:, template.nucleus_at + 6 : template.nucleus_at + 18] = planes[chosen]
-            length = matrix.shape[1]
-            window = np.ndarray((len(out) - length + 1,), f"V{length}", out, strides=(1,))
-            window[where] = matrix.view(f"V{length}")[:, 0]
-            at = reference_starts[chosen][:, None] + np.arange(len(piece.references))
-            reference_places[at] = where[:, None] + piece.reference_places
-            targets[at] = piece.references
-            at = handle_starts[chosen][:, None] + np.arange(len(piece.handle_places))
-            handle_places[at] = where[:, None] + piece.handle_places
+            write_rows(out, where, matrix)
+            for column, begin, values_of_piece in (
+                (reference_places, reference_starts, where[:, None] + piece.reference_places),
+                (targets, reference_starts, np.tile(piece.references, (len(chosen), 1))),
+                (handle_places, handle_starts, where[:, None] + piece.handle_places),
+            ):
+                write_rows(column.view(np.uint8), begin[chosen] * 8, values_of_piece)
         return Piece(
             out,
             reference_places,
@@ -370,8 +368,3 @@ def format_ids(ids: npt.NDArray[np.uint8]) -> Bytes:
 def root_rows(table: ObjectTable) -> IntArray:
     """Rows without parent in the table."""
     return np.flatnonzero(table.parent < 0)
-
-
-def count_children(parents: Sequence[int] | IntArray, n: int) -> IntArray:
-    """Count how often each of `n` rows occurs among `parents`, int64 (n,)."""
-    return np.bincount(np.asarray(parents, np.int64), minlength=n)

@@ -12,10 +12,11 @@ import shapely
 from qpbridge.errors import FormatError
 from qpbridge.objects import RoiKind, Shapes, offsets
 from qpbridge.project.embedded import specs
+from qpbridge.project.embedded.java_build import Builder
 from qpbridge.project.embedded.java_bulk import Run
-from qpbridge.project.embedded.java_nodes import OBJECT, Field, Node
+from qpbridge.project.embedded.java_nodes import OBJECT, PRIMITIVES, Field, Node
 from qpbridge.project.embedded.java_stream import Stream
-from qpbridge.project.embedded.java_write import Builder
+from qpbridge.project.embedded.strided import read_rows, write_rows
 
 CORNERS = {
     specs.RECTANGLE: RoiKind.RECTANGLE,
@@ -161,24 +162,26 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     x_node, y_node = (part.fields[fields[axis].at] for axis in "xy")
     if not (x_node.is_numbers and y_node.is_numbers):
         return None
-    x, lengths = run.arrays(x_node)
-    y, others = run.arrays(y_node)
+    x_at, lengths = run.arrays(x_node)
+    y_at, others = run.arrays(y_node)
     kind = VERTICES[name]
     if (lengths != others).any() or lengths.min() < (MIN_RING - 1 if name == specs.POLYGON else 1):
         return None
     count = np.arange(n + 1, dtype=np.int64)
     kinds = np.full(n, kind, np.uint8)
-    if kind is not RoiKind.POLYGON:
-        xy = np.stack([x, y], axis=1).astype(np.float64)
-        return Shapes(kinds, xy, offsets(lengths), count, count), plane
-    rings = offsets(lengths + 1)
+    closing = 1 if kind is RoiKind.POLYGON else 0
+    rings = offsets(lengths + closing)
     xy = np.empty((int(rings[-1]), 2))
-    last = rings[1:] - 1
-    inner = np.ones(len(xy), bool)
-    inner[last] = False
-    xy[inner, 0] = x
-    xy[inner, 1] = y
-    xy[last] = xy[rings[:-1]]
+    letter = x_node.class_name[1], y_node.class_name[1]
+    for length in np.unique(lengths):
+        rows = np.flatnonzero(lengths == length)
+        ring = np.empty((len(rows), int(length) + closing, 2))
+        for axis, at in enumerate((x_at, y_at)):
+            dtype = PRIMITIVES[letter[axis]]
+            values = read_rows(run.data, at[rows], int(length) * dtype.itemsize)
+            ring[:, :length, axis] = values.view(dtype)
+        ring[:, length:] = ring[:, :1] if closing else 0
+        write_rows(xy.reshape(-1).view(np.uint8), rings[rows] * 16, ring)
     return Shapes(kinds, xy, rings, count, count), plane
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qpbridge.objects import ObjectKind
-from qpbridge.project.embedded.java_write import ClassSpec
+from qpbridge.project.embedded.java_build import ClassSpec
 
 STRING = "Ljava/lang/String;"
 ROI = "qupath.lib.roi."

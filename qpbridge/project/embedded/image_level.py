@@ -1,0 +1,253 @@
+"""Everything of an image but its objects: header, image type, stains and history."""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from qpbridge.errors import FormatError
+from qpbridge.project.embedded import specs
+from qpbridge.project.embedded.hierarchy import Hierarchy, read_hierarchy
+from qpbridge.project.embedded.java_build import Builder
+from qpbridge.project.embedded.java_nodes import ENUM, MAGIC, NULL, OBJECT, STRING, Node
+from qpbridge.project.embedded.java_stream import Stream, parse
+from qpbridge.project.embedded.java_write import Changes
+from qpbridge.project.embedded.values import BLOCKS
+from qpbridge.project.model import ImageType, Stains, WorkflowStep
+
+VERSION_PREFIX = b"Data file version"
+DEFAULT_STAINS = {
+    ImageType.BRIGHTFIELD_H_E: (
+        '{"Name" : "H&E default", "Stain 1" : "Hematoxylin", "Values 1" :'
+        ' "0.65111 0.70119 0.29049", "Stain 2" : "Eosin", "Values 2" : "0.2159 0.8012 0.5581",'
+        ' "Background" : " 255 255 255"}'
+    ),
+    ImageType.BRIGHTFIELD_H_DAB: (
+        '{"Name" : "H-DAB default", "Stain 1" : "Hematoxylin", "Values 1" :'
+        ' "0.65111 0.70119 0.29049", "Stain 2" : "DAB", "Values 2" : "0.26917 0.56824 0.77759",'
+        ' "Background" : " 255 255 255"}'
+    ),
+}
+"""QuPath's own defaults, in the syntax of its files."""
+
+
+@dataclass
+class Layout:
+    """The top-level contents of a file; None where one is missing."""
+
+    stream: Stream
+    image_type: Node | None = None
+    stains: Node | None = None
+    workflow: Node | None = None
+    hierarchy: Node | None = None
+
+
+def read_layout(data: bytes) -> Layout:
+    """Find the top-level contents of a file.
+
+    Raises
+    ------
+    FormatError
+        If it is not a data file of QuPath.
+    """
+    stream = parse(data)
+    layout = Layout(stream)
+    contents = stream.expand(stream.contents)
+    header = b"".join(stream.block(n) for n in contents[:1] if n.tag in BLOCKS)
+    if not header[2:].startswith(VERSION_PREFIX):
+        raise FormatError("not a data file of QuPath", offset=len(MAGIC))
+    previous: Node | None = None
+    for node in contents[1:]:
+        if node.tag == ENUM and node.class_name == specs.IMAGE_TYPE:
+            layout.image_type = node
+        elif node.class_name == specs.STAINS or (
+            node.tag == NULL and previous is layout.image_type is not None
+        ):
+            layout.stains = node
+        elif node.class_name == specs.HISTORY:
+            layout.workflow = node
+        elif node.class_name == specs.HIERARCHY:
+            layout.hierarchy = node
+        previous = node
+    return layout
+
+
+def read_objects(layout: Layout) -> Hierarchy:
+    """Read the objects.
+
+    Raises
+    ------
+    FormatError
+        If the file ends before them.
+    """
+    if layout.hierarchy is None:
+        raise FormatError("the file ends before the objects", offset=len(layout.stream.data))
+    return read_hierarchy(layout.stream, layout.hierarchy)
+
+
+def read_type(layout: Layout) -> ImageType:
+    """Read the image type; one that is unknown is OTHER."""
+    if layout.image_type is None:
+        return ImageType.UNSET
+    constant = layout.stream.text(layout.image_type)
+    return ImageType[constant] if constant in ImageType.__members__ else ImageType.OTHER
+
+
+def read_stains(stream: Stream, node: Node | None) -> Stains | None:
+    """Read the stains, None where there are none."""
+    if node is None or node.tag != OBJECT:
+        return None
+    text = next((n for n in stream.expand(node.notes) if n.tag not in BLOCKS), None)
+    if text is None:
+        raise FormatError("broken stains", offset=node.start)
+    return parse_stains(stream.text(text), offset=node.start)
+
+
+def parse_stains(text: str, *, offset: int | None = None) -> Stains:
+    """Parse QuPath's text for colour deconvolution stains.
+
+    Raises
+    ------
+    FormatError
+        If it is not of the form ``{"Name" : "...", "Stain 1" : "...", "Values 1" : "r g b", ...}``.
+    """
+    pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"((?:[^"\\]|\\.)*)"', text)
+    values = dict(pairs)
+    names, vectors = [], []
+    try:
+        for i in range(1, 4):
+            if f"Values {i}" in values:
+                names.append(values.get(f"Stain {i}", f"Stain {i}"))
+                vector = np.array([float(v) for v in values[f"Values {i}"].split()]).reshape(3)
+                vectors.append(vector / (np.linalg.norm(vector) or 1.0))
+        background = np.array([float(v) for v in values["Background"].split()]).reshape(3)
+    except (KeyError, ValueError):
+        raise FormatError(
+            f"stains that can't be understood: {text[:80]!r}", offset=offset
+        ) from None
+    return Stains(
+        values.get("Name", ""),
+        tuple(names),
+        tuple((float(r), float(g), float(b)) for r, g, b in vectors),
+        (float(background[0]), float(background[1]), float(background[2])),
+    )
+
+
+def read_workflow(stream: Stream, node: Node | None) -> Iterable[WorkflowStep]:
+    """Read the history, with the scripts that QuPath makes up for steps without one."""
+    for step in stream.expand(node.notes) if node is not None else ():
+        if step.tag in BLOCKS or (step := stream.follow(step)).tag != OBJECT:
+            continue
+        if step.class_name == specs.PLUGIN_STEP:
+            items = [n for n in stream.expand(step.notes) if n.tag not in BLOCKS]
+            texts = [_text(stream, item) or "" for item in items] + [""] * 5
+            script = f"{texts[3]}runPlugin('{texts[1]}', '{texts[2]}'){texts[4]}"
+            yield WorkflowStep(texts[0], script, _plugin_parameters(texts[2]))
+        elif step.class_name == specs.CLASSIFIER_STEP:
+            path = _text(stream, stream.child(step, "classifierPath")) or ""
+            name = _text(stream, stream.child(step, "name")) or ""
+            yield WorkflowStep(name, f"runClassifier('{path}')", {"Path": path})
+        elif step.class_name == specs.SCRIPT_STEP:
+            yield WorkflowStep(
+                _text(stream, stream.child(step, "name")) or "",
+                _text(stream, stream.child(step, "script")) or "",
+                _read_map(stream, stream.child(step, "map")),
+            )
+
+
+def _text(stream: Stream, node: Node) -> str | None:
+    """Text of a string, enum constant or boxed value; None for anything else."""
+    node = stream.follow(node)
+    if node.tag in (STRING, ENUM):
+        return stream.text(node)
+    if node.class_name == "java.lang.Boolean":
+        return str(bool(stream.number(node, "value"))).lower()
+    if node.class_name.startswith("java.lang.") and node.parts:
+        return str(stream.number(node, "value"))
+    return None
+
+
+def _plugin_parameters(argument: str) -> dict[str, str]:
+    try:
+        parsed = json.loads(argument)
+    except ValueError:
+        return {}
+    if not isinstance(parsed, dict):
+        return {}
+    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in parsed.items()}
+
+
+def _read_map(stream: Stream, node: Node) -> dict[str, str]:
+    """Read a map of simple values; what is not simple is left out."""
+    node = stream.follow(node)
+    if node.class_name == "java.util.Collections$SingletonMap":
+        items = [stream.child(node, "k"), stream.child(node, "v")]
+    else:
+        notes = [note for part in node.parts for note in part.notes]
+        items = [n for n in stream.expand(notes) if n.tag not in BLOCKS]
+    pairs = (
+        (_text(stream, k), _text(stream, v)) for k, v in zip(items[::2], items[1::2], strict=False)
+    )
+    return {k: v for k, v in pairs if k is not None and v is not None}
+
+
+def set_type(changes: Changes, layout: Layout, image_type: ImageType) -> None:
+    """Set the image type, and the default stains where there are none."""
+    if layout.image_type is None:
+        raise FormatError("a file without image type", offset=len(MAGIC))
+    builder = Builder(changes.symbols)
+    builder.enum(specs.IMAGE_TYPE, image_type.value)
+    changes.replace(layout.image_type.start, layout.image_type.end, [builder.piece()])
+    if layout.stains is not None and layout.stains.tag == NULL and image_type in DEFAULT_STAINS:
+        builder = Builder(changes.symbols)
+        _write_stains(builder, DEFAULT_STAINS[image_type])
+        changes.replace(layout.stains.start, layout.stains.end, [builder.piece()])
+
+
+def _write_stains(builder: Builder, text: str) -> None:
+    builder.begin(specs.STAINS)
+    builder.block(struct.pack(">i", 1))
+    builder.text(text)
+    builder.end()
+
+
+def append_steps(changes: Changes, layout: Layout, steps: Iterable[WorkflowStep]) -> None:
+    """Append steps to the history."""
+    node = layout.workflow
+    if node is None or not node.notes:
+        raise FormatError("a file without history", offset=len(MAGIC))
+    header = node.notes[0]
+    if not isinstance(header, Node) or header.tag not in BLOCKS or header.end - header.value != 8:
+        raise FormatError("a history in an unknown form", offset=node.start)
+    builder = Builder(changes.symbols)
+    steps = list(steps)
+    for step in steps:
+        builder.begin(specs.SCRIPT_STEP)
+        _write_parameters(builder, step.parameters)
+        builder.text(step.name)
+        builder.text(step.script)
+    count = int.from_bytes(layout.stream.data[header.value + 4 : header.end], "big")
+    changes.set_number(header.value + 4, count + len(steps))
+    changes.replace(node.end - 1, node.end - 1, [builder.piece()])
+
+
+def _write_parameters(builder: Builder, parameters: Mapping[str, str]) -> None:
+    builder.begin("java.util.LinkedHashMap")
+    write_map(builder, parameters)
+    builder.raw(b"\0")
+
+
+def write_map(builder: Builder, values: Mapping[str, str]) -> None:
+    """Write what ``HashMap`` writes of itself."""
+    buckets = max(16, 1 << (len(values) * 4 // 3).bit_length())
+    builder.raw(struct.pack(">fi", 0.75, buckets * 3 // 4))
+    builder.block(struct.pack(">2i", buckets, len(values)))
+    for key, value in values.items():
+        builder.text(key)
+        builder.text(value)
+    builder.end()

@@ -1,0 +1,275 @@
+"""Finding runs of objects of the same form while a stream is parsed.
+
+A `Template` is learned from one object: which of its bytes are grammar (tags, classes, lengths of
+texts) and which are values (numbers, characters, references to shared objects). Arrays of numbers
+may differ in length. Objects that match are neither parsed nor represented one by one, and the
+result is the same as if they were: all that the grammar needs is compared byte by byte.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from array import array
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+
+from qpbridge.errors import FormatError
+from qpbridge.project.embedded.java_bulk import Bulk, Run
+from qpbridge.project.embedded.java_nodes import (
+    BASE_HANDLE,
+    BLOCKDATA,
+    BLOCKDATALONG,
+    CLASS,
+    CLASSDESC,
+    LONGSTRING,
+    PRIMITIVES,
+    PROXYCLASSDESC,
+    REFERENCE,
+    STRING,
+    Node,
+    inner_nodes,
+)
+from qpbridge.project.embedded.strided import IntArray, read_values
+
+MAX_NODES = 256
+MAX_TEMPLATES = 32
+OFTEN = 100
+MIN_SIZE = 80
+_U32 = struct.Struct(">I").unpack_from
+Matcher: TypeAlias = Callable[[bytes, int], "re.Match[bytes] | None"]
+
+
+@dataclass(frozen=True, eq=False)
+class Template:
+    """The form of one object.
+
+    Parameters
+    ----------
+    node
+        The object that it was learned from.
+    begins
+        Where the stretches between array contents begin in that object.
+    lengths
+        How long the stretches are.
+    patterns
+        For each stretch, the regular expression of its bytes.
+    sizes
+        Item size of the array behind each stretch but the last.
+    references
+        Places of references to values (not to classes), and how many handles come before them.
+    class_references
+        Places of references to classes.
+    handles
+        Place of each handle that the object defines.
+    forms, met
+        By the lengths of the arrays: matchers of whole objects, once that is worth while, and how
+        often they were met.
+    """
+
+    node: Node
+    begins: list[int]
+    lengths: list[int]
+    patterns: list[bytes]
+    sizes: list[int]
+    references: list[tuple[int, int]]
+    class_references: list[int]
+    handles: list[int]
+    forms: dict[tuple[int, ...], Matcher] = field(default_factory=dict)
+    met: Counter[tuple[int, ...]] = field(default_factory=Counter)
+
+    @cached_property
+    def matchers(self) -> list[Matcher]:
+        """For each stretch, the matcher of its bytes."""
+        return [re.compile(pattern, re.DOTALL).match for pattern in self.patterns]
+
+    def match(self, data: bytes, pos: int) -> tuple[int, tuple[int, ...]] | None:
+        """Return the end of the object at `pos` and its array lengths; None if it is another."""
+        counts = []
+        at, last = pos - 4, len(data) - 4
+        for length, item in zip(self.lengths, self.sizes, strict=False):
+            at += length
+            if at > last:
+                return None
+            (count,) = _U32(data, at)
+            counts.append(count)
+            at += count * item
+        key = tuple(counts)
+        form = self.forms.get(key)
+        if form is not None:
+            matched = form(data, pos)
+            return None if matched is None else (matched.end(), key)
+        at = pos
+        for matcher, count, item in zip(self.matchers, (*key, 0), (*self.sizes, 0), strict=True):
+            matched = matcher(data, at)
+            if matched is None:
+                return None
+            at = matched.end() + count * item
+        self.met[key] += 1
+        if self.met[key] == OFTEN:
+            self.forms[key] = self._form(key)
+        return at, key
+
+    def _form(self, key: tuple[int, ...]) -> Matcher:
+        """Make the matcher of whole objects with these array lengths."""
+        pattern = b""
+        for part, count, item in zip(self.patterns, key, self.sizes, strict=False):
+            pattern += part[: -len(LENGTH)] + re.escape(struct.pack(">I", count))
+            pattern += skip(count * item)
+        return re.compile(pattern + self.patterns[-1], re.DOTALL).match
+
+
+LENGTH = b".{4}"
+
+
+def skip(count: int) -> bytes:
+    """Return the pattern of any `count` bytes."""
+    return b".{%d}" % count if count else b""
+
+
+class Templates:
+    """The forms seen so far in one stream, by class."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self.known: dict[bytes, list[Template]] = {}
+
+    def learn(self, node: Node) -> None:
+        """Remember the form of an object where the next one is of the same class."""
+        data = self.data
+        if node.end - node.start < MIN_SIZE:
+            return
+        key = data[node.start + 1 : node.start + 6]
+        if key[0] != REFERENCE or data[node.end : node.end + 6] != b"s" + key:
+            return
+        known = self.known.setdefault(key, [])
+        if len(known) < MAX_TEMPLATES and len(self.known) < MAX_TEMPLATES:
+            template = _template(data, node)
+            if template is not None:
+                known.append(template)
+
+    def match(self, pos: int, handle: int) -> Bulk | None:
+        """Find the objects of known forms that begin at `pos`; None if there is none.
+
+        Raises
+        ------
+        FormatError
+            If one of them has a reference to nothing.
+        """
+        data = self.data
+        known = self.known.get(data[pos + 1 : pos + 6])
+        if not known:
+            return None
+        starts, which = array("q", [pos]), array("q")
+        counts: list[array[int]] = [array("q") for _ in known]
+        while True:
+            for i, template in enumerate(known):
+                found = template.match(data, pos)
+                if found is not None:
+                    pos = found[0]
+                    starts.append(pos)
+                    which.append(i)
+                    counts[i].extend(found[1])
+                    break
+            else:
+                break
+        if not which:
+            return None
+        return _bulk(data, known, np.array(starts), np.array(which), counts, handle)
+
+
+def _bulk(
+    data: bytes,
+    known: Sequence[Template],
+    starts: IntArray,
+    which: IntArray,
+    counts: Sequence[array[int]],
+    handle: int,
+) -> Bulk:
+    handles = np.zeros(len(starts), np.int64)
+    np.cumsum(np.array([len(t.handles) for t in known])[which], out=handles[1:])
+    handles += handle
+    runs = []
+    for i, template in enumerate(known):
+        order = np.flatnonzero(which == i)
+        if not len(order):
+            continue
+        sizes = np.array(template.sizes, np.int64)
+        steps = np.array(counts[i], np.int64).reshape(len(order), len(sizes)) * sizes
+        steps += np.array(template.lengths[:-1], np.int64)
+        begins = starts[order][:, None] + np.cumsum(
+            np.concatenate([np.zeros((len(order), 1), np.int64), steps], axis=1), axis=1
+        )
+        run = Run(data, template, order, handles[order], begins)
+        for place, before in template.references:
+            at = run.at(place)
+            value = read_values(data, ">u4", at).astype(np.int64) - BASE_HANDLE
+            bad = (value < 0) | (value >= run.first_handles + before)
+            if bad.any():
+                raise FormatError("a reference to nothing", offset=int(at[bad][0]) - 1)
+        runs.append(run)
+    return Bulk(starts, handles, runs)
+
+
+def _template(data: bytes, node: Node) -> Template | None:
+    """Learn the form of an object; None if it defines classes, or is too big to be worth it."""
+    nodes: list[Node] = []
+    for one in inner_nodes(node):
+        if (
+            not isinstance(one, Node)
+            or one.tag in (CLASSDESC, PROXYCLASSDESC, CLASS)
+            or len(nodes) == MAX_NODES
+        ):
+            return None
+        nodes.append(one)
+    free: list[tuple[int, int]] = []
+    references: list[tuple[int, int]] = []
+    class_references: list[int] = []
+    handles: list[int] = []
+    arrays: list[tuple[int, int, int]] = []
+    for one in nodes:
+        if one.handle >= 0:
+            class_end = next((i.end for i in one.items if isinstance(i, Node) and i.desc), None)
+            handles.append(one.value if class_end is None else class_end)
+        if one.tag == REFERENCE and one.desc is not None:
+            class_references.append(one.start + 1)
+        elif one.tag == REFERENCE:
+            free.append((one.start + 1, one.end))
+            references.append((one.start + 1, len(handles)))
+        elif one.tag in (STRING, LONGSTRING, BLOCKDATA, BLOCKDATALONG):
+            free.append((one.value, one.end))
+        elif one.is_numbers:
+            size = PRIMITIVES[one.class_name[1]].itemsize
+            content = one.end - one.value * size
+            arrays.append((content, one.end, size))
+            free.append((content - 4, content))
+        free += [(part.at, part.at + part.desc.size) for part in one.parts if part.desc.size]
+    free.sort()
+    begins = [node.start, *(end for _, end, _ in arrays)]
+    ends = [*(content for content, _, _ in arrays), node.end]
+    stretches = list(zip(begins, ends, strict=True))
+    return Template(
+        node,
+        begins,
+        [end - begin for begin, end in stretches],
+        [_pattern(data, begin, end, free) for begin, end in stretches],
+        [size for _, _, size in arrays],
+        references,
+        class_references,
+        handles,
+    )
+
+
+def _pattern(data: bytes, start: int, end: int, free: Sequence[tuple[int, int]]) -> bytes:
+    """Return the pattern of a stretch of bytes, of which some are free."""
+    pattern = b""
+    for a, b in free:
+        if start <= a and b <= end:
+            pattern += re.escape(data[start:a]) + skip(b - a)
+            start = b
+    return pattern + re.escape(data[start:end])
