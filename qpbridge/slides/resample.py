@@ -8,7 +8,7 @@ bit for bit.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +24,9 @@ EXACT = 1e-6
 class Axis:
     """How one axis of the output grid lies on one axis of a source.
 
-    Output pixel i covers the source from ``i * ratio + offset`` to ``(i + 1) * ratio + offset``;
-    source pixel k covers k to k + 1.
+    Output pixel i covers the source from ``i * ratio + offset`` to ``(i + 1) * ratio + offset``,
+    or, reversed, from ``offset - (i + 1) * ratio`` to ``offset - i * ratio``; source pixel k covers
+    k to k + 1.
 
     Parameters
     ----------
@@ -35,11 +36,14 @@ class Axis:
         Where output pixel 0 starts, in source pixels.
     size
         Number of source pixels; those at the ends stand for what lies beyond.
+    reverse
+        Whether the output runs against the source.
     """
 
     ratio: float
     offset: float
     size: int
+    reverse: bool = False
 
     @property
     def is_identity(self) -> bool:
@@ -60,6 +64,9 @@ class Axis:
         weight
             float32 (taps, count), each column sums to one.
         """
+        if self.reverse:
+            index, weight = replace(self, reverse=False).taps(-first - count, count)
+            return index[:, ::-1], weight[:, ::-1]
         i = np.arange(first, first + count, dtype=np.float64)
         if self.is_identity:
             index = (i + round(self.offset)).astype(np.int64)[None]
@@ -127,7 +134,8 @@ def resample(
 def _pick(value: npt.NDArray[np.generic], index: npt.NDArray[np.int64], axis: int) -> Floats:
     """Take rows or columns; evenly spaced ones, the usual case, without a copy."""
     step = int(index[1] - index[0]) if len(index) > 1 else 1
-    if step > 0 and bool(np.all(np.diff(index) == step)):
-        chosen = slice(int(index[0]), int(index[-1]) + 1, step)
+    if step and bool(np.all(np.diff(index) == step)):
+        end = int(index[-1]) + (1 if step > 0 else -1)
+        chosen = slice(int(index[0]), None if end < 0 else end, step)
         return value[chosen] if axis == 0 else value[:, chosen]  # type: ignore[return-value]
     return np.take(value, index, axis=axis)

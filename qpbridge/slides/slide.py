@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import tifffile
@@ -13,6 +13,8 @@ import tifffile
 from qpbridge.errors import SlideError
 from qpbridge.slides.resample import EXACT, Axis, resample
 from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource
+
+T = TypeVar("T")
 
 LEVEL_TOLERANCE = 1.01
 """A level that is coarser than asked by up to this factor still serves."""
@@ -29,6 +31,25 @@ class Level(NamedTuple):
     height: int
 
 
+class Orientation(NamedTuple):
+    """How the axes of an image lie on those of its file.
+
+    Parameters
+    ----------
+    swap
+        Whether x runs along the file's y, and y along its x.
+    reverse_x, reverse_y
+        Whether x, and y, run against the axis of the file that they lie on.
+    """
+
+    swap: bool = False
+    reverse_x: bool = False
+    reverse_y: bool = False
+
+
+UPRIGHT = Orientation()
+
+
 class Slide:
     """An open image, in the coordinates of QuPath's image server.
 
@@ -42,38 +63,46 @@ class Slide:
         Its pixels.
     bounds
         x, y, width, height of the server image in pixels of the source's largest level; None: all.
+    orientation
+        How the server image is turned.
     """
 
     def __init__(
-        self, path: Path, source: Source, bounds: tuple[int, int, int, int] | None = None
+        self,
+        path: Path,
+        source: Source,
+        bounds: tuple[int, int, int, int] | None = None,
+        orientation: Orientation = UPRIGHT,
     ) -> None:
         self.path = path
         self._source = source
+        self.orientation = orientation
         description = source.description
         full_width, full_height = source.sizes[0]
         self.format = description.format
         """Kind of file: ``aperio``, ``leica``, ``ome-tiff``, ``generic-tiff``, ``png`` ..."""
-        self.mpp = description.mpp
+        self.mpp = self._turned(description.mpp) if description.mpp else None
         """µm per pixel (x, y) as the file says, unchecked; None if it doesn't."""
         self.magnification = description.magnification
         """Of the objective, None if unknown."""
         self.bounds = bounds or (0, 0, full_width, full_height)
         """x, y, width, height of the server image in pixels of the slide's largest level."""
-        self.width, self.height = self.bounds[2:]
-        self.tile_size = source.tile_size
+        self.width, self.height = self._turned((self.bounds[2], self.bounds[3]))
+        self.tile_size = self._turned(source.tile_size)
         """Width and height of the tiles of the file."""
         self._factors = [
             (_factor(full_width, width), _factor(full_height, height))
             for width, height in source.sizes
         ]
         sizes = source.sizes
-        if (self.width, self.height) != sizes[0]:
+        if self.bounds[2:] != sizes[0]:
             sizes = tuple(
-                (max(1, round(self.width / x)), max(1, round(self.height / y)))
+                (max(1, round(self.bounds[2] / x)), max(1, round(self.bounds[3] / y)))
                 for x, y in self._factors
             )
         self.levels = tuple(
-            Level((x * y) ** 0.5, *size) for (x, y), size in zip(self._factors, sizes, strict=True)
+            Level((x * y) ** 0.5, *self._turned(size))
+            for (x, y), size in zip(self._factors, sizes, strict=True)
         )
         """Resolutions in the file, finest first."""
 
@@ -105,8 +134,30 @@ class Slide:
                 f"{self.path}: the region {x}, {y}, {width} x {height} reaches beyond the image "
                 f"of {self.width} x {self.height} pixels; is it another file of the same name?"
             )
-        left, top = self.bounds[:2]
-        return Slide(self.path, self._source, (left + x, top + y, width, height))
+        if self.orientation.reverse_x:
+            x = self.width - x - width
+        if self.orientation.reverse_y:
+            y = self.height - y - height
+        (x, y), (w, h) = self._turned((x, y)), self._turned((width, height))
+        bounds = (self.bounds[0] + x, self.bounds[1] + y, w, h)
+        return Slide(self.path, self._source, bounds, self.orientation)
+
+    def rotated(self, turns: int) -> Slide:
+        """Return the slide turned clockwise by quarter turns; it shares the open file."""
+        swap, reverse_x, reverse_y = self.orientation
+        for _ in range(turns % 4):
+            swap, reverse_x, reverse_y = not swap, not reverse_y, reverse_x
+        return Slide(self.path, self._source, self.bounds, Orientation(swap, reverse_x, reverse_y))
+
+    def flipped(self, *, x: bool = False, y: bool = False) -> Slide:
+        """Return the slide mirrored left to right (x), or top to bottom (y), or both."""
+        swap, reverse_x, reverse_y = self.orientation
+        flipped = Orientation(swap, reverse_x != x, reverse_y != y)
+        return Slide(self.path, self._source, self.bounds, flipped)
+
+    def _turned(self, pair: tuple[T, T]) -> tuple[T, T]:
+        """Change between the order of the file's axes and that of the image's."""
+        return (pair[1], pair[0]) if self.orientation.swap else pair
 
     @property
     def is_rgb(self) -> bool:
@@ -161,9 +212,11 @@ class Slide:
         columns, column_weights = across.taps(x, width)
         rows, row_weights = down.taps(y, height)
         left, top = int(columns.min()), int(rows.min())
-        pixels = self._source.read(
-            level, left, top, int(columns.max()) + 1 - left, int(rows.max()) + 1 - top
-        )
+        corner = self._turned((left, top))
+        size = self._turned((int(columns.max()) + 1 - left, int(rows.max()) + 1 - top))
+        pixels = self._source.read(level, *corner, *size)
+        if self.orientation.swap:
+            pixels = pixels.transpose(1, 0, 2)
         return resample(pixels, (rows - top, row_weights), (columns - left, column_weights))
 
     def thumbnail(self, max_width: int = 1000, max_height: int = 1000) -> Bytes:
@@ -192,12 +245,18 @@ class Slide:
         return max(fitting, key=lambda i: self.levels[i].downsample, default=0)
 
     def _axes(self, level: int, downsample: float) -> tuple[Axis, Axis]:
-        factors, sizes = self._factors[level], self._source.sizes[level]
-        across, down = (
-            Axis(downsample / factor, start / factor, size)
-            for factor, start, size in zip(factors, self.bounds[:2], sizes, strict=True)
+        _, reverse_x, reverse_y = self.orientation
+        across, down = self._turned((0, 1))
+        return (
+            self._axis(level, across, downsample, reverse_x),
+            self._axis(level, down, downsample, reverse_y),
         )
-        return across, down
+
+    def _axis(self, level: int, which: int, downsample: float, reverse: bool) -> Axis:
+        """Describe x (0) or y (1) of the file."""
+        factor = self._factors[level][which]
+        start = self.bounds[which] + (self.bounds[2 + which] if reverse else 0)
+        return Axis(downsample / factor, start / factor, self._source.sizes[level][which], reverse)
 
 
 def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slide:
