@@ -88,6 +88,7 @@ try {
     fireHierarchyUpdate()
     imageData.setChanged(false)
 } finally {
-    fresh.close()
+    // QuPath 0.5 can't close image data, only its server
+    (fresh instanceof AutoCloseable ? fresh : fresh.getServer()).close()
 }
 println "Detections now: " + getDetectionObjects().size()

@@ -153,11 +153,15 @@ def segment_project(
     ------
     SelectionError
         If an image is unknown, or no image has anything to segment in.
+    ProjectError
+        If the project can't be written to.
     """
     progress, request = progress or Progress(), request or Request()
     entries = [project.image(name) for name in images] or list(project.images)
     if not entries:
         raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
+    if not request.dry_run:
+        project.check_writable()
     network = NucleusNetwork(bundle, request.device)
     reports = []
     for entry in entries:

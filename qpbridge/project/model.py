@@ -190,6 +190,16 @@ class Project(abc.ABC):
     def add_classes(self, classes: Sequence[PathClass]) -> None:
         """Append classes that the project's list lacks (by name), and save the list."""
 
+    @abc.abstractmethod
+    def check_writable(self) -> None:
+        """Find out before long work whether its result can be written.
+
+        Raises
+        ------
+        ProjectError
+            If files can't be made there, or another program has the project locked.
+        """
+
     def image(self, name: str) -> ImageEntry:
         """Find an image by its name, or its entry id.
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -292,4 +294,31 @@ def test_an_interrupted_run_leaves_the_project_as_it_was(project):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 130, done.stderr
     assert "Interrupted" in done.stderr
+    assert contents(project.parent) == before
+
+
+@pytest.mark.parametrize(
+    ("call", "number", "code", "message"),
+    [
+        ("fsync", errno.ENOSPC, 3, "full"),
+        ("fsync", errno.EIO, 3, "data.qpdata"),
+        ("replace", errno.EACCES, 3, "permission"),
+        ("open", errno.EROFS, 1, "permission"),
+    ],
+)
+def test_a_disk_that_refuses_is_named_and_nothing_changes(
+    qpbridge, project, monkeypatch, call, number, code, message
+):
+    before = contents(project.parent)
+    real = getattr(os, call)
+
+    def refuse(*arguments, **options):
+        if call == "open" and not int(arguments[1]) & os.O_CREAT:
+            return real(*arguments, **options)
+        raise OSError(number, os.strerror(number), str(project.parent / "data"))
+
+    monkeypatch.setattr(os, call, refuse)
+    qpbridge("segment", project, "--selected", "left", code=code)
+    monkeypatch.undo()
+    assert message in qpbridge.stderr.lower()
     assert contents(project.parent) == before

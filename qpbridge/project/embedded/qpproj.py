@@ -71,6 +71,11 @@ class EmbeddedProject(Project):
                 replace_files(contents)
         _, self.classes = read_classes(self.classes_path)
 
+    def check_writable(self) -> None:
+        """Find out before long work whether its result can be written."""
+        with lock(self.folder):
+            pass
+
     def _with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
         """Return what to write so that the project lists these classes, if anything."""
         document, known = read_classes(self.classes_path)
