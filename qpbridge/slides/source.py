@@ -187,7 +187,9 @@ class TiffSource:
             for column in range(max(x, 0) // tile_width, -(-right // tile_width)):
                 segment = self._segment(level, number, row * across + column)
                 if segment is not None:
-                    yield column * tile_width, row * tile_height, segment
+                    left, top = column * tile_width, row * tile_height
+                    # Tiles at the end are padded beyond the page.
+                    yield left, top, segment[: key.imagelength - top, : key.imagewidth - left]
 
     def _segment(self, level: int, number: int, index: int) -> Bytes | None:
         key = (level, number, index)
