@@ -70,6 +70,7 @@ def decode_nuclei(
     centres = _climb(votes, goal, max(1, round(spacing_um / mpp)), min_votes)
     labels = np.zeros(shape, np.int32)
     labels.ravel()[pixel] = centres
+    labels = _without_tails(labels)
     return _select(labels, foreground, min_area_um2 / mpp**2, min_probability)
 
 
@@ -108,7 +109,8 @@ def _climb(
     summit = step[number[start]]
     high = heights[place[summit]] > least
     _, label = np.unique(np.where(high, summit, -1), return_inverse=True)
-    return (label + high.all()).astype(np.int32)
+    labels: npt.NDArray[np.int32] = label.astype(np.int32) + np.int32(high.all())
+    return labels
 
 
 def _highest(
@@ -117,13 +119,28 @@ def _highest(
     """Index of the highest pixel within `reach` (the first of several), for each place."""
     side = np.arange(-reach, reach + 1)
     around = (side[:, None] * width + side).ravel()
-    best, highest = place + around[0], heights[place + around[0]]
+    best: npt.NDArray[np.int64] = place + around[0]
+    highest = heights[best]
     for shift in around[1:]:
         other = heights[place + shift]
         higher = other > highest
         highest = np.where(higher, other, highest)
         best = np.where(higher, place + shift, best)
     return best
+
+
+def _without_tails(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Remove from each instance what is thinner than a plus of five pixels (opening)."""
+    core = np.where(np.logical_and.reduce([n == labels for n in _beside(labels)]), labels, 0)
+    kept = np.logical_or.reduce([n == labels for n in (core, *_beside(core))])
+    opened: npt.NDArray[np.int32] = np.where(kept, labels, 0)
+    return opened
+
+
+def _beside(labels: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
+    """Label of the pixel above, on the left, on the right and below; outside as the edge."""
+    wide = np.pad(labels, 1, mode="edge")
+    return [wide[:-2, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:], wide[2:, 1:-1]]
 
 
 def _select(

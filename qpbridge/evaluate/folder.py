@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,9 +18,31 @@ from qpbridge.decode.nuclei import decode_nuclei
 from qpbridge.decode.polygons import Rings, instances_to_polygons
 from qpbridge.evaluate.metrics import instance_scores
 from qpbridge.models.bundle import Bundle
-from qpbridge.train.data import Sample
+from qpbridge.train.data import DataSource, Sample, load_source
 
-MARGIN = 32
+
+def score_folder(
+    bundle: Bundle, folder: Path, mpp: float | None = None, pattern: str = "*"
+) -> dict[str, Any]:
+    """Score a model on a folder with ``images/`` and ``labels/``; see `score_samples`.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    folder
+        Images and labels with the same stems.
+    mpp
+        µm per pixel of the images; None estimates it from the size of their nuclei.
+    pattern
+        Which stems belong; several patterns joined by ``|``.
+
+    Raises
+    ------
+    QpbridgeError
+        If the folder lacks images or labels, or they don't fit.
+    """
+    return score_samples(bundle, load_source(DataSource(folder, mpp, pattern)))
 
 
 def score_samples(
@@ -72,7 +95,7 @@ def find_outlines(
     network: nn.Module, image: npt.NDArray[np.uint8], mpp: float, bundle: Bundle
 ) -> Rings:
     """Outline the nuclei of one RGB image (H, W, 3), in pixels at the model's resolution."""
-    maps = predict(network, resample(image, mpp / bundle.mpp), bundle.stride)
+    maps = predict(network, resample(image, mpp / bundle.mpp), bundle.stride, bundle.halo)
     labels, _ = decode_nuclei(maps, **bundle.decode)
     return instances_to_polygons(labels, maps[0], bundle.decode["threshold"])
 
@@ -85,17 +108,17 @@ def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint
 
 
 def predict(
-    network: nn.Module, image: npt.NDArray[np.uint8], stride: int
+    network: nn.Module, image: npt.NDArray[np.uint8], stride: int, margin: int
 ) -> npt.NDArray[np.float32]:
     """Draw the maps (C, H, W) of one RGB image (H, W, 3), mirrored at its edges for context."""
     height, width = image.shape[:2]
-    pad = [(MARGIN, MARGIN + -length % stride) for length in (height, width)]
+    pad = [(margin, margin + -length % stride) for length in (height, width)]
     wide = np.pad(image, [*pad, (0, 0)], mode="symmetric")
     device = next(network.parameters()).device
     with torch.inference_mode():
         maps = network(torch.from_numpy(wide).permute(2, 0, 1)[None].to(device))[0]
     inner: npt.NDArray[np.float32] = maps.cpu().numpy()
-    return inner[:, MARGIN : MARGIN + height, MARGIN : MARGIN + width]
+    return inner[:, margin : margin + height, margin : margin + width]
 
 
 def draw(rings: Rings, shape: tuple[int, ...], scale: float) -> npt.NDArray[np.int32]:

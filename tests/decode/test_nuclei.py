@@ -65,6 +65,16 @@ def test_small_and_doubtful_nuclei_are_dropped():
     assert found.max() == 0 and probability.shape == (0,)
 
 
+def test_thin_tails_are_cut():
+    labels = np.zeros((40, 60), np.int32)
+    labels[10:30, 10:30] = 1
+    maps = instance_targets(labels)
+    maps[0, 20, 30:45], maps[2, 20, 30:45] = 1, np.arange(-10, -25, -1)  # votes for the square
+    found, _ = decode_nuclei(maps, mpp=0.5)
+    assert found.max() == 1 and not found[:, 31:].any()
+    assert (found[11:29, 11:29] == 1).all()
+
+
 @pytest.mark.parametrize("shape", [(4, 1, 1), (4, 40, 17)])
 def test_empty_maps(shape):
     found, probability = decode_nuclei(np.zeros(shape, np.float32), mpp=0.5)
