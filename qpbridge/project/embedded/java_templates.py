@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 import struct
 from array import array
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -45,6 +44,17 @@ _U32 = struct.Struct(">I").unpack_from
 Matcher: TypeAlias = Callable[[bytes, int], "re.Match[bytes] | None"]
 
 
+class Form:
+    """The objects of a template whose arrays have the same lengths."""
+
+    __slots__ = ("index", "match", "met")
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self.met = 0
+        self.match: Matcher | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Template:
     """The form of one object.
@@ -67,9 +77,8 @@ class Template:
         Places of references to classes.
     handles
         Place of each handle that the object defines.
-    forms, met
-        By the lengths of the arrays: matchers of whole objects, once that is worth while, and how
-        often they were met.
+    forms
+        What was met so far, by the lengths of the arrays.
     """
 
     node: Node
@@ -80,48 +89,67 @@ class Template:
     references: list[tuple[int, int]]
     class_references: list[int]
     handles: list[int]
-    forms: dict[tuple[int, ...], Matcher] = field(default_factory=dict)
-    met: Counter[tuple[int, ...]] = field(default_factory=Counter)
+    forms: dict[tuple[int, ...], Form] = field(default_factory=dict)
 
     @cached_property
     def matchers(self) -> list[Matcher]:
         """For each stretch, the matcher of its bytes."""
         return [re.compile(pattern, re.DOTALL).match for pattern in self.patterns]
 
-    def match(self, data: bytes, pos: int) -> tuple[int, tuple[int, ...]] | None:
-        """Return the end of the object at `pos` and its array lengths; None if it is another."""
-        counts = []
-        at, last = pos - 4, len(data) - 4
-        for length, item in zip(self.lengths, self.sizes, strict=False):
-            at += length
-            if at > last:
-                return None
-            (count,) = _U32(data, at)
-            counts.append(count)
-            at += count * item
-        key = tuple(counts)
-        form = self.forms.get(key)
-        if form is not None:
-            matched = form(data, pos)
-            return None if matched is None else (matched.end(), key)
-        at = pos
-        for matcher, count, item in zip(self.matchers, (*key, 0), (*self.sizes, 0), strict=True):
-            matched = matcher(data, at)
+    def match(self, data: bytes, pos: int, ends: array[int], met: array[int]) -> int:
+        """Match as many objects as follow one another, and return where the last one ends.
+
+        Appends the end of each, and the index of its form.
+        """
+        steps = list(zip(self.lengths, self.sizes, strict=False))
+        last = self.lengths[-1] + 4
+        forms = self.forms
+        while True:
+            at = pos - 4
+            counts = []
+            try:
+                for length, size in steps:
+                    at += length
+                    (count,) = _U32(data, at)
+                    counts.append(count)
+                    at += count * size
+            except struct.error:
+                return pos
+            form = forms.get(tuple(counts))
+            if form is None or form.match is None:
+                form = self._match_parts(data, pos, tuple(counts))
+                if form is None:
+                    return pos
+            elif form.match(data, pos) is None:
+                return pos
+            pos = at + last
+            ends.append(pos)
+            met.append(form.index)
+
+    def _match_parts(self, data: bytes, pos: int, counts: tuple[int, ...]) -> Form | None:
+        """Match one object of a form that is not met often."""
+        for matcher, count, size in zip(self.matchers, (*counts, 0), (*self.sizes, 0), strict=True):
+            matched = matcher(data, pos)
             if matched is None:
                 return None
-            at = matched.end() + count * item
-        self.met[key] += 1
-        if self.met[key] == OFTEN:
-            self.forms[key] = self._form(key)
-        return at, key
+            pos = matched.end() + count * size
+        form = self.forms.setdefault(counts, Form(len(self.forms)))
+        form.met += 1
+        if form.met == OFTEN:
+            # From now on one expression for the whole object: making it takes its time.
+            pattern = b""
+            for part, count, size in zip(self.patterns, counts, self.sizes, strict=False):
+                pattern += part[: -len(LENGTH)] + re.escape(struct.pack(">I", count))
+                pattern += skip(count * size)
+            form.match = re.compile(pattern + self.patterns[-1], re.DOTALL).match
+        return form
 
-    def _form(self, key: tuple[int, ...]) -> Matcher:
-        """Make the matcher of whole objects with these array lengths."""
-        pattern = b""
-        for part, count, item in zip(self.patterns, key, self.sizes, strict=False):
-            pattern += part[: -len(LENGTH)] + re.escape(struct.pack(">I", count))
-            pattern += skip(count * item)
-        return re.compile(pattern + self.patterns[-1], re.DOTALL).match
+    def counts(self, met: IntArray) -> IntArray:
+        """Return the array lengths of objects, by the indices of their forms, int64 (n, arrays)."""
+        distinct, inverse = np.unique(met, return_inverse=True)
+        by_index = {form.index: counts for counts, form in self.forms.items()}
+        lengths = [by_index[int(i)] for i in distinct]
+        return np.array(lengths, np.int64).reshape(len(distinct), len(self.sizes))[inverse]
 
 
 LENGTH = b".{4}"
@@ -165,22 +193,21 @@ class Templates:
         known = self.known.get(data[pos + 1 : pos + 6])
         if not known:
             return None
-        starts, which = array("q", [pos]), array("q")
-        counts: list[array[int]] = [array("q") for _ in known]
+        ends, met = array("q", [pos]), array("q")
+        turns: list[tuple[int, int]] = []
         while True:
+            before = len(met)
             for i, template in enumerate(known):
-                found = template.match(data, pos)
-                if found is not None:
-                    pos = found[0]
-                    starts.append(pos)
-                    which.append(i)
-                    counts[i].extend(found[1])
+                pos = template.match(data, pos, ends, met)
+                if len(met) > before:
+                    turns.append((i, len(met) - before))
                     break
             else:
                 break
-        if not which:
+        if not turns:
             return None
-        return _bulk(data, known, np.array(starts), np.array(which), counts, handle)
+        which = np.repeat([i for i, _ in turns], [count for _, count in turns])
+        return _bulk(data, known, np.array(ends), which, np.array(met), handle)
 
 
 def _bulk(
@@ -188,7 +215,7 @@ def _bulk(
     known: Sequence[Template],
     starts: IntArray,
     which: IntArray,
-    counts: Sequence[array[int]],
+    met: IntArray,
     handle: int,
 ) -> Bulk:
     handles = np.zeros(len(starts), np.int64)
@@ -200,11 +227,10 @@ def _bulk(
         if not len(order):
             continue
         sizes = np.array(template.sizes, np.int64)
-        steps = np.array(counts[i], np.int64).reshape(len(order), len(sizes)) * sizes
-        steps += np.array(template.lengths[:-1], np.int64)
-        begins = starts[order][:, None] + np.cumsum(
-            np.concatenate([np.zeros((len(order), 1), np.int64), steps], axis=1), axis=1
-        )
+        begins = np.empty((len(order), len(sizes) + 1), np.int64)
+        begins[:, 0] = starts[order]
+        begins[:, 1:] = template.counts(met[order]) * sizes + template.lengths[:-1]
+        np.cumsum(begins, axis=1, out=begins)
         run = Run(data, template, order, handles[order], begins)
         for place, before in template.references:
             at = run.at(place)
