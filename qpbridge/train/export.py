@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from qpbridge.errors import QpbridgeError
 from qpbridge.train.data import DataSource
 from qpbridge.train.losses import OFFSET_UNIT
 from qpbridge.train.recipe import Recipe
@@ -23,7 +24,6 @@ CHANNEL_SECTION: tuple[Mapping[str, Any], ...] = (
     {"name": CHANNELS[2], "scale": OFFSET_UNIT, "unit": "pixel"},
     {"name": CHANNELS[3], "scale": OFFSET_UNIT, "unit": "pixel"},
 )
-HALO = 64  # see tests/models: beyond this many pixels, the maps don't notice what is there
 
 
 def write_bundle(
@@ -53,6 +53,7 @@ def write_bundle(
     scores
         By data set.
     """
+    halo = receptive_reach(network, int(np.prod(recipe.network["strides"])))
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     state = {
@@ -62,11 +63,41 @@ def write_bundle(
     state = {name: value.contiguous() for name, value in state.items()}
     torch.save(state, folder / "models" / "model.pt")
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
-    _write_json(folder / "configs" / "metadata.json", metadata(recipe, target, training, scores))
+    _write_json(
+        folder / "configs" / "metadata.json", metadata(recipe, target, halo, training, scores)
+    )
+
+
+def receptive_reach(network: nn.Module, stride: int) -> int:
+    """Return how far around a pixel the network looks, in pixels, a multiple of its stride.
+
+    Measured: the pixels of a random image that have a gradient on the maps in its middle. With
+    that many pixels around a tile, its maps don't depend on where the tile lies.
+
+    Raises
+    ------
+    QpbridgeError
+        If it looks further than 1000 pixels: such a network is not for tiles.
+    """
+    middle = stride * 16
+    while middle < 1000 + stride:
+        image = torch.rand(1, 3, 2 * middle, 2 * middle, requires_grad=True)
+        patch = network.cpu()(image)[:, :, middle : middle + stride, middle : middle + stride]
+        (gradient,) = torch.autograd.grad((patch * torch.rand_like(patch)).sum(), image)
+        seen = gradient.abs().sum((0, 1, 2)).nonzero()
+        reach = max(middle - int(seen.min()), int(seen.max()) - middle - stride + 1)
+        if reach < middle - stride:
+            return -(-reach // stride) * stride
+        middle *= 2
+    raise QpbridgeError("The network looks at the whole image; a tile needs a limited view.")
 
 
 def metadata(
-    recipe: Recipe, target: str, training: Mapping[str, Any], scores: Mapping[str, Any]
+    recipe: Recipe,
+    target: str,
+    halo: int,
+    training: Mapping[str, Any],
+    scores: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Make the metadata, in MONAI's schema, with our section ``qpbridge``."""
     about = dict(recipe.about)
@@ -113,7 +144,7 @@ def metadata(
         "qpbridge": {
             "target": target,
             "mpp": recipe.mpp,
-            "halo": HALO,
+            "halo": halo,
             "stride": stride,
             "channels": [dict(channel) for channel in CHANNEL_SECTION],
             "decode": dict(recipe.decode),

@@ -11,7 +11,9 @@ from PIL import Image
 from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
 from qpbridge.models import load_bundle
+from qpbridge.models.bundle import build_network
 from qpbridge.train.data import PatchSampler, Sample
+from qpbridge.train.export import receptive_reach
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
 from qpbridge.train.recipe import NETWORK
@@ -140,3 +142,10 @@ def test_the_command_writes_a_working_bundle(tmp_path):
         )
     for wrong in ([], ["--steps", "3", "--minutes", "1"], ["--steps", "3", "--mpp", "0.5"]):
         assert CliRunner().invoke(train_command, [*arguments, *wrong]).exit_code == 2
+
+
+def test_the_halo_is_what_the_network_sees():
+    three = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.Conv2d(4, 4, 5))
+    assert receptive_reach(three, 1) == 5  # 1 + 2, and the 2 by which the result is shifted
+    strided = build_network(TINY).eval()
+    assert 8 <= receptive_reach(strided, 4) <= 40 and receptive_reach(strided, 4) % 4 == 0
