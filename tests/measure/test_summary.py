@@ -7,7 +7,6 @@ import pytest
 
 from qpbridge.measure.summary import SUMMARY_NAMES, summarize_nuclei
 
-
 NAMES = ("Area µm^2", "Solidity", "Max diameter µm")
 
 
