@@ -23,15 +23,12 @@ from qpbridge.project.embedded.values import Entry, take_apart
 class Hierarchy:
     """The objects below the root, parents before children, and where they are in the bytes.
 
-    Rows are the known objects first to last, and in between those of unknown classes, which the
-    table leaves out (`known`).
+    Rows are all objects, first to last; the table leaves out those of unknown classes.
 
     Parameters
     ----------
     table
         The known objects.
-    known
-        int64 (k,), the row of each object of the table.
     root
         The root object.
     parent, start, end, inside_start, inside_end, count_at
@@ -46,7 +43,6 @@ class Hierarchy:
     """
 
     table: ObjectTable
-    known: IntArray
     root: Entry
     parent: IntArray
     start: IntArray
@@ -103,10 +99,9 @@ def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
                 stack.append((iter(added.children), row))
         elif not rows.add_bulk(child, parent):
             stack.append((iter(stream.expand([child])), parent))
-    table, known, places = rows.table()
+    table, places = rows.table()
     return Hierarchy(
         table=table,
-        known=known,
         root=entry,
         nodes=rows.nodes,
         bulks=rows.bulks,

@@ -79,8 +79,9 @@ def apply_edit(
         data = _new_file(qupath_version, server_builder or {}, entry_id)
     layout = read_layout(data)
     changes = Changes(Symbols(layout.stream, specs.SPECS))
-    if edit.image_type is not None and read_type(layout) is ImageType.UNSET:
-        set_type(changes, layout, edit.image_type)
+    wanted = edit.image_type or ImageType.UNSET
+    if wanted is not ImageType.UNSET and read_type(layout) is ImageType.UNSET:
+        set_type(changes, layout, wanted)
     if edit.steps:
         append_steps(changes, layout, edit.steps)
     if len(edit.remove) or edit.update or (edit.add is not None and len(edit.add)):

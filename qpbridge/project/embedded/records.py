@@ -118,24 +118,24 @@ class RecordWriter:
         """Write objects that are siblings, each with all below it."""
         simple = self._simple
         out: list[Content] = []
+        builder = Builder(self.symbols)
         # What is left to write, last first: sibling rows, or the tail of an object by its row.
         stack: list[IntArray | int] = [rows]
         while stack:
             item = stack.pop()
             if isinstance(item, int):
-                out.append(self._tail_piece(item))
+                self._tail(builder, item)
             elif len(item) and simple[item[0]]:
                 split = int(np.argmin(simple[item])) or len(item)
-                out.append(self._many(item[:split]))
+                out += [builder.piece(), self._many(item[:split])]
+                builder = Builder(self.symbols)
                 stack.append(item[split:])
             elif len(item):
                 row = int(item[0])
                 children = self.children(row)
-                builder = Builder(self.symbols)
                 self._head(builder, row, len(children))
-                out.append(builder.piece())
                 stack += [item[1:], row, children]
-        return out
+        return [*out, builder.piece()]
 
     def _is_simple(self) -> npt.NDArray[np.bool_]:
         """Whether an object is a leaf of a form that many may share."""
@@ -228,11 +228,6 @@ class RecordWriter:
                 write_roi(builder, table.nuclei, row, table.plane[row])
         builder.end()
         return roi_at, nucleus_at
-
-    def _tail_piece(self, row: int) -> Piece:
-        builder = Builder(self.symbols)
-        self._tail(builder, row)
-        return builder.piece()
 
     def _template(self, key: tuple[int, ...], row: int) -> _Template:
         if key not in self._templates:

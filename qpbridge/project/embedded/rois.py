@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from qpbridge.project.embedded.java_bulk import Run
 from qpbridge.project.embedded.java_nodes import OBJECT, PRIMITIVES, Field, Node
 from qpbridge.project.embedded.java_stream import Stream
 from qpbridge.project.embedded.strided import read_rows, write_rows
+from qpbridge.project.embedded.wkb import ShapesBuilder, shape_of, write_wkb
 
 CORNERS = {
     specs.RECTANGLE: RoiKind.RECTANGLE,
@@ -56,7 +58,7 @@ def read_roi(stream: Stream, node: Node) -> tuple[Shapes, tuple[int, int, int]]:
         xy = np.stack([x, y], axis=1).astype(np.float64)
         return _one_part(VERTICES[name], xy), plane  # type: ignore[return-value]
     if name == specs.GEOMETRY:
-        shape = _read_wkb(stream.array(stream.child(node, "wkb")).tobytes(), node.start)
+        shape = _read_wkb([stream.array(stream.child(node, "wkb")).tobytes()], node.start)
     elif name == specs.AREA:
         shape = _read_area(stream, node)
     else:
@@ -75,26 +77,14 @@ def _one_part(kind: RoiKind, xy: npt.NDArray[np.float64]) -> Shapes:
     return Shapes(np.array([kind], np.uint8), xy, offsets([len(xy)]), one, one)
 
 
-def _shape(geometry: Any) -> Shapes:
-    """Make the shape of anything that may stand in a file; collections keep their main part."""
-    if geometry.is_empty:
-        return Shapes.empty(1)
-    if geometry.geom_type == "GeometryCollection":
-        parts = [p for p in shapely.get_parts(geometry) if not p.is_empty]
-        dimension = max(shapely.get_dimensions(p) for p in parts)
-        parts = [p for p in parts if shapely.get_dimensions(p) == dimension]
-        return _shape(shapely.union_all(parts))
-    shape = Shapes.from_geometries([geometry])
-    if shapely.get_dimensions(geometry) == 2:
-        shape.roi[:] = RoiKind.GEOMETRY
-    return shape
-
-
-def _read_wkb(wkb: bytes, at: int) -> Shapes:
+def _read_wkb(wkb: Iterable[bytes], at: int) -> Shapes:
+    builder = ShapesBuilder()
     try:
-        return _shape(shapely.force_2d(shapely.from_wkb(wkb)))
-    except (shapely.errors.ShapelyError, ValueError):
+        for one in wkb:
+            builder.read(one)
+    except ValueError:
         raise FormatError("a region that is not well-known binary", offset=at) from None
+    return builder.shapes()
 
 
 def _read_area(stream: Stream, node: Node) -> Shapes:
@@ -116,7 +106,7 @@ def _read_area(stream: Stream, node: Node) -> Shapes:
     face, ring = tree.query(shapely.point_on_surface(faces), predicate="within")
     turns = np.where(shapely.is_ccw(rings), 1.0, -1.0)
     winding = np.bincount(face, turns[ring], minlength=len(faces))
-    return _shape(shapely.union_all(faces[winding != 0]))
+    return shape_of(shapely.union_all(faces[winding != 0]))
 
 
 def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
@@ -135,7 +125,7 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
         The shapes, and their planes, int32 (n, 3); None if they have to be read one by one.
     """
     name = node.class_name
-    if node.tag != OBJECT or (name not in CORNERS and name not in VERTICES):
+    if node.tag != OBJECT or name not in (*CORNERS, *VERTICES, specs.GEOMETRY):
         return None
     part = node.parts[-1]
     fields = {field.name: field for field in part.desc.fields}
@@ -143,6 +133,8 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     letters = (
         {"x": "D", "x2": "D", "y": "D", "y2": "D"} if name in CORNERS else {"x": "[", "y": "["}
     )
+    if name == specs.GEOMETRY:
+        letters = {"wkb": "["}
     letters |= {"c": "I", "z": "I", "t": "I"}
     if any(fields.get(n, NO_FIELD).type != letter for n, letter in letters.items()):
         return None
@@ -159,6 +151,13 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
         corners = np.stack(columns, axis=1).astype(np.float64).reshape(-1, 2)
         kinds = np.full(n, CORNERS[name], np.uint8)
         return Shapes(kinds, corners, count * 2, count, count), plane
+    if name == specs.GEOMETRY:
+        wkb = part.fields[fields["wkb"].at]
+        if not wkb.is_numbers or wkb.class_name != "[B":
+            return None
+        starts, sizes = run.arrays(wkb)
+        bounds = zip(starts.tolist(), (starts + sizes).tolist(), strict=True)
+        return _read_wkb((run.data[a:b] for a, b in bounds), node.start), plane
     x_node, y_node = (part.fields[fields[axis].at] for axis in "xy")
     if not (x_node.is_numbers and y_node.is_numbers):
         return None
@@ -201,8 +200,7 @@ def write_roi(builder: Builder, shapes: Shapes, row: int, plane: npt.ArrayLike) 
         builder.begin(specs.GEOMETRY)
         builder.raw(struct.pack(">3i", c, t, z))
         builder.null()
-        wkb = shapely.to_wkb(shapes.take([row]).geometries[0], byte_order=0)
-        return builder.numbers("B", np.frombuffer(wkb, np.int8))
+        return builder.numbers("B", np.frombuffer(write_wkb(shapes, row), np.int8))
     first = shapes.rings[shapes.parts[shapes.objects[row]]]
     last = shapes.rings[shapes.parts[shapes.objects[row]] + 1]
     xy = shapes.coords[first:last]

@@ -248,6 +248,8 @@ class Rows:
         stream = self.stream
         if item.tag == NULL:
             return []
+        if item.class_name == specs.MEASUREMENT_LIST:
+            return self.read_named(run, item)
         if item.tag != OBJECT or item.class_name not in (specs.FLOAT_LIST, specs.DOUBLE_LIST):
             return None
         names, values = stream.child(item, "names"), stream.child(item, "values")
@@ -271,7 +273,24 @@ class Rows:
             out.append((chosen, columns, rows.view(dtype)))
         return out
 
-    def table(self) -> tuple[ObjectTable, IntArray, dict[str, Any]]:
+    def read_named(self, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]] | None:
+        """Read measurements that each bring their name, which all objects share."""
+        stream = self.stream
+        if item.tag != OBJECT or stream.child(item, "list").tag != OBJECT:
+            return None
+        names, values = [], []
+        for one in read_list(stream, stream.child(item, "list")):
+            if one.tag != OBJECT or one.class_name != specs.DOUBLE_MEASUREMENT:
+                return None
+            name, part = stream.child(one, "name"), one.parts[-1]
+            value = next((f for f in part.desc.fields if (f.type, f.name) == ("D", "value")), None)
+            if name.tag != REFERENCE or value is None or len(_distinct(run, name)[0]) > 1:
+                return None
+            names.append(stream.text(name))
+            values.append(run.values(">f8", part.at + value.at))
+        return [(None, self.name_columns(names), np.stack(values, axis=1))] if names else []
+
+    def table(self) -> tuple[ObjectTable, dict[str, Any]]:
         """Put the columns together."""
         n = self.n
         kind = self.column("kind", (n,), np.uint8)
@@ -308,7 +327,7 @@ class Rows:
         )
         if len(known) < n:
             table = table.take(known)
-        return table, known, places | {"ids": ids, "has_id": has_id}
+        return table, places | {"ids": ids, "has_id": has_id}
 
 
 def _distinct(run: Run, item: Node) -> tuple[IntArray, IntArray]:
