@@ -83,9 +83,9 @@ def select_regions(
     """
     area = np.isin(objects.shapes.roi, _AREAS) & (objects.kind == ObjectKind.ANNOTATION)
     area &= (objects.plane[:, 1:] == 0).all(axis=1)
-    for target in TARGETS:
-        area &= origins(objects, target) == Origin.OTHER
     rows = np.flatnonzero(area)
+    made = [origins(objects.take(rows), target) != Origin.OTHER for target in TARGETS]
+    rows = rows[~np.any(made, axis=0)]
     classes = [objects.path_class(int(row)) for row in rows]
     ignored = np.array([_is_ignored(c) for c in classes], bool)
     wanted = np.array(
