@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import Any
 
 import numpy as np
@@ -50,10 +51,10 @@ def change_objects(changes: Changes, objects: Hierarchy, edit: Edit) -> None:
 
 
 class _Finder:
-    """Finds the rows of ids that the file itself holds."""
+    """Finds the rows of ids, among the objects of known classes."""
 
     def __init__(self, objects: Hierarchy) -> None:
-        self.candidates = np.flatnonzero(objects.has_id)
+        self.candidates = np.flatnonzero(objects.count_at >= 0)
         keys = _keys(objects.ids[self.candidates])
         order = np.argsort(keys, kind="stable")
         self.candidates = self.candidates[order]
@@ -65,8 +66,7 @@ class _Finder:
         if not found.all():
             missing = ids[~found][0].tobytes().hex()
             raise ProjectError(
-                f"no object {missing} to {what}: the image was changed, or was saved by a QuPath"
-                " before 0.4, which stores no ids (open and save it in a newer QuPath first)"
+                f"no object {missing} to {what}: the image was changed since it was read; run again"
             )
         return rows
 
@@ -170,6 +170,8 @@ def _update(changes: Changes, objects: Hierarchy, row: int, update: AnnotationUp
     if update.metadata:
         metadata: dict[str, str | None] = {**read_metadata(stream, entry.metadata)}
         metadata |= {k: v for k, v in update.metadata.items() if k != OBJECT_ID}
+        # From now on it is known again, where the file had no id for it.
+        metadata.setdefault(OBJECT_ID, str(uuid.UUID(bytes=objects.ids[row].tobytes())))
         builder = Builder(changes.symbols)
         write_metadata(builder, {k: v for k, v in metadata.items() if v is not None})
         if entry.metadata is None:

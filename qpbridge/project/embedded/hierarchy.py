@@ -33,9 +33,9 @@ class Hierarchy:
         The root object.
     parent, start, end, inside_start, inside_end, count_at
         int64 (n,): row of the parent (-1: root); extent of the object, and of its children within;
-        place of the number of children.
-    ids, has_id
-        uint8 (n, 16), and whether the file says so (else it is random).
+        place of the number of children (-1: unknown class).
+    ids
+        uint8 (n, 16), as stored; where the file has none, derived from its bytes.
     classes
         The handle of each class that was met.
     stream
@@ -51,7 +51,6 @@ class Hierarchy:
     inside_end: IntArray
     count_at: IntArray
     ids: npt.NDArray[np.uint8]
-    has_id: npt.NDArray[np.bool_]
     nodes: dict[int, Node]
     bulks: list[tuple[int, Bulk]]
     classes: dict[PathClass, int]

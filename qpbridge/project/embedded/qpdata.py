@@ -31,7 +31,8 @@ from qpbridge.project.model import Edit, ImageData, ImageType
 def read_image_data(data: bytes) -> ImageData:
     """Read a ``data.qpdata`` of any QuPath from 0.2.3 to 0.7.
 
-    Objects without id (QuPath before 0.4) get a random one at every reading.
+    Objects without id (QuPath before 0.4) get one that is derived from the bytes of the file: the
+    same at every reading, until the file changes.
 
     Raises
     ------

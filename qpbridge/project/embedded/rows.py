@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -11,14 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import (
-    ObjectKind,
-    ObjectTable,
-    PathClass,
-    Shapes,
-    concatenate_shapes,
-    random_ids,
-)
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, concatenate_shapes
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.java_bulk import Bulk, Run
 from qpbridge.project.embedded.java_nodes import (
@@ -302,7 +296,7 @@ class Rows:
             else:
                 matrix[rows, _as_slice(columns)] = values
         has_id = self.column("has_id", (n,), bool)
-        ids = random_ids(n)
+        ids = np.zeros((n, 16), np.uint8) if has_id.all() else derived_ids(self.stream.data, n)
         for rows, value in self.columns.get("ids", ()):
             ids[rows] = value
         places = {
@@ -327,7 +321,20 @@ class Rows:
         )
         if len(known) < n:
             table = table.take(known)
-        return table, places | {"ids": ids, "has_id": has_id}
+        return table, places | {"ids": ids}
+
+
+def derived_ids(data: bytes, n: int) -> npt.NDArray[np.uint8]:
+    """Make ids for the objects of a file that stores none, uint8 (n, 16).
+
+    Every reading of the same bytes gives the same ids, so that an edit planned on one finds its
+    objects in the next. They are UUIDs of version 8 (RFC 9562), and change with the file.
+    """
+    text = hashlib.shake_128(hashlib.blake2b(data).digest()).digest(16 * n)
+    ids = np.frombuffer(text, np.uint8).reshape(n, 16).copy()
+    ids[:, 6] = (ids[:, 6] & 0x0F) | 0x80
+    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
+    return ids
 
 
 def _distinct(run: Run, item: Node) -> tuple[IntArray, IntArray]:
