@@ -44,6 +44,10 @@ class FormatError(ProjectError):
         return FormatError(self.message, path=path, offset=self.offset)
 
 
+class ChangedMeanwhileError(ProjectError):
+    """Data that another program saved since it was read; nothing was written over it."""
+
+
 class SlideError(QpbridgeError):
     """An image that is missing, unreadable, of an unsupported kind, or without a pixel size."""
 

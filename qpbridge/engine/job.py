@@ -4,35 +4,24 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-import shapely
-
-from qpbridge.engine.edit import (
-    Existing,
-    RunRecord,
-    find_existing,
-    plan_edit,
-    plan_removal,
-    without_twins,
-)
+from qpbridge.engine.apply import apply_planned
+from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_removal
 from qpbridge.engine.nuclei import NucleusDecoder, NucleusNetwork
 from qpbridge.engine.plan import TilePlan, plan_tiles
-from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
+from qpbridge.engine.regions import Region, Selection, find_again, select_regions
+from qpbridge.engine.result import Result, plan_nuclei
 from qpbridge.engine.run import find_objects
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.measure.color import H_DAB, H_E
-from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
+from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass
-from qpbridge.project.model import ImageData, ImageEntry, ImageType, Project
+from qpbridge.project.model import Edit, ImageData, ImageEntry, ImageType, Project
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
-
-NUCLEUS = PathClass(("Nucleus",), (110, 60, 160))
-"""The class of nuclei."""
 
 
 @dataclass(frozen=True)
@@ -181,12 +170,12 @@ def remove_objects(entry: ImageEntry, target: str) -> int | None:
     count
         How many; None if there was nothing of ours, and nothing was written.
     """
-    data = entry.read()
-    edit = plan_removal(data.objects, target)
-    if edit is None:
-        return None
-    entry.apply(edit, data.state)
-    return len(edit.remove)
+
+    def plan(data: ImageData) -> tuple[Edit | None, int | None]:
+        edit = plan_removal(data.objects, target)
+        return edit, None if edit is None else len(edit.remove)
+
+    return apply_planned(entry, entry.read(), plan)
 
 
 def _segment_safely(
@@ -221,23 +210,7 @@ def _segment_image(
             workers=request.workers,
             progress=watch.advance,
         )
-    kept = data.objects.shapes.take(plan.existing.changed).geometries
-    geometries = found.shapes.geometries
-    innermost, inside = assign_regions(shapely.centroid(geometries), plan.regions)
-    stay = (innermost >= 0) & without_twins(geometries, kept)
-    found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
-    nuclei = ObjectTable.new(
-        ObjectKind.DETECTION,
-        found.shapes,
-        path_class=NUCLEUS,
-        measurement_names=decoder.names,
-        measurements=found.measurements,
-    )
-    areas = [r.geometry.area * plan.mpp[0] * plan.mpp[1] for r in plan.regions]
-    summaries = [
-        summarize_nuclei(nuclei.measurement_names, nuclei.measurements[member], area)
-        for member, area in zip(inside, areas, strict=True)
-    ]
+        size = slide.width, slide.height
     record = RunRecord(
         target="nuclei",
         model=network.bundle.name,
@@ -246,11 +219,15 @@ def _segment_image(
         when=datetime.datetime.now(datetime.UTC),
         command=request.command,
     )
-    edit = plan_edit(
-        data.objects, plan.regions, nuclei, record, summaries, innermost, plan.existing
-    )
-    entry.apply(edit, data.state)
-    return _report(entry, plan, "written", request, began, summaries, len(nuclei))
+
+    def place(now: ImageData) -> tuple[Edit, Result]:
+        regions = plan.regions
+        if now is not data:
+            regions = find_again(regions, now.objects, request.selection, *size)
+        return plan_nuclei(now.objects, regions, found, decoder.names, plan.mpp, record)
+
+    result = apply_planned(entry, data, place)
+    return _report(entry, plan, "written", request, began, result)
 
 
 def _plan_image(
@@ -272,21 +249,21 @@ def _report(
     status: str,
     request: Request,
     began: float,
-    summaries: Sequence[dict[str, float]] = (),
-    found: int = 0,
+    result: Result | None = None,
 ) -> ImageReport:
     scale = plan.mpp[0] * plan.mpp[1]
-    measured = summaries or [{EVALUATED_AREA: r.geometry.area * scale} for r in plan.regions]
+    planned = tuple({EVALUATED_AREA: r.geometry.area * scale} for r in plan.regions)
+    result = result or Result(plan.regions, plan.existing, 0, planned)
     return ImageReport(
         image=entry.name,
         status=status,
         regions=tuple(
             RegionReport(r.label, None if r.path_class is None else str(r.path_class), m)
-            for r, m in zip(plan.regions, measured, strict=True)
+            for r, m in zip(result.regions, result.summaries, strict=True)
         ),
-        found=found,
-        replaced=len(plan.existing.replaced),
-        kept_changed=len(plan.existing.changed),
+        found=result.found,
+        replaced=len(result.existing.replaced),
+        kept_changed=len(result.existing.changed),
         tiles=len(plan.tiles),
         megapixels=plan.tiles.megapixels,
         memory_gb=plan.tiles.memory(request.batch_size) / 1e9,

@@ -11,11 +11,13 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.errors import SelectionError
+from qpbridge.errors import ChangedMeanwhileError, SelectionError
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, PathClass, RoiKind
 
 _AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
 _REGION_CLASS = "Region*"
+_ROUNDING = 0.02
+"""Pixels by which outlines move when QuPath reads and saves them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +154,53 @@ def assign_regions(
     for i in sorted(range(len(regions)), key=lambda i: -regions[i].geometry.area):
         innermost[inside[i]] = i
     return innermost, inside
+
+
+def find_again(
+    regions: Sequence[Region], objects: ObjectTable, selection: Selection, width: int, height: int
+) -> tuple[Region, ...]:
+    """Find regions that were searched in an image that another program saved since.
+
+    One that became smaller (a person drew an `Ignore*` annotation) will do: all of it was searched.
+
+    Parameters
+    ----------
+    regions
+        As they were.
+    objects
+        What the image holds now.
+    selection, width, height
+        As for `select_regions`.
+
+    Raises
+    ------
+    ChangedMeanwhileError
+        If one is gone, or was changed so that parts of it were not searched.
+    """
+    try:
+        now = select_regions(objects, selection, width, height)
+    except SelectionError:
+        now = ()
+    by_id = {region.id: region for region in now}
+    again = []
+    for old in regions:
+        new = by_id.get(old.id) or next((r for r in now if _is_same(old, r)), None)
+        if new is None or not _covers(old, new):
+            raise ChangedMeanwhileError(
+                f"the region {old.label!r} was {'deleted' if new is None else 'changed'} by another"
+                " program while it was segmented; nothing was written, run again"
+            )
+        again.append(new)
+    return tuple(again)
+
+
+def _is_same(one: Region, other: Region) -> bool:
+    return _covers(one, other) and _covers(other, one)
+
+
+def _covers(one: Region, other: Region) -> bool:
+    missing = shapely.difference(other.geometry, one.geometry).area
+    return bool(missing <= _ROUNDING * other.geometry.length)
 
 
 def _is_ignored(path_class: PathClass | None) -> bool:

@@ -163,8 +163,10 @@ class ImageEntry(abc.ABC):
 
         Raises
         ------
+        ChangedMeanwhileError
+            If the data changed since `state`.
         ProjectError
-            If the data changed since `state`, or can't be written. The old data is untouched.
+            If it can't be written. In either case the old data is untouched.
         """
 
     @abc.abstractmethod

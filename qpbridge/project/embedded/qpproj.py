@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qpbridge.errors import FormatError, ProjectError, SlideError
+from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
 from qpbridge.project.embedded.files import (
@@ -137,8 +137,10 @@ class EmbeddedEntry(ImageEntry):
 
         Raises
         ------
+        ChangedMeanwhileError
+            If the data changed since `state`.
         ProjectError
-            If the data changed since `state`, or can't be written. The old data is untouched.
+            If it can't be written. In either case the old data is untouched.
         """
         project = self._project
         with lock(project.folder):
@@ -219,8 +221,8 @@ class EmbeddedEntry(ImageEntry):
                 error = FormatError(error.message + hint, offset=error.offset)
             raise error.in_file(path) from error
 
-    def _changed(self) -> ProjectError:
-        return ProjectError(
+    def _changed(self) -> ChangedMeanwhileError:
+        return ChangedMeanwhileError(
             f"{self._project.path}: the image {self.name!r} was saved by another program "
             "meanwhile; nothing was changed, run again"
         )
