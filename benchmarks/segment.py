@@ -1,6 +1,6 @@
 """Time `qpbridge segment` end to end on a slide, and print JSON.
 
-python benchmarks/segment.py SLIDE [--repeat R C] [--tile N] [--batch-size N] [--workers N]
+python benchmarks/segment.py [--repeat R C] SLIDE [OPTIONS OF qpbridge segment...]
 
 The slide is set R x C times side by side into one tiled TIFF (1 x 1: used as it is), a project
 with one annotation of the whole image is made around it, and segmented in a process of its own,
@@ -64,7 +64,7 @@ def mosaic(source: Path, target: Path, rows: int, columns: int) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("slide", type=Path)
+    parser.add_argument("slide", type=Path, help="before it, the other options")
     parser.add_argument("--repeat", type=int, nargs=2, default=(1, 1), metavar=("R", "C"))
     parser.add_argument("options", nargs=argparse.REMAINDER, help="of qpbridge segment")
     arguments = parser.parse_args()
