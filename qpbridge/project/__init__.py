@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from qpbridge.errors import ProjectError
 from qpbridge.project.embedded.create import create_embedded
 from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
 from qpbridge.project.embedded.servers import NewImage
 from qpbridge.project.model import Project
+from qpbridge.project.paquo_backend import PaquoProject, UnfitQuPathError, find_qupath
 
 __all__ = ["Backend", "NewImage", "Project", "create_project", "open_project"]
+
+_log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "embedded", "paquo"]
 
@@ -25,16 +28,25 @@ def open_project(path: Path | str, backend: Backend = "auto") -> Project:
     path
         The ``.qpproj`` file, or the folder that holds just one.
     backend
-        What reads and writes its files.
+        What reads and writes the images' data: ``paquo`` lets an installed QuPath do it,
+        ``embedded`` needs none; ``auto`` is ``paquo`` where it finds a QuPath that fits.
 
     Raises
     ------
     ProjectError
-        If there is no project, or it is broken.
+        If there is no project, or it is broken, or the backend ``paquo`` is asked for and there
+        is no QuPath that fits.
     """
-    if backend == "paquo":
-        raise ProjectError("the backend paquo is not available in this version; use embedded")
-    return EmbeddedProject(find_project_file(Path(path)))
+    file = find_project_file(Path(path))
+    if backend == "embedded" or (backend == "auto" and find_qupath() is None):
+        return EmbeddedProject(file)
+    try:
+        return PaquoProject(file)
+    except UnfitQuPathError as error:
+        if backend == "paquo":
+            raise
+        _log.warning("%s; going on with the backend 'embedded'", error)
+        return EmbeddedProject(file)
 
 
 def create_project(path: Path | str, images: Sequence[NewImage]) -> EmbeddedProject:

@@ -198,7 +198,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--target", "glands"], 1, "glands"),
         (["--device", "cuda:7"], 1, "--device cuda:7"),
         (["--mpp", "100"], 2, "--mpp"),
-        (["--backend", "paquo"], 1, "paquo"),
     ],
 )
 def test_what_is_not_there_is_named_and_nothing_changes(

@@ -13,7 +13,7 @@ from project.suite import ProjectSuite, discs
 
 from qpbridge.errors import FormatError, ProjectError, SlideError
 from qpbridge.objects import PathClass
-from qpbridge.project import Project, open_project
+from qpbridge.project import Project, open_project, paquo_backend
 from qpbridge.project.colors import default_color, pack_argb, unpack_argb
 from qpbridge.project.model import Edit
 
@@ -190,7 +190,9 @@ class TestOpen:
             with pytest.raises(ProjectError):
                 open_project(fresh)
 
-    def test_no_paquo_yet(self, fresh: Path) -> None:
+    def test_paquo_without_a_qupath(self, fresh: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(paquo_backend, "find_qupath", lambda: None)
+        paquo_backend.start_qupath.cache_clear()
         with pytest.raises(ProjectError, match="paquo is not available"):
             open_project(fresh, backend="paquo")
 

@@ -126,7 +126,7 @@ class EmbeddedEntry(ImageEntry):
             return no_data()
         data, state = read_file(path)
         found = self._parse(data, path)
-        classes = _colored(found.objects.classes, self._project.classes)
+        classes = colored(found.objects.classes, self._project.classes)
         return replace(found, objects=replace(found.objects, classes=classes), state=state)
 
     def apply(self, edit: Edit, state: Any = None) -> None:
@@ -151,26 +151,14 @@ class EmbeddedEntry(ImageEntry):
             _, known = read_classes(project.classes_path)
             edit, classes = _with_colors(edit, known)
             target = self.folder / DATA_FILE
-            try:
-                new = apply_edit(
-                    old,
-                    edit,
-                    qupath_version=project.version,
-                    server_builder=self.server.builder,
-                    entry_id=f"{project.path.absolute()}::{self.id}",
-                )
-            except FormatError as error:
-                raise error.in_file(path or target) from error
-            except ProjectError as error:
-                raise ProjectError(f"{target}: {error}") from error
-            if new == old:
+            edited = self._edited(old, edit, path or target)
+            if edited == old:
                 return
+            new, found = self._checked(edited, target)
             with explain_failure(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
             server = self.server.builder.get("metadata")
-            summary = make_summary(
-                self._parse(new, target), server if isinstance(server, dict) else {}
-            )
+            summary = make_summary(found, server if isinstance(server, dict) else {})
 
             def last_look() -> None:
                 if self._data_path() != path or not now.is_on_disk(path or target):
@@ -186,6 +174,25 @@ class EmbeddedEntry(ImageEntry):
                 last_look=last_look,
             )
         _, project.classes = read_classes(project.classes_path)
+
+    def _edited(self, old: bytes | None, edit: Edit, path: Path) -> bytes:
+        """Return the data after an edit; `old` itself if nothing changes."""
+        try:
+            return apply_edit(
+                old,
+                edit,
+                qupath_version=self._project.version,
+                server_builder=self.server.builder,
+                entry_id=f"{self._project.path.absolute()}::{self.id}",
+            )
+        except FormatError as error:
+            raise error.in_file(path) from error
+        except ProjectError as error:
+            raise ProjectError(f"{path}: {error}") from error
+
+    def _checked(self, data: bytes, path: Path) -> tuple[bytes, ImageData]:
+        """Read data that is about to be written: what to write, and what that holds."""
+        return data, self._parse(data, path)
 
     def image_path(self) -> Path:
         """Find the image file, also where the project moved together with its images.
@@ -279,7 +286,7 @@ def no_data() -> ImageData:
     return ImageData(ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty()), state=ABSENT)
 
 
-def _colored(classes: Sequence[PathClass], known: Sequence[PathClass]) -> tuple[PathClass, ...]:
+def colored(classes: Sequence[PathClass], known: Sequence[PathClass]) -> tuple[PathClass, ...]:
     """Give classes the colours of the project's list, which win in QuPath too."""
     colors = {c.names: c.color for c in known}
     return tuple(PathClass(c.names, colors.get(c.names) or c.color) for c in classes)
@@ -291,7 +298,7 @@ def _with_colors(edit: Edit, known: Sequence[PathClass]) -> tuple[Edit, tuple[Pa
         return edit, ()
     classes = tuple(
         PathClass(c.names, c.color or default_color(c.names))
-        for c in _colored(edit.add.classes, known)
+        for c in colored(edit.add.classes, known)
     )
     used = np.unique(edit.add.class_index)
     add = replace(edit.add, classes=classes)
