@@ -1,4 +1,4 @@
-"""Short ways to look at a project, and to draw in it."""
+"""Short ways to make annotations, to look at a project, and to draw in it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_proj
 from qpbridge.objects import concatenate_shapes
 
 
-def annotate(project: Path, *items, image: int = 0) -> ObjectTable:
-    """Add annotations: (Shapes or geometry, class or None, name or None)."""
+def annotations(*items) -> ObjectTable:
+    """Make annotations from (Shapes or geometry, class or None, name or None)."""
     shapes, classes, index, names = [], [], [], {}
     for row, (shape, path_class, name) in enumerate(items):
         shapes.append(shape if isinstance(shape, Shapes) else Shapes.from_geometries([shape]))
@@ -20,9 +20,14 @@ def annotate(project: Path, *items, image: int = 0) -> ObjectTable:
             classes.append(PathClass.parse(path_class))
         if name is not None:
             names[row] = name
-    table = ObjectTable.new(ObjectKind.ANNOTATION, concatenate_shapes(shapes)).replace(
+    return ObjectTable.new(ObjectKind.ANNOTATION, concatenate_shapes(shapes)).replace(
         classes=tuple(classes), class_index=np.array(index, np.int32), names=names
     )
+
+
+def annotate(project: Path, *items, image: int = 0) -> ObjectTable:
+    """Add annotations, given as for `annotations`, to an image of a project."""
+    table = annotations(*items)
     open_project(project).images[image].apply(Edit(add=table))
     return table
 

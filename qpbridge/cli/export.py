@@ -39,7 +39,7 @@ def export(
     The CSV has a row for each object of each image, with the image's name in the first column.
     """
     opened = open_project(project, backend=backend)
-    entries = [opened.image(name) for name in images] or list(opened.images)
+    entries = opened.select(images)
     failures: dict[str, str] = {}
     written: list[dict[str, object]] = []
     frames = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from qpbridge.project.model import ImageEntry
 def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool) -> None:
     """Show the images of PROJECT, what is annotated in them, and what qpbridge has added."""
     opened = open_project(project, backend=backend)
-    entries = [opened.image(name) for name in images] or list(opened.images)
+    entries = opened.select(images)
     described, failures = [], {}
     for entry in entries:
         try:
@@ -59,7 +58,8 @@ def describe_image(entry: ImageEntry) -> dict[str, Any]:
         path = None
     data = entry.read()
     objects = data.objects
-    kinds = Counter(ObjectKind(k).name.lower() for k in objects.kind.tolist())
+    kinds = np.bincount(objects.kind, minlength=len(ObjectKind))
+    children = np.bincount(objects.parent + 1, minlength=len(objects) + 1)[1:]
     annotations = np.flatnonzero(objects.kind == ObjectKind.ANNOTATION)
     return {
         "id": entry.id,
@@ -70,10 +70,10 @@ def describe_image(entry: ImageEntry) -> dict[str, Any]:
         "height": entry.server.height,
         "mpp": entry.server.mpp,
         "image_type": data.image_type.value,
-        "objects": {kind.name.lower(): kinds[kind.name.lower()] for kind in ObjectKind},
+        "objects": {kind.name.lower(): int(kinds[kind]) for kind in ObjectKind},
         "classes": _class_counts(objects),
         "qpbridge": {t: _own_counts(objects, t) for t in TARGETS},
-        "annotations": [_annotation(objects, int(row)) for row in annotations],
+        "annotations": [_annotation(objects, int(row), int(children[row])) for row in annotations],
     }
 
 
@@ -88,7 +88,7 @@ def _own_counts(objects: ObjectTable, target: str) -> dict[str, int]:
     return {"unchanged": int(counts[Origin.OURS]), "changed": int(counts[Origin.CHANGED])}
 
 
-def _annotation(objects: ObjectTable, row: int) -> dict[str, Any]:
+def _annotation(objects: ObjectTable, row: int, children: int) -> dict[str, Any]:
     path_class = objects.path_class(row)
     values = zip(objects.measurement_names, objects.measurements[row].tolist(), strict=True)
     return {
@@ -97,7 +97,7 @@ def _annotation(objects: ObjectTable, row: int) -> dict[str, Any]:
         "class": None if path_class is None else str(path_class),
         "roi": RoiKind(objects.shapes.roi[row]).name.lower(),
         "area_px": float(objects.shapes.take([row]).geometries[0].area),
-        "children": int(np.count_nonzero(objects.parent == row)),
+        "children": children,
         "locked": bool(objects.locked[row]),
         "metadata": dict(objects.metadata.get(row, {})),
         "measurements": {name: value for name, value in values if value == value},

@@ -38,7 +38,7 @@ def remove(
     Objects that a person has changed since stay. Without --target, all targets are removed.
     """
     opened = open_project(project, backend=backend)
-    entries = [opened.image(name) for name in images] or list(opened.images)
+    entries = opened.select(images)
     removed = []
     failures: dict[str, str] = {}
     for entry in entries:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
+
+from qpbridge.cli.options import device_option, json_option
+from qpbridge.cli.output import print_json
+from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 NAMES = ("aji", "pq", "f1", "dice")
 
@@ -35,7 +38,7 @@ NAMES = ("aji", "pq", "f1", "dice")
 )
 @click.option(
     "--mpp",
-    type=click.FloatRange(0.01, 20),
+    type=click.FloatRange(MIN_MPP, MAX_MPP),
     help="µm per pixel of the images.  [default: estimated from the size of their nuclei]",
 )
 @click.option(
@@ -55,25 +58,14 @@ NAMES = ("aji", "pq", "f1", "dice")
 @click.option("--steps", type=click.IntRange(min=1), help="Steps to train, instead of --minutes.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of everything random.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=8, show_default=True)
-@click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda[:N]",
-    help="Where the network runs; 'auto' takes a GPU where there is one.",
-)
+@device_option
 @click.option(
     "--work",
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for checkpoints and the learning curve.  [default: OUTPUT.training]",
 )
 @click.option("--restart", is_flag=True, help="Forget the checkpoint of a run that was stopped.")
-@click.option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    help="Print one JSON document on stdout instead of text; messages go to stderr.",
-)
+@json_option
 def train(
     target: str,
     data: tuple[Path, ...],
@@ -96,8 +88,9 @@ def train(
     nucleus) with the same file stems. A run that was stopped goes on when started again with the
     same options.
     """
+    from qpbridge.evaluate.labelled import DataSource
+    from qpbridge.models.network import choose_device
     from qpbridge.train.build import train_bundle
-    from qpbridge.train.data import DataSource
     from qpbridge.train.loop import TrainConfig
     from qpbridge.train.recipe import Recipe, read_recipe
 
@@ -131,26 +124,12 @@ def train(
 
     config = TrainConfig(plan.network, minutes=minutes, steps=steps, seed=seed, batch=batch_size)
     bundle = train_bundle(
-        plan, config, output, work=work, device=_device(device), progress=progress
+        plan, config, output, work=work, device=str(choose_device(device)), progress=progress
     )
     if as_json:
-        click.echo(json.dumps({"bundle": str(bundle.path), "scores": bundle.scores}))
+        print_json({"bundle": str(bundle.path), "scores": bundle.scores})
         return
     click.echo(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES)
         click.echo(f"{title} ({scores['images']} images, {scores['objects']} nuclei): {values}")
-
-
-def _device(name: str) -> str:
-    import torch
-
-    from qpbridge.errors import ModelError
-
-    if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        torch.zeros(1, device=name)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {name}: not available here; use 'cpu' or 'auto'.") from error
-    return name

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_removal
+from qpbridge.engine.edit import RunRecord, find_existing, plan_removal
 from qpbridge.engine.nuclei import NucleusDecoder, NucleusNetwork
 from qpbridge.engine.plan import TilePlan, plan_tiles
 from qpbridge.engine.regions import Region, Selection, find_again, select_regions
@@ -96,7 +96,6 @@ class _ImagePlan:
     regions: tuple[Region, ...]
     tiles: TilePlan
     mpp: tuple[float, float]
-    existing: Existing
 
 
 @dataclass
@@ -146,7 +145,7 @@ def segment_project(
         If the project can't be written to.
     """
     progress, request = progress or Progress(), request or Request()
-    entries = [project.image(name) for name in images] or list(project.images)
+    entries = project.select(images)
     if not entries:
         raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
     if not request.dry_run:
@@ -197,7 +196,7 @@ def _segment_image(
     with open_server(entry.image_path(), entry.server) as slide:
         plan = _plan_image(entry, data, slide, network.bundle, request)
         if request.dry_run:
-            return _report(entry, plan, "planned", request, began)
+            return _report(entry, plan, "planned", request, began, _expected(plan))
         watch.start_image(entry.name, len(plan.tiles))
         stains = data.stains or (H_DAB if data.image_type is ImageType.BRIGHTFIELD_H_DAB else H_E)
         decoder = NucleusDecoder(network.bundle, plan.tiles, plan.mpp, stains)
@@ -239,8 +238,14 @@ def _plan_image(
     tiles = plan_tiles(
         regions, downsample, tile=request.tile, halo=bundle.halo, stride=bundle.stride
     )
-    existing = find_existing(data.objects, regions, "nuclei")
-    return _ImagePlan(data, regions, tiles, mpp, existing)
+    return _ImagePlan(data, regions, tiles, mpp)
+
+
+def _expected(plan: _ImagePlan) -> Result:
+    """Tell what can be told of the result before any nucleus is found."""
+    existing = find_existing(plan.data.objects, plan.regions, "nuclei")
+    areas = [r.geometry.area * plan.mpp[0] * plan.mpp[1] for r in plan.regions]
+    return Result(plan.regions, existing, 0, tuple({EVALUATED_AREA: area} for area in areas))
 
 
 def _report(
@@ -249,11 +254,8 @@ def _report(
     status: str,
     request: Request,
     began: float,
-    result: Result | None = None,
+    result: Result,
 ) -> ImageReport:
-    scale = plan.mpp[0] * plan.mpp[1]
-    planned = tuple({EVALUATED_AREA: r.geometry.area * scale} for r in plan.regions)
-    result = result or Result(plan.regions, plan.existing, 0, planned)
     return ImageReport(
         image=entry.name,
         status=status,

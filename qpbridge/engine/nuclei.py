@@ -15,11 +15,11 @@ from qpbridge.engine.merge import Found
 from qpbridge.engine.plan import TilePlan
 from qpbridge.engine.provenance import storable
 from qpbridge.engine.run import MERGE_MARGIN, Maps, Pixels, core_depth
-from qpbridge.errors import ModelError
 from qpbridge.measure.color import deconvolve
 from qpbridge.measure.intensity import intensity_names, intensity_of_shapes
 from qpbridge.measure.shape import shape_measurements, shape_names
 from qpbridge.models.bundle import Bundle
+from qpbridge.models.network import choose_device
 from qpbridge.objects import Shapes, Stains
 
 PROBABILITY = "Detection probability"
@@ -109,21 +109,3 @@ class NucleusDecoder:
 def _decimals(coords: npt.NDArray[np.float64]) -> int:
     """Digits that QuPath's float32 coordinates can hold that far from the origin."""
     return 2 if np.abs(coords).max(initial=0) < 2**17 else 1
-
-
-def choose_device(name: str) -> torch.device:
-    """Turn the user's word for a device into one.
-
-    Raises
-    ------
-    ModelError
-        If it is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.zeros(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {name}: not available here; use 'cpu' or 'auto'") from error
-    return device

@@ -10,12 +10,13 @@ import click
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.folder import score_folder
 from qpbridge.models import load_bundle
+from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
 @click.option("--model", default="nuclei_he", show_default=True, help="Name or path of a bundle.")
-@click.option("--mpp", type=click.FloatRange(0.01, 20), help="µm per pixel of the images.")
+@click.option("--mpp", type=click.FloatRange(MIN_MPP, MAX_MPP), help="µm per pixel of the images.")
 @click.option("--pattern", default="*", show_default=True, help="Stems, joined by '|'.")
 def main(folder: Path, model: str, mpp: float | None, pattern: str) -> None:
     """Score a model on FOLDER, which holds images/ and labels/; prints JSON."""

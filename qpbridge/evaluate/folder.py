@@ -16,9 +16,9 @@ from torch import nn
 
 from qpbridge.decode.nuclei import decode_nuclei
 from qpbridge.decode.polygons import Rings, instances_to_polygons
+from qpbridge.evaluate.labelled import DataSource, Sample, load_source
 from qpbridge.evaluate.metrics import instance_scores
 from qpbridge.models.bundle import Bundle
-from qpbridge.train.data import DataSource, Sample, load_source
 
 
 def score_folder(

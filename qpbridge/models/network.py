@@ -9,6 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from qpbridge.errors import ModelError
+
 
 class MapNetwork(nn.Module):
     """RGB in 0..255 to final maps.
@@ -54,3 +56,21 @@ def fold_batch_norm(network: nn.Module) -> None:
             transposed = isinstance(convolution, nn.ConvTranspose2d)
             block.conv = fuse_conv_bn_eval(convolution, norm, transposed)
             block.adn.N = nn.Identity()  # type: ignore[union-attr]
+
+
+def choose_device(name: str) -> torch.device:
+    """Turn the user's word for a device into one.
+
+    Raises
+    ------
+    ModelError
+        If it is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.zeros(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"--device {name}: not available here; use 'cpu' or 'auto'") from error
+    return device

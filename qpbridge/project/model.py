@@ -202,6 +202,16 @@ class Project(abc.ABC):
             If files can't be made there, or another program has the project locked.
         """
 
+    def select(self, names: Sequence[str]) -> tuple[ImageEntry, ...]:
+        """Find images by name or entry id, in the order given; no names: all images.
+
+        Raises
+        ------
+        SelectionError
+            If there is none of a name, or several have it.
+        """
+        return tuple(self.image(name) for name in names) or self.images
+
     def image(self, name: str) -> ImageEntry:
         """Find an image by its name, or its entry id.
 

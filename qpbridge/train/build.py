@@ -9,8 +9,9 @@ from pathlib import Path
 import torch
 
 from qpbridge.evaluate.folder import score_samples
+from qpbridge.evaluate.labelled import DataSource, load_source
 from qpbridge.models.bundle import Bundle, load_bundle
-from qpbridge.train.data import DataSource, PatchSampler, load_source
+from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import write_bundle
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.recipe import Recipe

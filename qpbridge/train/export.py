@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.train.data import DataSource
+from qpbridge.evaluate.labelled import DataSource
 from qpbridge.train.losses import OFFSET_UNIT
 from qpbridge.train.recipe import Recipe
 from qpbridge.train.targets import CHANNELS

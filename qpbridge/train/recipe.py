@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.train.data import DataSource
+from qpbridge.evaluate.labelled import DataSource
 
 NETWORK: Mapping[str, Any] = {
     "_target_": "monai.networks.nets.UNet",

@@ -11,7 +11,7 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from slide_factory import make_slide
 
 import qpbridge as package
-from qpbridge.project import open_project
+from qpbridge.project import open_project, paquo_backend
 from qpbridge.project.geojson import read_geojson
 
 
@@ -156,3 +156,12 @@ def test_the_package_names_what_it_has():
 def test_own_classes_are_listed_in_the_project(project):
     annotate(project, (shapely.box(1, 1, 9, 9), "Duct: Dilated", None))
     assert "Duct: Dilated" in {str(c) for c in open_project(project).classes}
+
+
+def test_paquo_without_a_qupath_is_refused(qpbridge, project, monkeypatch):
+    monkeypatch.setattr(paquo_backend, "find_qupath", lambda: None)
+    paquo_backend.start_qupath.cache_clear()
+    before = {p: p.read_bytes() for p in project.parent.rglob("*") if p.is_file()}
+    qpbridge("segment", project, "--backend", "paquo", code=1)
+    assert "paquo" in qpbridge.stderr
+    assert {p: p.read_bytes() for p in project.parent.rglob("*") if p.is_file()} == before

@@ -5,28 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import shapely
+from cli_helpers import annotations
 
 from qpbridge.engine.provenance import mint_ids
 from qpbridge.engine.regions import Selection, assign_regions, select_regions
 from qpbridge.errors import SelectionError
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, Shapes, concatenate_shapes
-
-
-def annotations(*items):
-    """Make annotations from (shape or geometry, class or None, name or None)."""
-    shapes, classes, index, names = [], [], [], {}
-    for row, (shape, path_class, name) in enumerate(items):
-        shapes.append(shape if isinstance(shape, Shapes) else Shapes.from_geometries([shape]))
-        index.append(-1 if path_class is None else len(classes))
-        if path_class is not None:
-            classes.append(PathClass.parse(path_class))
-        if name is not None:
-            names[row] = name
-    table = ObjectTable.new(ObjectKind.ANNOTATION, concatenate_shapes(shapes))
-    return replace(
-        table, classes=tuple(classes), class_index=np.array(index, np.int32), names=names
-    )
-
+from qpbridge.objects import RoiKind, Shapes
 
 RECTANGLE = Shapes.corners(RoiKind.RECTANGLE, 10, 10, 50, 40)
 EVERYTHING = annotations(

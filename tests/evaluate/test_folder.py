@@ -14,8 +14,8 @@ from torch import nn
 from qpbridge.decode.polygons import instances_to_polygons
 from qpbridge.evaluate.__main__ import main
 from qpbridge.evaluate.folder import draw, predict, resample, score_samples, summarise
+from qpbridge.evaluate.labelled import Sample
 from qpbridge.models import load_bundle
-from qpbridge.train.data import Sample
 from qpbridge.train.targets import instance_targets
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pytest
 from PIL import Image
 
 from qpbridge.project import NewImage
@@ -21,3 +25,27 @@ def digests(folder: Path) -> dict[str, str]:
         for p in folder.rglob("*")
         if p.is_file()
     }
+
+
+class Trap:
+    """Counts calls of some functions of `os`, and raises an error at one of them.
+
+    Set `count` to 0 and `at` to the call that is to fail; -1: none.
+    """
+
+    def __init__(self, names: tuple[str, ...], error: BaseException) -> None:
+        self.names, self.error = names, error
+        self.count, self.at = 0, -1
+
+    def set(self, context: pytest.MonkeyPatch) -> None:
+        for name in self.names:
+            context.setattr(os, name, self._trapped(getattr(os, name)))
+
+    def _trapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.count += 1
+            if self.count == self.at:
+                raise self.error
+            return real(*args, **kwargs)
+
+        return call

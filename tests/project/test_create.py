@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -15,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from project.files import digests, png
+from project.files import Trap, digests, png
 from project.suite import discs, rectangle
 
 from qpbridge.errors import ProjectError
@@ -182,33 +181,20 @@ class TestCreate:
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
     ) -> None:
         image = png(tmp_path / "slide.png")
-        real = {name: getattr(os, name) for name in ("open", "replace", "fsync", "mkdir")}
-        count, at = 0, -1
-
-        def trapped(name: str) -> Callable[..., Any]:
-            def call(*args: Any, **kwargs: Any) -> Any:
-                nonlocal count
-                count += 1
-                if count == at:
-                    raise error
-                return real[name](*args, **kwargs)
-
-            return call
-
+        trap = Trap(("open", "replace", "fsync", "mkdir"), error)
         with monkeypatch.context() as context:
-            for name in real:
-                context.setattr(os, name, trapped(name))
+            trap.set(context)
             create_project(tmp_path / "counted/project.qpproj", [image])
-            steps = count
+            steps = trap.count
             failed = 0
             for step in range(1, steps + 1):
-                count, at = 0, step
+                trap.count, trap.at = 0, step
                 folder = tmp_path / f"p{step}"
                 try:
                     create_project(folder / "project.qpproj", [image])
                 except (ProjectError, KeyboardInterrupt):
                     failed += 1
-                    at = -1
+                    trap.at = -1
                     if folder.exists():  # interrupted when all was done
                         assert isinstance(error, KeyboardInterrupt)
                         assert len(open_project(folder).images) == 1

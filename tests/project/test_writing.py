@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from project.files import digests
+from project.files import Trap, digests
 from project.suite import discs, rectangle
 
 from qpbridge.errors import FormatError, ProjectError
@@ -120,26 +118,13 @@ class TestWriting:
         edit = Edit(add=discs(1, path_class=PathClass(("Brand new",))))
         before = digests(folder)
         shutil.copytree(folder, folder.with_name("kept"))
-        names = ("open", "replace", "fsync", "link", "mkdir", "chmod")
-        real = {name: getattr(os, name) for name in names}
-        count, at = 0, 1
+        trap = Trap(("open", "replace", "fsync", "link", "mkdir", "chmod"), error)
+        at = 1
         failed = 0
         while True:
             with monkeypatch.context() as context:
-                count = 0
-
-                def trapped(name: str, at: int = at) -> Callable[..., Any]:
-                    def call(*args: Any, **kwargs: Any) -> Any:
-                        nonlocal count
-                        count += 1
-                        if count == at:
-                            raise error
-                        return real[name](*args, **kwargs)
-
-                    return call
-
-                for name in names:
-                    context.setattr(os, name, trapped(name))
+                trap.count, trap.at = 0, at
+                trap.set(context)
                 try:
                     open_project(saved).images[0].apply(edit)
                     outcome = "done"
@@ -163,7 +148,7 @@ class TestWriting:
             else:
                 failed += 1
                 assert outcome == "interrupted" or str(folder) in outcome
-            if count < at:
+            if trap.count < at:
                 break
             at += 1
         assert failed > 10

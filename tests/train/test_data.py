@@ -6,8 +6,9 @@ import torch
 from PIL import Image
 
 from qpbridge.errors import QpbridgeError
+from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
 from qpbridge.train.augment import vary_appearance
-from qpbridge.train.data import DataSource, PatchSampler, Sample, estimate_mpp, load_source
+from qpbridge.train.data import PatchSampler
 from qpbridge.train.targets import instance_targets
 
 

@@ -10,9 +10,10 @@ from PIL import Image
 
 from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
+from qpbridge.evaluate.labelled import Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.bundle import build_network
-from qpbridge.train.data import PatchSampler, Sample
+from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import receptive_reach
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
