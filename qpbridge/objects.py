@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import uuid
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, NamedTuple, TypeVar
@@ -324,8 +325,13 @@ class ObjectTable:
         Shared names (k), and float64 (n, k); NaN: not computed, or not there.
     locked
         bool (n,).
+    probability
+        float64 (n,), how sure a classifier was of the class, NaN: not known; None if no object
+        has it.
     names, colors, metadata
         What only few objects have, by row.
+    missing
+        Rows of the TMA cores that are marked as missing on the slide.
     """
 
     kind: npt.NDArray[np.uint8]
@@ -339,9 +345,11 @@ class ObjectTable:
     classes: tuple[PathClass, ...] = ()
     measurement_names: tuple[str, ...] = ()
     nuclei: Shapes | None = None
+    probability: FloatArray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, tuple[int, int, int]] = field(default_factory=dict)
     metadata: Mapping[int, Mapping[str, str]] = field(default_factory=dict)
+    missing: AbstractSet[int] = frozenset()
 
     @classmethod
     def new(
@@ -383,6 +391,8 @@ class ObjectTable:
             "measurements": (self.measurements.shape, (n, k)),
             "locked": (self.locked.shape, (n,)),
         }
+        if self.probability is not None:
+            expected["probability"] = (self.probability.shape, (n,))
         for column, (found, wanted) in expected.items():
             if found != wanted:
                 raise ValueError(f"{column} has shape {found}, expected {wanted}")
@@ -414,6 +424,8 @@ class ObjectTable:
             names=some(self.names),
             colors=some(self.colors),
             metadata=some(self.metadata),
+            probability=None if self.probability is None else self.probability[chosen],
+            missing=frozenset(int(row[i]) for i in self.missing if row[i] >= 0),
         )
 
     def replace(self, **columns: Any) -> ObjectTable:

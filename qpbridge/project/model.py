@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import SelectionError
-from qpbridge.objects import ObjectTable, PathClass
+from qpbridge.objects import IntArray, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 
 
@@ -37,17 +37,44 @@ class WorkflowStep:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, eq=False)
+class TmaGrid:
+    """The grid of a tissue microarray.
+
+    Parameters
+    ----------
+    cores
+        int64 (rows, columns), row of each core in the image's `ObjectTable`; -1: not there.
+    """
+
+    cores: IntArray
+
+
 @dataclass(frozen=True)
 class ImageData:
     """All that QuPath stores of one image, as far as qpbridge understands it.
 
-    `state` says which bytes on disk this was read from; a backend that writes compares it.
+    Parameters
+    ----------
+    objects
+        All but the root.
+    image_type, stains, workflow
+        As QuPath shows them.
+    properties
+        Free values by name, as scripts and extensions keep them with an image: texts, numbers,
+        truth values, and lists and maps of these. Anything else stays in the file, unseen.
+    tma_grid
+        None if the image is no tissue microarray.
+    state
+        Which bytes on disk this was read from; a backend that writes compares it.
     """
 
     objects: ObjectTable
     image_type: ImageType = ImageType.UNSET
     stains: Stains | None = None
     workflow: tuple[WorkflowStep, ...] = ()
+    properties: Mapping[str, Any] = field(default_factory=dict)
+    tma_grid: TmaGrid | None = None
     state: Any = None
 
 

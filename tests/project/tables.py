@@ -48,6 +48,7 @@ def as_dict(table: ObjectTable, row: int, digits: int = 6) -> dict[str, Any]:
         return int(one.roi[0]), one.rings.tolist(), one.parts.tolist(), one.coords.tolist()
 
     path_class = table.path_class(row)
+    sure = None if table.probability is None else float(table.probability[row])
     return {
         "kind": int(table.kind[row]),
         "shape": shape(table.shapes),
@@ -60,6 +61,8 @@ def as_dict(table: ObjectTable, row: int, digits: int = 6) -> dict[str, Any]:
         "metadata": dict(table.metadata.get(row, {})),
         "locked": bool(table.locked[row]),
         "measured": measured(table, row),
+        "probability": None if sure is None or np.isnan(sure) else sure,
+        "missing": row in table.missing,
     }
 
 
@@ -95,4 +98,5 @@ def many_cells(n: int, seed: int = 0) -> ObjectTable:
         classes=(TUMOR, PathClass(("Tumor", "Positive")), PathClass(("名",))),
         class_index=generator.integers(-1, 3, n).astype(np.int32),
         locked=generator.random(n) < 0.1,
+        probability=np.where(generator.random(n) < 0.3, np.nan, generator.random(n)),
     )

@@ -51,6 +51,30 @@ def number(value: float | str) -> float:
     return float(value)
 
 
+def as_printed(value: object) -> str:
+    """What Python's printing of Java shows of a property."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(as_printed, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}={as_printed(item)}' for key, item in value.items())}}}"
+    return str(value)
+
+
+def assert_same_grid(image: ImageData, hierarchy: dict[str, Any]) -> None:
+    expected = hierarchy["tmaGrid"]
+    if expected is None:
+        assert image.tma_grid is None
+        return
+    assert image.tma_grid is not None
+    cores = image.tma_grid.cores
+    assert cores.shape == (expected["height"], expected["width"])
+    rows = [core["objectIndex"] for core in expected["cores"]]
+    if None not in rows:  # which QuPath tells by the ids
+        assert (cores.ravel() + 1).tolist() == rows  # the dump counts the root
+    names = [image.objects.names[row] for row in cores.ravel().tolist()]
+    assert names == [core["name"] for core in expected["cores"]]
+
+
 def assert_same_shape(shapes: Shapes, row: int, expected: dict[str, Any]) -> None:
     kind = RoiKind(shapes.roi[row])
     theirs = shapely.from_wkt(expected["wkt"])
@@ -83,6 +107,9 @@ def assert_same_objects(table: ObjectTable, expected: list[dict[str, Any]], ids:
         assert table.colors.get(row) == rgb(wanted["color"])
         assert dict(table.metadata.get(row, {})) == wanted["metadata"]
         assert bool(table.locked[row]) is wanted["locked"]
+        assert (row in table.missing) is wanted.get("missing", False)
+        sure = math.nan if table.probability is None else table.probability[row]
+        np.testing.assert_equal(sure, number(wanted["classProbability"]))
         found, path_class = table.path_class(row), wanted["pathClass"]
         if path_class is None:
             assert found is None
@@ -126,6 +153,12 @@ def test_everything_qupath_reads_is_read(shared: Path) -> None:
             vectors = [(s["r"], s["g"], s["b"]) for s in given]
             assert np.allclose(image.stains.vectors, vectors, atol=1e-6)
             assert list(image.stains.background) == raw["stains"]["background"]
+        assert {name: as_printed(value) for name, value in image.properties.items()} == {
+            name: found["value"]
+            for name, found in raw["properties"].items()
+            if found["class"].startswith("java.")
+        }
+        assert_same_grid(image, raw["hierarchy"])
         has_ids = "v0.3.2" not in path.parts
         assert_same_objects(image.objects, raw["hierarchy"]["objects"], ids=has_ids)
 

@@ -16,7 +16,8 @@ from qpbridge.project.embedded.java_nodes import OBJECT, Node
 from qpbridge.project.embedded.java_stream import Stream
 from qpbridge.project.embedded.rows import Rows
 from qpbridge.project.embedded.strided import IntArray
-from qpbridge.project.embedded.values import Entry, take_apart
+from qpbridge.project.embedded.values import Entry, read_list, take_apart
+from qpbridge.project.model import TmaGrid
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,29 @@ class Hierarchy:
             first, bulk = next((f, b) for f, b in reversed(self.bulks) if f <= row)
             node = bulk.object(row - first)
         return take_apart(self.stream, node)
+
+
+def read_tma_grid(objects: Hierarchy, node: Node) -> TmaGrid | None:
+    """Read which objects are the cores of a tissue microarray, row by row.
+
+    Raises
+    ------
+    FormatError
+        If it is not a grid.
+    """
+    stream = objects.stream
+    grid = stream.follow(stream.child(node, "tmaGrid"))
+    if grid.class_name != specs.TMA_GRID:
+        return None
+    size = int(stream.number(grid, "gridHeight")), int(stream.number(grid, "gridWidth"))
+    cores = read_list(stream, stream.child(grid, "cores"))
+    starts = np.array([stream.follow(core).start for core in cores], np.int64)
+    if min(size) < 0 or size[0] * size[1] != len(cores):
+        raise FormatError("a grid of cores that has not as many as it says", offset=grid.start)
+    known = objects.start[objects.count_at >= 0]
+    at = np.searchsorted(known, starts)
+    at[~np.isin(starts, known)] = -1
+    return TmaGrid(at.reshape(size))
 
 
 def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:

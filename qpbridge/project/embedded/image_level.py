@@ -1,4 +1,4 @@
-"""Everything of an image but its objects: header, image type, stains and history."""
+"""Everything of an image but its objects: header, type, stains, history and properties."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -14,9 +15,10 @@ from qpbridge.errors import FormatError
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.hierarchy import Hierarchy, read_hierarchy
 from qpbridge.project.embedded.java_build import Builder
-from qpbridge.project.embedded.java_nodes import ENUM, MAGIC, NULL, OBJECT, STRING, Node
+from qpbridge.project.embedded.java_nodes import ENUM, MAGIC, NULL, OBJECT, Node
 from qpbridge.project.embedded.java_stream import Stream, parse
 from qpbridge.project.embedded.java_write import Changes
+from qpbridge.project.embedded.plain import is_map, read_plain, read_properties
 from qpbridge.project.embedded.values import BLOCKS
 from qpbridge.project.model import ImageType, Stains, WorkflowStep
 
@@ -45,6 +47,7 @@ class Layout:
     stains: Node | None = None
     workflow: Node | None = None
     hierarchy: Node | None = None
+    properties: Node | None = None
 
 
 def read_layout(data: bytes) -> Layout:
@@ -73,6 +76,8 @@ def read_layout(data: bytes) -> Layout:
             layout.workflow = node
         elif node.class_name == specs.HIERARCHY:
             layout.hierarchy = node
+        elif is_map(node):
+            layout.properties = node
         previous = node
     return layout
 
@@ -162,14 +167,13 @@ def read_workflow(stream: Stream, node: Node | None) -> Iterable[WorkflowStep]:
 
 def _text(stream: Stream, node: Node) -> str | None:
     """Text of a string, enum constant or boxed value; None for anything else."""
-    node = stream.follow(node)
-    if node.tag in (STRING, ENUM):
-        return stream.text(node)
-    if node.class_name == "java.lang.Boolean":
-        return str(bool(stream.number(node, "value"))).lower()
-    if node.class_name.startswith("java.lang.") and node.parts:
-        return str(stream.number(node, "value"))
-    return None
+    return _as_text(read_plain(stream, node))
+
+
+def _as_text(value: Any) -> str | None:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _plugin_parameters(argument: str) -> dict[str, str]:
@@ -184,16 +188,8 @@ def _plugin_parameters(argument: str) -> dict[str, str]:
 
 def _read_map(stream: Stream, node: Node) -> dict[str, str]:
     """Read a map of simple values; what is not simple is left out."""
-    node = stream.follow(node)
-    if node.class_name == "java.util.Collections$SingletonMap":
-        items = [stream.child(node, "k"), stream.child(node, "v")]
-    else:
-        notes = [note for part in node.parts for note in part.notes]
-        items = [n for n in stream.expand(notes) if n.tag not in BLOCKS]
-    pairs = (
-        (_text(stream, k), _text(stream, v)) for k, v in zip(items[::2], items[1::2], strict=False)
-    )
-    return {k: v for k, v in pairs if k is not None and v is not None}
+    texts = {k: _as_text(v) for k, v in read_properties(stream, stream.follow(node)).items()}
+    return {k: v for k, v in texts.items() if v is not None}
 
 
 def set_type(changes: Changes, layout: Layout, image_type: ImageType) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.edits import change_objects
+from qpbridge.project.embedded.hierarchy import read_tma_grid
 from qpbridge.project.embedded.image_level import (
     append_steps,
     read_layout,
@@ -23,6 +24,7 @@ from qpbridge.project.embedded.image_level import (
 from qpbridge.project.embedded.java_build import EMPTY_STREAM, Builder, Symbols
 from qpbridge.project.embedded.java_nodes import MAGIC
 from qpbridge.project.embedded.java_write import Changes, assemble
+from qpbridge.project.embedded.plain import read_properties
 from qpbridge.project.embedded.records import write_metadata
 from qpbridge.project.embedded.values import OBJECT_ID
 from qpbridge.project.model import Edit, ImageData, ImageType
@@ -41,11 +43,15 @@ def read_image_data(data: bytes) -> ImageData:
     """
     layout = read_layout(data)
     stream = layout.stream
+    objects = read_objects(layout)
+    assert layout.hierarchy is not None
     return ImageData(
-        objects=read_objects(layout).table,
+        objects=objects.table,
         image_type=read_type(layout),
         stains=read_stains(stream, layout.stains),
         workflow=tuple(read_workflow(stream, layout.workflow)),
+        properties=read_properties(stream, layout.properties),
+        tma_grid=read_tma_grid(objects, layout.hierarchy),
     )
 
 

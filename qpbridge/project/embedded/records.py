@@ -16,7 +16,6 @@ from qpbridge.project.embedded.rois import write_roi
 from qpbridge.project.embedded.strided import Bytes, IntArray, write_rows
 from qpbridge.project.embedded.values import OBJECT_ID
 
-NO_PROBABILITY = struct.pack(">d", float("nan"))
 SHARED_LIST_KINDS = (ObjectKind.DETECTION, ObjectKind.CELL, ObjectKind.TILE)
 
 
@@ -219,7 +218,11 @@ class RecordWriter:
         self._class(builder, row)
         roi_at = len(builder.out)
         write_roi(builder, table.shapes, row, table.plane[row])
-        builder.block(NO_PROBABILITY + (b"\0" if kind is ObjectKind.TMA_CORE else b""))
+        probability = np.nan if table.probability is None else table.probability[row]
+        is_core = kind is ObjectKind.TMA_CORE
+        builder.block(
+            struct.pack(">d", probability) + (bytes([row in table.missing]) if is_core else b"")
+        )
         nucleus_at = len(builder.out)
         if kind is ObjectKind.CELL:
             if table.nuclei is None or table.nuclei.roi[row] == RoiKind.EMPTY:
@@ -265,6 +268,9 @@ class RecordWriter:
             where = starts[chosen]
             matrix = np.tile(np.frombuffer(piece.data, np.uint8), (len(chosen), 1))
             template.fill(matrix, ids[chosen], values[chosen], planes[chosen])
+            if table.probability is not None:
+                sure = _bytes(table.probability[rows[chosen], None], ">f8")
+                matrix[:, template.probability_at : template.probability_at + 8] = sure
             template.fill_roi(matrix, template.roi_at, table.shapes, first[chosen])
             if template.nucleus_at >= 0 and table.nuclei is not None:
                 template.fill_roi(matrix, template.nucleus_at, table.nuclei, nucleus_first[chosen])
@@ -292,6 +298,7 @@ class _Template:
         builder = Builder(writer.symbols)
         self.id_at, self.values_at = writer._head(builder, row, 0)
         self.roi_at, self.nucleus_at = writer._tail(builder, row)
+        self.probability_at = self.nucleus_at - 8
         if builder.out[self.nucleus_at] != ord("s"):
             self.nucleus_at = -1
         self.piece = builder.piece()

@@ -50,6 +50,7 @@ class Rows:
     names: dict[int, str] = field(default_factory=dict)
     colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     metadata: dict[int, dict[str, str]] = field(default_factory=dict)
+    missing: set[int] = field(default_factory=set)
     classes: dict[PathClass, int] = field(default_factory=dict)
     class_handles: dict[PathClass, int] = field(default_factory=dict)
     class_cache: dict[int, int] = field(default_factory=dict)
@@ -67,7 +68,7 @@ class Rows:
         for name, value in values.items():
             self.columns.setdefault(name, []).append((rows, value))
 
-    def column(self, name: str, shape: tuple[int, ...], dtype: Any, fill: int = 0) -> Any:
+    def column(self, name: str, shape: tuple[int, ...], dtype: Any, fill: float = 0) -> Any:
         """Put a column together."""
         out = np.full(shape, fill, dtype)
         for rows, value in self.columns.get(name, ()):
@@ -131,9 +132,24 @@ class Rows:
         shape, plane = read_roi(stream, entry.roi)
         self.shapes.append((slice(row, row + 1), shape))
         self.put(row, plane=plane)
+        if entry.numbers is not None:
+            numbers = stream.block(entry.numbers)
+            self.put_probability(row, np.frombuffer(numbers, ">f8", 1)[0])
+            if self.is_missing(node, entry.numbers) and numbers[8]:
+                self.missing.add(row)
         if entry.nucleus is not None and stream.follow(entry.nucleus).tag != NULL:
             self.nuclei.append((slice(row, row + 1), read_roi(stream, entry.nucleus)[0]))
         return entry
+
+    def put_probability(self, rows: Any, values: Any) -> None:
+        """Set class probabilities; most objects have none, and then no column is made."""
+        if not np.isnan(values).all():
+            self.put(rows, probability=values)
+
+    def is_missing(self, node: Node, numbers: Node) -> bool:
+        """Whether an object says if it is missing: only TMA cores do."""
+        is_core = specs.KINDS[node.class_name] is ObjectKind.TMA_CORE
+        return is_core and numbers.end - numbers.value > 8
 
     def add_bulk(self, bulk: Bulk, parent: int) -> bool:
         """Add many objects at once; False if they have to be added one by one."""
@@ -157,6 +173,8 @@ class Rows:
             for chosen, names, values in columns.pop("measurements"):
                 inside = where if chosen is None else first + run.order[chosen]
                 self.measurements.append((inside, names, values))
+            self.put_probability(where, columns.pop("probability", np.nan))
+            self.missing.update((first + run.order[columns.pop("missing", [])]).tolist())
             self.put(where, **columns)
         return True
 
@@ -201,6 +219,10 @@ class Rows:
         if shapes is None:
             return None
         out["shapes"], out["plane"] = shapes
+        if entry.numbers is not None:
+            out["probability"] = run.values(">f8", entry.numbers.value)
+            if self.is_missing(node, entry.numbers):
+                out["missing"] = np.flatnonzero(run.values("u1", entry.numbers.value + 8))
         if entry.nucleus is not None and entry.nucleus.tag != NULL:
             nuclei = read_rois(run, entry.nucleus)
             if nuclei is None:
@@ -318,6 +340,12 @@ class Rows:
             names=self.names,
             colors=self.colors,
             metadata=self.metadata,
+            missing=frozenset(self.missing),
+            probability=(
+                self.column("probability", (n,), np.float64, np.nan)
+                if "probability" in self.columns
+                else None
+            ),
         )
         if len(known) < n:
             table = table.take(known)

@@ -30,6 +30,8 @@ class Entry:
     locked: Node | None = None
     path_class: Node | None = None
     roi: Node | None = None
+    numbers: Node | None = None
+    """Block data: the class probability (8 bytes), and whether a TMA core is missing (1)."""
     nucleus: Node | None = None
 
     @property
@@ -79,7 +81,8 @@ def take_apart(stream: Stream, node: Node) -> Entry:
     if wanted != 0:
         raise broken("with a wrong number of children")
     entry = Entry(node, head[0], head[1], metadata, head[-1], count, children)
-    tail = [n for n in stream.expand(notes[at:]) if n.tag not in BLOCKS]
+    rest = stream.expand(notes[at:])
+    tail = [n for n in rest if n.tag not in BLOCKS]
     if node.class_name == specs.ROOT:
         return entry
     if tail and stream.follow(tail[0]).class_name == "java.lang.Boolean":
@@ -87,6 +90,7 @@ def take_apart(stream: Stream, node: Node) -> Entry:
     if len(tail) < 2:
         raise broken("without region of interest")
     entry.path_class, entry.roi = tail[:2]
+    entry.numbers = next((n for n in rest if n.tag in BLOCKS and n.end - n.value >= 8), None)
     if node.class_name in specs.KINDS and specs.KINDS[node.class_name] is ObjectKind.CELL:
         entry.nucleus = tail[2] if len(tail) > 2 else None
     return entry

@@ -1,0 +1,113 @@
+"""What few objects or images have: missing cores, class probabilities, free properties."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from project.tables import file_of, read
+
+from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes, concatenate_shapes
+from qpbridge.project.embedded.java_build import EMPTY_STREAM, Builder, Symbols
+from qpbridge.project.embedded.java_nodes import MAGIC
+from qpbridge.project.embedded.java_stream import parse
+from qpbridge.project.embedded.java_write import assemble
+from qpbridge.project.embedded.plain import MAX_VALUES, read_properties
+from qpbridge.project.embedded.records import write_list
+from qpbridge.project.embedded.specs import SPECS
+
+
+def cores(n: int) -> ObjectTable:
+    ellipses = [Shapes.corners(RoiKind.ELLIPSE, 9 * i, 0, 9 * i + 8, 8) for i in range(n)]
+    return ObjectTable.new(ObjectKind.TMA_CORE, concatenate_shapes(ellipses))
+
+
+@pytest.mark.parametrize("n", [3, 500])
+def test_missing_cores(n: int) -> None:
+    table = replace(cores(n), missing=frozenset(range(0, n, 3)))
+    found = read(file_of(table))
+    assert found.missing == table.missing
+    assert found.take([1, 0, 2]).missing == {1}
+
+
+def test_most_objects_have_no_probability() -> None:
+    table = cores(300)
+    assert read(file_of(table)).probability is None
+    sure = np.full(300, np.nan)
+    sure[7] = 0.25
+    np.testing.assert_array_equal(read(file_of(replace(table, probability=sure))).probability, sure)
+
+
+def test_probabilities_need_a_value_for_each_object() -> None:
+    with pytest.raises(ValueError, match="probability"):
+        replace(cores(3), probability=np.zeros(2))
+
+
+class TestProperties:
+    """Maps in streams, made by hand."""
+
+    @pytest.fixture
+    def builder(self) -> Builder:
+        builder = Builder(Symbols(EMPTY_STREAM, SPECS))
+        builder.raw(MAGIC)
+        builder.begin("java.util.HashMap")
+        builder.raw(struct.pack(">fi", 0.75, 12))
+        builder.block(struct.pack(">2i", 16, 1))
+        return builder
+
+    def read(self, builder: Builder) -> dict[str, object]:
+        builder.end()
+        stream = parse(assemble(builder.symbols, [builder.piece()]))
+        (node,) = stream.expand(stream.contents)
+        return read_properties(stream, node)
+
+    def test_plain_values(self, builder: Builder) -> None:
+        builder.text("none")
+        builder.null()
+        builder.text("list")
+        write_list(builder, 2)
+        builder.text("a")
+        builder.null()
+        builder.end()
+        assert self.read(builder) == {"none": None, "list": ["a", None]}
+
+    def test_what_is_not_plain_is_left_out(self, builder: Builder) -> None:
+        builder.text("numbers")
+        builder.numbers("F", [1, 2])
+        builder.text("inside")
+        write_list(builder, 1)
+        builder.numbers("F", [1, 2])
+        builder.end()
+        builder.text("seen")
+        builder.text("yes")
+        assert self.read(builder) == {"seen": "yes"}
+
+    @pytest.mark.parametrize("depth", [10, 100_000])
+    def test_lists_in_lists(self, builder: Builder, depth: int) -> None:
+        builder.text("deep")
+        for _ in range(depth):
+            write_list(builder, 1)
+        builder.text("end")
+        for _ in range(depth):
+            builder.end()
+        assert list(self.read(builder)) == (["deep"] if depth == 10 else [])
+
+    def test_a_list_that_would_not_fit_into_memory(self, builder: Builder) -> None:
+        builder.text("bomb")
+        symbol = builder.symbols.text("boom")
+        for level in range(10):  # each refers a hundred times to the one before
+
+            def build(one: Builder, last: int = symbol) -> None:
+                write_list(one, 100)
+                for _ in range(100):
+                    one.reference(last)
+                one.end()
+
+            symbol = builder.symbols.shared(("level", level), build)
+        builder.reference(symbol)
+        builder.text("seen")
+        builder.text("yes")
+        assert MAX_VALUES < 100**3
+        assert self.read(builder) == {"seen": "yes"}
