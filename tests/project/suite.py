@@ -9,9 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
+from project.tables import by_id
 
 from qpbridge.errors import ProjectError, SelectionError
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import (
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    RoiKind,
+    Shapes,
+    concatenate_shapes,
+)
 from qpbridge.project.model import (
     AnnotationUpdate,
     Edit,
@@ -38,10 +46,63 @@ def discs(n: int, *, path_class: PathClass | None = None) -> ObjectTable:
 
 def rectangle(x: float, y: float, x2: float, y2: float, **columns: object) -> ObjectTable:
     """Make one annotation."""
-    from qpbridge.objects import RoiKind
-
     shapes = Shapes.corners(RoiKind.RECTANGLE, x, y, x2, y2)
     return replace(ObjectTable.new(ObjectKind.ANNOTATION, shapes), **columns)  # type: ignore[arg-type]
+
+
+def one_of_everything() -> ObjectTable:
+    """Objects of every kind and with every kind of region, below one another."""
+    # Quarters survive single precision and rounding to hundredths.
+    ring = shapely.set_precision(shapely.Point(50, 40).buffer(9, quad_segs=2), 1 / 4)
+    hole = shapely.set_precision(shapely.Point(50, 40).buffer(3, quad_segs=2), 1 / 4)
+    shapes = concatenate_shapes(
+        [
+            Shapes.corners(RoiKind.RECTANGLE, 1.25, 2, 90, 70),
+            Shapes.corners(RoiKind.ELLIPSE, 1, 2, 30.5, 40),
+            Shapes.corners(RoiKind.LINE, 1, 2, 30, 4),
+            Shapes.from_geometries(
+                [
+                    shapely.LineString([(1, 2), (3, 4), (5, 9)]),
+                    shapely.MultiPoint([(1, 2), (7.5, 8)]),
+                    ring.difference(hole),
+                    shapely.MultiPolygon([shapely.box(0, 0, 2, 2), shapely.box(5, 5, 9, 9)]),
+                    shapely.MultiLineString([[(0, 0), (1, 1)], [(2, 2), (3, 3), (4, 5)]]),
+                    ring,
+                    shapely.box(40, 30, 60, 50).union(hole),
+                    shapely.box(30.25, 20, 70, 60).union(ring),
+                ]
+            ),
+            Shapes.corners(RoiKind.ELLIPSE, 0, 0, 60, 60),
+        ]
+    )
+    n = len(shapes)
+    kind = np.full(n, ObjectKind.ANNOTATION, np.uint8)
+    kind[8:] = [ObjectKind.DETECTION, ObjectKind.TILE, ObjectKind.CELL, ObjectKind.TMA_CORE]
+    nuclei = Shapes.empty(n - 2), Shapes.from_geometries([ring]), Shapes.empty(1)
+    derived = PathClass(("Tumor", "Positive", "Größe µ"), (1, 2, 3))
+    probability = np.full(n, np.nan)
+    probability[8] = 0.75
+    plane = np.tile(np.array([-1, 0, 0], np.int32), (n, 1))
+    plane[2:4] = [-1, 3, 2]
+    locked = np.zeros(n, bool)
+    locked[:2] = True
+    return replace(
+        ObjectTable.new(ObjectKind.ANNOTATION, shapes),
+        kind=kind,
+        nuclei=concatenate_shapes(nuclei),
+        classes=(TUMOR, derived, PathClass(("Ours",), (7, 8, 9))),
+        class_index=np.array([0, 1, 2, -1] * 3, np.int32),
+        parent=np.array([-1, 0, 0, 0, 0, 0, 0, 0, 1, 8, 1, -1], np.int64),
+        plane=plane,
+        measurement_names=("Area µm^2", "odd"),
+        measurements=np.array([[i + 0.5, np.inf] for i in range(n)]),
+        probability=probability,
+        locked=locked,
+        names={0: "a region", 11: "A-1"},
+        colors={3: (9, 8, 7)},
+        metadata={0: {"ANNOTATION_DESCRIPTION": "zwei\nZeilen"}, 11: {"Case ID": "12"}},
+        missing=frozenset({11}),
+    )
 
 
 class ProjectSuite(abc.ABC):
@@ -111,6 +172,14 @@ class ProjectSuite(abc.ABC):
         assert found.parent.tolist() == [-1, 0, 0, 0, 0]
         assert found.names == {0: "region"}
         assert found.locked.tolist() == [True, False, False, False, False]
+
+    def test_keeps_everything_of_an_object(self, fresh: Path, entry: ImageEntry) -> None:
+        added = one_of_everything()
+        entry.apply(Edit(add=added))
+        found = self.open(fresh).images[0].read().objects
+        assert by_id(found) == by_id(added)
+        colors = {c.names: c.color for c in found.classes}
+        assert colors == {c.names: c.color for c in added.classes}
 
     def test_removes_only_what_is_named(self, entry: ImageEntry) -> None:
         added = discs(5)
