@@ -29,7 +29,7 @@ from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, col
 from qpbridge.project.embedded.values import OBJECT_ID
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
 
-OLDEST, NEWEST = (0, 5), (0, 7)
+OLDEST, NEWEST = (0, 4), (0, 7)
 """The versions of QuPath that this backend was run with, first to last."""
 
 _CURE = "or use the backend 'embedded', which needs no QuPath"

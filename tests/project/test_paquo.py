@@ -207,7 +207,7 @@ class TestWithoutFittingQuPath:
         assert not isinstance(open_project(fresh), PaquoProject)
 
     @pytest.mark.parametrize(
-        ("version", "fault"), [("0.4.4", "too old"), ("0.8.0-rc1", "too new"), ("1.0.0", "too new")]
+        ("version", "fault"), [("0.3.2", "too old"), ("0.8.0-rc1", "too new"), ("1.0.0", "too new")]
     )
     def test_one_that_does_not_fit(
         self,
@@ -218,7 +218,7 @@ class TestWithoutFittingQuPath:
         fault: str,
     ) -> None:
         pretend(version)
-        message = rf"QuPath {version} in .* is {fault} .*0\.5 to 0\.7.*embedded"
+        message = rf"QuPath {version} in .* is {fault} .*0\.4 to 0\.7.*embedded"
         with pytest.raises(ProjectError, match=message):
             open_project(fresh, backend="paquo")
         assert not caplog.records
