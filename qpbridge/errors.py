@@ -52,6 +52,45 @@ class SlideError(QpbridgeError):
     """An image that is missing, unreadable, of an unsupported kind, or without a pixel size."""
 
 
+class MissingImageError(SlideError):
+    """An image file that is in none of the places looked at, or of whose name there are several.
+
+    Parameters
+    ----------
+    uri
+        As stored in the project.
+    tried
+        The places looked at.
+    candidates
+        The files that may be meant, if there are several.
+
+    Attributes
+    ----------
+    reason
+        What is wrong in short, where the cure is given once for several images.
+    """
+
+    CURE = (
+        "say where they are now by --relocate OLD=NEW or --search DIR; 'qpbridge relocate' with "
+        "these options notes it in the project"
+    )
+
+    def __init__(
+        self, uri: str, *, tried: tuple[Path, ...] = (), candidates: tuple[Path, ...] = ()
+    ) -> None:
+        self.uri = uri
+        self.tried = tried
+        self.candidates = candidates
+        if candidates:
+            self.reason = f"{uri}: several files have this name: {', '.join(map(str, candidates))}"
+            text = f"the image {self.reason}; "
+        else:
+            self.reason = uri
+            places = "".join(f"\n  {place}" for place in tried)
+            text = f"the image {uri} is in none of the places looked at:{places}\n"
+        super().__init__(text + self.CURE)
+
+
 class ModelError(QpbridgeError):
     """A model bundle that is unknown, broken or unfit for the task."""
 

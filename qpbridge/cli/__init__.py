@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import importlib
+import io
+import sys
 
 import click
 
 from qpbridge.errors import QpbridgeError
 
-_COMMANDS = ("create", "doctor", "export", "info", "models", "remove", "segment", "train")
+_COMMANDS = (
+    "create",
+    "doctor",
+    "export",
+    "info",
+    "models",
+    "relocate",
+    "remove",
+    "segment",
+    "train",
+)
 INTERRUPTED = 130
 """As shells count a program that Ctrl-C ended, so that scripts around it end too."""
 
@@ -27,6 +39,9 @@ class _Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        # A name that is no text in this encoding is printed escaped, as JSON has it too.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")
         try:
             return super().invoke(ctx)
         except QpbridgeError as error:

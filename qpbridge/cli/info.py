@@ -8,24 +8,34 @@ from typing import Any
 import click
 import numpy as np
 
-from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
-from qpbridge.cli.output import exit_with_failures, print_json, print_table
+from qpbridge.cli.options import (
+    backend_option,
+    image_option,
+    json_option,
+    places_options,
+    project_argument,
+)
+from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table
 from qpbridge.engine.edit import provenance_key
 from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.errors import QpbridgeError, SlideError
+from qpbridge.errors import MissingImageError, QpbridgeError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind
-from qpbridge.project import Backend, open_project
-from qpbridge.project.model import ImageEntry
+from qpbridge.project import Backend, Places, open_project
+from qpbridge.project.model import ImageEntry, missing_images
+from qpbridge.slides.geometry import check_followed
 
 
 @click.command()
 @project_argument
 @image_option
+@places_options
 @backend_option
 @json_option
-def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool) -> None:
+def info(
+    project: Path, images: tuple[str, ...], places: Places, backend: Backend, as_json: bool
+) -> None:
     """Show the images of PROJECT, what is annotated in them, and what qpbridge has added."""
-    opened = open_project(project, backend=backend)
+    opened = open_project(project, backend=backend, places=places)
     entries = opened.select(images)
     described, failures = [], {}
     for entry in entries:
@@ -40,6 +50,9 @@ def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool
                 "version": opened.version,
                 "classes": [str(c) for c in opened.classes],
                 "images": described,
+                "missing": describe_missing(
+                    [(entry.id, entry.name, error) for entry, error in missing_images(entries)]
+                ),
                 "failed": failures,
             }
         )
@@ -52,10 +65,14 @@ def info(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool
 
 def describe_image(entry: ImageEntry) -> dict[str, Any]:
     """Describe one image as a JSON document."""
+    path, problem = None, None
     try:
-        path: str | None = str(entry.image_path())
-    except SlideError:
-        path = None
+        path = entry.image_path()
+        check_followed(path, entry.server)
+    except MissingImageError as error:
+        problem = f"FILE NOT FOUND: {error.reason}"
+    except SlideError as error:
+        problem = str(error)
     data = entry.read()
     objects = data.objects
     kinds = np.bincount(objects.kind, minlength=len(ObjectKind))
@@ -65,7 +82,8 @@ def describe_image(entry: ImageEntry) -> dict[str, Any]:
         "id": entry.id,
         "name": entry.name,
         "uri": entry.server.uri,
-        "path": path,
+        "path": None if path is None else str(path),
+        "problem": problem,
         "width": entry.server.width,
         "height": entry.server.height,
         "mpp": entry.server.mpp,
@@ -108,7 +126,7 @@ def _print(image: dict[str, Any]) -> None:
     size = f"{image['width']} x {image['height']} px" if image["width"] else "size unknown"
     mpp = f"{image['mpp'][0]:g} µm/px" if image["mpp"] else "pixel size unknown"
     click.echo(f"\n{image['id']}: {image['name']} ({size}, {mpp}, {image['image_type']})")
-    click.echo(f"   {image['path'] or 'FILE NOT FOUND: ' + str(image['uri'])}")
+    click.echo(f"   {image['problem'] or image['path']}")
     counts = ", ".join(f"{n:,} {kind}s" for kind, n in image["objects"].items() if n)
     click.echo(f"   {counts or 'no objects'}")
     for target, own in image["qpbridge"].items():

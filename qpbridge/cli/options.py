@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
 from qpbridge.engine.provenance import TARGETS
+from qpbridge.errors import QpbridgeError
+from qpbridge.project import Places
 
 project_argument = click.argument("project", type=click.Path(path_type=Path))
 
@@ -48,3 +53,35 @@ device_option = click.option(
     metavar="auto|cpu|cuda[:N]",
     help="Where the network runs; 'auto' takes a GPU where there is one.",
 )
+
+_relocate_option = click.option(
+    "--relocate",
+    "moved",
+    metavar="OLD=NEW",
+    multiple=True,
+    help=r"What was in the folder OLD, of any machine, is in NEW now, as in "
+    r"'D:\slides=/data/slides'; may be given several times.",
+)
+
+_search_option = click.option(
+    "--search",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    multiple=True,
+    help="Search this folder, and all in it, for images that are missing; may be given several "
+    "times.",
+)
+
+
+def places_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command say where images are that moved: it gets them as one argument `places`."""
+
+    @functools.wraps(command)
+    def with_places(*, moved: tuple[str, ...], search: tuple[Path, ...], **others: Any) -> None:
+        try:
+            places = Places.parse(moved, search)
+        except QpbridgeError as error:
+            raise click.UsageError(str(error)) from error
+        command(places=places, **others)
+
+    return _relocate_option(_search_option(with_places))

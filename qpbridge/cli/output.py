@@ -13,10 +13,14 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from qpbridge.errors import MissingImageError
+
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 """For progress, notes and warnings."""
 
 SOME_IMAGES_FAILED = 3
+SHOWN = 20
+"""Folders named in a message."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
 
@@ -38,14 +42,64 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     Console(highlight=False, width=width).print(table)
 
 
-def exit_with_failures(failures: Mapping[str, str], images: int) -> None:
-    """List the images that failed, with the reasons, and exit with code 3; none: do nothing."""
-    if not failures:
+def exit_with_failures(failures: Mapping[str, str], images: int, missing: int = 0) -> None:
+    """List the images that failed, with the reasons, and exit with code 3; none: do nothing.
+
+    Parameters
+    ----------
+    failures
+        Reasons by name.
+    images
+        How many there were.
+    missing
+        How many were not found, which `print_missing` has listed.
+    """
+    if failures:
+        messages.print(f"{len(failures)} of {images} images failed:", style="red")
+        for image, reason in failures.items():
+            messages.print(f"  {image}: {reason}", markup=False)
+    if missing:
+        messages.print(f"{missing} of {images} images were not found, see above", style="red")
+    if failures or missing:
+        sys.exit(SOME_IMAGES_FAILED)
+
+
+def print_missing(missing: Sequence[tuple[str, MissingImageError]], images: int) -> None:
+    """List the images that were not found, once, with where was looked and what to do.
+
+    Parameters
+    ----------
+    missing
+        Names and errors.
+    images
+        How many were looked for.
+    """
+    if not missing:
         return
-    messages.print(f"{len(failures)} of {images} images failed:", style="red")
-    for image, reason in failures.items():
-        messages.print(f"  {image}: {reason}", markup=False)
-    sys.exit(SOME_IMAGES_FAILED)
+    messages.print(f"{len(missing)} of {images} images were not found:", style="red")
+    for name, error in missing:
+        messages.print(f"  {name}: {error.reason}", markup=False)
+    tried = (place for _, error in missing for place in error.tried)
+    folders = list(dict.fromkeys(p if p.is_dir() else p.parent for p in tried))
+    if folders:
+        more = f"\n  and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
+        listed = "\n  ".join(map(str, folders[:SHOWN]))
+        messages.print(f"Looked in:\n  {listed}{more}", markup=False)
+    messages.print(f"To find them, {MissingImageError.CURE}.", markup=False)
+
+
+def describe_missing(missing: Sequence[tuple[str, str, MissingImageError]]) -> list[dict[str, Any]]:
+    """Describe images that were not found, given as id, name and error, for a JSON document."""
+    return [
+        {
+            "id": number,
+            "name": name,
+            "uri": error.uri,
+            "tried": [str(place) for place in error.tried],
+            "candidates": [str(file) for file in error.candidates],
+        }
+        for number, name, error in missing
+    ]
 
 
 def _cell(value: Any) -> str:

@@ -17,16 +17,23 @@ from qpbridge.cli.options import (
     device_option,
     image_option,
     json_option,
+    places_options,
     project_argument,
     target_option,
 )
-from qpbridge.cli.output import exit_with_failures, messages, print_json, print_table
+from qpbridge.cli.output import (
+    exit_with_failures,
+    messages,
+    print_json,
+    print_missing,
+    print_table,
+)
 from qpbridge.engine.job import ImageReport, Progress, Request, segment_project
 from qpbridge.engine.regions import Selection
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle, load_bundle
-from qpbridge.project import Backend, open_project
+from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 DEFAULT_MODELS = {"nuclei": "nuclei_he"}
@@ -52,6 +59,7 @@ DEFAULT_MODELS = {"nuclei": "nuclei_he"}
 @click.option("--whole-image", is_flag=True, help="In the whole image, under no annotation.")
 @device_option
 @backend_option
+@places_options
 @click.option(
     "--mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),
@@ -82,6 +90,7 @@ def segment(
     images: tuple[str, ...],
     targets: tuple[str, ...],
     model: str | None,
+    places: Places,
     backend: Backend,
     as_json: bool,
     **settings: Any,
@@ -103,7 +112,7 @@ def segment(
         command="qpbridge " + shlex.join(sys.argv[1:]),
         **settings,
     )
-    opened = open_project(project, backend=backend)
+    opened = open_project(project, backend=backend, places=places)
     with Bars(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -126,8 +135,8 @@ def segment(
         )
     else:
         _print(reports)
-    failures = {r.image: r.message for r in reports if r.status == "failed"}
-    exit_with_failures(failures, len(reports))
+    failures = {r.image: r.message for r in reports if r.status == "failed" and not r.missing}
+    exit_with_failures(failures, len(reports), missing=sum(r.missing for r in reports))
 
 
 def _bundle(model: str | None, targets: tuple[str, ...]) -> Bundle:
@@ -146,6 +155,8 @@ def _progress(bars: Bars) -> Progress:
 
     def end(report: ImageReport) -> None:
         bars.update(task, visible=False)
+        if report.missing:
+            return  # listed before
         note = (
             report.message if report.status in ("skipped", "failed") else f"{report.found} nuclei"
         )
@@ -157,6 +168,9 @@ def _progress(bars: Bars) -> Progress:
         ),
         advance=lambda done: bars.update(task, completed=done),
         end_image=end,
+        missing=lambda missing, images: print_missing(
+            [(entry.name, error) for entry, error in missing], images
+        ),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from qpbridge.engine.apply import apply_planned
@@ -14,11 +14,18 @@ from qpbridge.engine.plan import TilePlan, plan_tiles
 from qpbridge.engine.regions import Region, Selection, find_again, select_regions
 from qpbridge.engine.result import Result, plan_nuclei
 from qpbridge.engine.run import find_objects
-from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.errors import MissingImageError, QpbridgeError, SelectionError
 from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
-from qpbridge.project.model import Edit, ImageData, ImageEntry, ImageType, Project
+from qpbridge.project.model import (
+    Edit,
+    ImageData,
+    ImageEntry,
+    ImageType,
+    Project,
+    missing_images,
+)
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
@@ -72,7 +79,7 @@ class ImageReport:
     """What was done to one image.
 
     `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
-    ``failed``; `message` says why.
+    ``failed``; `message` says why. `missing`: it failed because its file was not found.
     """
 
     image: str
@@ -86,6 +93,7 @@ class ImageReport:
     megapixels: float = 0.0
     memory_gb: float = 0.0
     seconds: float = 0.0
+    missing: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,13 +106,21 @@ class _ImagePlan:
     mpp: tuple[float, float]
 
 
+Missing = Sequence[tuple[ImageEntry, MissingImageError]]
+
+
 @dataclass
 class Progress:
-    """Hooks for whoever watches a run."""
+    """Hooks for whoever watches a run.
+
+    `missing` is called once, before any work, with the images whose files are not found, if any,
+    and the number of all images; in `end_image` they come like others that fail.
+    """
 
     start_image: Callable[[str, int], None] = field(default=lambda name, tiles: None)
     advance: Callable[[int], None] = field(default=lambda tiles_done: None)
     end_image: Callable[[ImageReport], None] = field(default=lambda report: None)
+    missing: Callable[[Missing, int], None] = field(default=lambda missing, images: None)
 
 
 def segment_project(
@@ -150,10 +166,16 @@ def segment_project(
         raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
     if not request.dry_run:
         project.check_writable()
-    network = NucleusNetwork(bundle, request.device)
+    missing = dict(missing_images(entries))
+    if missing:
+        progress.missing(list(missing.items()), len(entries))
+    network = None if len(missing) == len(entries) else NucleusNetwork(bundle, request.device)
     reports = []
     for entry in entries:
-        report = _segment_safely(entry, network, request, progress)
+        if network is None or entry in missing:
+            report = ImageReport(entry.name, "failed", str(missing[entry]), missing=True)
+        else:
+            report = _segment_safely(entry, network, request, progress)
         progress.end_image(report)
         reports.append(report)
     if all(r.status == "skipped" for r in reports):
@@ -192,6 +214,8 @@ def _segment_image(
     entry: ImageEntry, network: NucleusNetwork, request: Request, watch: Progress
 ) -> ImageReport:
     began = time.perf_counter()
+    if not request.dry_run:
+        entry.check_writable()
     data = entry.read()
     with open_server(entry.image_path(), entry.server) as slide:
         plan = _plan_image(entry, data, slide, network.bundle, request)

@@ -12,15 +12,18 @@ from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
 from qpbridge.project.embedded.servers import NewImage
 from qpbridge.project.model import Project
 from qpbridge.project.paquo_backend import PaquoProject, UnfitQuPathError, find_qupath
+from qpbridge.project.places import NOWHERE, Places
 
-__all__ = ["Backend", "NewImage", "Project", "create_project", "open_project"]
+__all__ = ["Backend", "NewImage", "Places", "Project", "create_project", "open_project"]
 
 _log = logging.getLogger(__name__)
 
 Backend = Literal["auto", "embedded", "paquo"]
 
 
-def open_project(path: Path | str, backend: Backend = "auto") -> Project:
+def open_project(
+    path: Path | str, backend: Backend = "auto", *, places: Places = NOWHERE
+) -> Project:
     """Open a QuPath project; no file is changed by that.
 
     Parameters
@@ -30,6 +33,8 @@ def open_project(path: Path | str, backend: Backend = "auto") -> Project:
     backend
         What reads and writes the images' data: ``paquo`` lets an installed QuPath do it,
         ``embedded`` needs none; ``auto`` is ``paquo`` where it finds a QuPath that fits.
+    places
+        Where images are that moved.
 
     Raises
     ------
@@ -39,14 +44,14 @@ def open_project(path: Path | str, backend: Backend = "auto") -> Project:
     """
     file = find_project_file(Path(path))
     if backend == "embedded" or (backend == "auto" and find_qupath() is None):
-        return EmbeddedProject(file)
+        return EmbeddedProject(file, places)
     try:
-        return PaquoProject(file)
+        return PaquoProject(file, places)
     except UnfitQuPathError as error:
         if backend == "paquo":
             raise
         _log.warning("%s; going on with the backend 'embedded'", error)
-        return EmbeddedProject(file)
+        return EmbeddedProject(file, places)
 
 
 def create_project(path: Path | str, images: Sequence[NewImage]) -> EmbeddedProject:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.errors import SelectionError
+from qpbridge.errors import MissingImageError, SelectionError, SlideError
 from qpbridge.objects import IntArray, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 
@@ -127,18 +127,20 @@ class Server:
     Parameters
     ----------
     uri
-        As stored, e.g. ``file:/C:/slides/a.svs``; None for a builder that has none.
+        As stored, e.g. ``file:/C:/slides/a.svs``; None for a builder that has none, or several.
     provider
         Class name of QuPath's server builder, "" if left to QuPath.
     args
         Its arguments, e.g. ``("--series", "0")``.
     wrappers
         ``builderType`` of everything wrapped around the file's own server, outermost first
-        (``rotated``, ``cropped`` ...); empty for a plain image.
+        (``rotated``, ``cropped`` ...), and of that one itself if it isn't ``uri``; empty for a
+        plain image.
     width, height
-        Full-resolution pixels, None where the project doesn't say.
+        Full-resolution pixels of the outermost server, None where the project doesn't say.
     mpp
-        µm per pixel (x, y), None where the project doesn't say, or says "px".
+        µm per pixel (x, y) of the outermost server, None where the project doesn't say, or says
+        "px".
     builder
         The JSON as stored.
     """
@@ -151,6 +153,42 @@ class Server:
     height: int | None
     mpp: tuple[float, float] | None
     builder: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class MovedImage:
+    """An image file that is elsewhere than its project says: the URIs in it, old and new."""
+
+    id: str
+    name: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True)
+class Relocation:
+    """What changes in a project so that it names the present places.
+
+    Parameters
+    ----------
+    moved
+        Files that were found elsewhere.
+    missing
+        Entry id, name and error of those that were not found.
+    project_then, project_now
+        The project's own URI, before and after. It stays the old one as long as images are missing
+        that could be found, later, by their way from there.
+    """
+
+    moved: tuple[MovedImage, ...]
+    missing: tuple[tuple[str, str, MissingImageError], ...]
+    project_then: str | None
+    project_now: str | None
+
+    @property
+    def changes(self) -> bool:
+        """Whether there is anything to write."""
+        return bool(self.moved) or self.project_then != self.project_now
 
 
 class ImageEntry(abc.ABC):
@@ -178,6 +216,16 @@ class ImageEntry(abc.ABC):
         """
 
     @abc.abstractmethod
+    def check_writable(self) -> None:
+        """Find out before long work whether the image's objects are its own.
+
+        Raises
+        ------
+        ProjectError
+            If another image of the project has the same entry id, and so the same data.
+        """
+
+    @abc.abstractmethod
     def apply(self, edit: Edit, state: Any = None) -> None:
         """Carry out a change: atomically, with a backup, keeping all that it doesn't touch.
 
@@ -193,7 +241,8 @@ class ImageEntry(abc.ABC):
         ChangedMeanwhileError
             If the data changed since `state`.
         ProjectError
-            If it can't be written. In either case the old data is untouched.
+            If it can't be written, see also `check_writable`. In either case the old data is
+            untouched.
         """
 
     @abc.abstractmethod
@@ -202,8 +251,10 @@ class ImageEntry(abc.ABC):
 
         Raises
         ------
-        SlideError
+        MissingImageError
             If it is in none of the places looked at, which are named.
+        SlideError
+            If it isn't one file.
         """
 
 
@@ -227,6 +278,30 @@ class Project(abc.ABC):
         ------
         ProjectError
             If files can't be made there, or another program has the project locked.
+        """
+
+    @abc.abstractmethod
+    def relocate(self, names: Sequence[str] = (), *, dry_run: bool = False) -> Relocation:
+        """Note in the project file where images are now, as far as they are found.
+
+        All else in the file stays to the letter, and the file before is kept as
+        ``project.qpproj.backup``, as QuPath keeps it.
+
+        Parameters
+        ----------
+        names
+            Of images, or entry ids; none: all.
+        dry_run
+            Only find out.
+
+        Raises
+        ------
+        SelectionError
+            If an image is unknown.
+        ChangedMeanwhileError
+            If another program saves the project right then; nothing is written over that.
+        ProjectError
+            If it can't be written.
         """
 
     def select(self, names: Sequence[str]) -> tuple[ImageEntry, ...]:
@@ -259,3 +334,16 @@ class Project(abc.ABC):
             )
         known = ", ".join(repr(e.name) for e in self.images[:20]) or "none"
         raise SelectionError(f"{self.path}: no image {name!r}; there are: {known}")
+
+
+def missing_images(entries: Sequence[ImageEntry]) -> list[tuple[ImageEntry, MissingImageError]]:
+    """Find out which images of a project can't be found, before any work is done."""
+    missing = []
+    for entry in entries:
+        try:
+            entry.image_path()
+        except MissingImageError as error:
+            missing.append((entry, error))
+        except SlideError:
+            pass  # it is there, as far as anybody knows
+    return missing

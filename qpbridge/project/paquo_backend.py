@@ -15,7 +15,7 @@ import json
 import re
 import shlex
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,7 @@ from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, colored
 from qpbridge.project.embedded.values import OBJECT_ID
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
+from qpbridge.project.places import NOWHERE, Places
 
 OLDEST, NEWEST = (0, 4), (0, 7)
 """The versions of QuPath that this backend was run with, first to last."""
@@ -50,8 +51,8 @@ class PaquoProject(EmbeddedProject):
         If there is no QuPath, it can't be started, or is too old or too new.
     """
 
-    def __init__(self, path: Path) -> None:
-        super().__init__(path)
+    def __init__(self, path: Path, places: Places = NOWHERE) -> None:
+        super().__init__(path, places)
         qupath = start_qupath()
         wanted = _minor(self.version)
         if wanted is not None and wanted > qupath.minor:
@@ -59,9 +60,9 @@ class PaquoProject(EmbeddedProject):
                 f"{path}: written by QuPath {self.version}, and {qupath} is older; install QuPath "
                 f"{self.version} or newer, {_CURE}"
             )
-        self.images: tuple[PaquoEntry, ...] = tuple(
-            PaquoEntry(self, entry) for entry in self.document.get("images") or ()
-        )
+
+    def _entry(self, entry: Mapping[str, Any]) -> PaquoEntry:
+        return PaquoEntry(self, entry)
 
 
 class PaquoEntry(EmbeddedEntry):

@@ -1,13 +1,11 @@
-"""Where the images of a project are: URIs of every form, and projects that moved."""
+"""The URIs in a project, in every form that occurs, as paths of whichever machine."""
 
 from __future__ import annotations
 
-import ntpath
 import os
-import posixpath
 import re
 import urllib.parse
-from pathlib import Path, PurePath, PurePosixPath, PureWindowsPath
+from pathlib import PurePath, PurePosixPath, PureWindowsPath
 
 from qpbridge.errors import SlideError
 
@@ -71,46 +69,6 @@ def uri_from_path(path: PurePath) -> str:
     return "file:" + urllib.parse.quote(os.fsencode(text), safe="/:@&=+$,;~!'()*")
 
 
-def locate(uri: str, project: Path, project_uri_then: str | None) -> Path:
-    """Find an image, also where the project moved together with it.
-
-    Looked at are: the stored path; the same way as from the project's old place to the image,
-    gone from its new place; the image's name beside the project.
-
-    Parameters
-    ----------
-    uri
-        Of the image, as stored.
-    project
-        The project file, where it is now.
-    project_uri_then
-        The key ``uri`` of the project: where it was when QuPath saved it.
-
-    Raises
-    ------
-    SlideError
-        If it is in none of these places; they are named.
-    """
-    stored = path_from_uri(uri)
-    here = Path(os.path.abspath(project)).parent  # noqa: PTH100 (resolve would follow links)
-    places: list[Path] = []
-    if isinstance(stored, type(PurePath())):
-        places.append(here / stored)
-    if project_uri_then is not None:
-        way = _way(path_from_uri(project_uri_then).parent, stored)
-        if way is not None:
-            places.append(Path(os.path.normpath(here.joinpath(*way.parts))))
-    places.append(here / stored.name)
-    for place in places:
-        if os.path.exists(place):  # noqa: PTH110 (does not raise where permission lacks)
-            return place
-    tried = "\n  ".join(dict.fromkeys(str(place) for place in places))
-    raise SlideError(
-        f"the image {uri} is in none of the places looked at; put it into one of them, or correct "
-        f"its place in QuPath (open the project there):\n  {tried}"
-    )
-
-
 def _flavoured(text: str) -> PurePath:
     if _DRIVE.match(text) or text.startswith(("//", "\\\\")):
         return PureWindowsPath(text)
@@ -118,14 +76,3 @@ def _flavoured(text: str) -> PurePath:
     if "\\" in text and not text.startswith("/"):
         return PureWindowsPath(text)
     return PurePosixPath(text)
-
-
-def _way(start: PurePath, goal: PurePath) -> PurePath | None:
-    """Return the relative path between two places of one machine, by their names alone."""
-    if type(start) is not type(goal) or not (start.is_absolute() and goal.is_absolute()):
-        return None
-    module = ntpath if isinstance(goal, PureWindowsPath) else posixpath
-    try:
-        return type(goal)(module.relpath(str(goal), str(start)))
-    except ValueError:  # two drives
-        return None

@@ -51,17 +51,7 @@ def open_server(path: Path, server: Server) -> Slide:
         If the file can't be read, the server does something that is not supported, or the image
         hasn't the size that the project says.
     """
-    moves: list[Callable[[Slide], Slide]] = []
-    builder = server.builder
-    for wrapper in server.wrappers:
-        move = _move(wrapper, builder)
-        if move is None:
-            raise SlideError(
-                f"{path}: QuPath shows this image through a server that is {wrapper!r}, which is "
-                "not supported; export it from QuPath as OME-TIFF and add that to the project"
-            )
-        moves.append(move)
-        builder = builder["builder"]
+    moves = _moves(path, server)
     file = open_slide(path, crop_bounds=_crops(server), series=_series(path, server.args))
     try:
         slide = file
@@ -81,19 +71,71 @@ def open_server(path: Path, server: Server) -> Slide:
     return slide
 
 
+def check_followed(path: Path, server: Server) -> None:
+    """Find out without opening the file whether its server can be followed.
+
+    Raises
+    ------
+    SlideError
+        If the server does something that is not supported.
+    """
+    _moves(path, server)
+    _series(path, server.args)
+
+
+def _moves(path: Path, server: Server) -> list[Callable[[Slide], Slide]]:
+    """Translate all that is wrapped around a file's own server, outermost first."""
+    moves = []
+    builder: Any = server.builder
+    for wrapper in server.wrappers:
+        move = _move(wrapper, builder)
+        if move is None:
+            detail = {"rotated": "rotation", "flipped": "flip", "cropped": "region"}.get(wrapper)
+            shown = f" ({detail}: {builder.get(detail)!r:.80})" if detail else ""
+            raise SlideError(
+                f"{path}: QuPath shows this image through a server that is {wrapper!r}{shown}, "
+                "which is not supported; export it from QuPath as OME-TIFF and add that to the "
+                "project"
+            )
+        moves.append(move)
+        builder = builder.get("builder")
+    return moves
+
+
 def _move(wrapper: str, builder: Mapping[str, Any]) -> Callable[[Slide], Slide] | None:
-    """Translate one wrapper of a server; None if it is unknown."""
+    """Translate one wrapper of a server; None if it is unknown, or wraps nothing."""
+    if not isinstance(builder.get("builder"), Mapping):
+        return None
     if wrapper == "cropped":
-        region = builder["region"]
-        box = [int(region[key]) for key in ("x", "y", "width", "height")]
-        return lambda slide: slide.cropped(*box)
+        box = _box(builder.get("region"))
+        return None if box is None else lambda slide: slide.cropped(*box)
     if wrapper == "rotated" and builder.get("rotation") in ROTATIONS:
         turns = ROTATIONS.index(builder["rotation"])
         return lambda slide: slide.rotated(turns)
-    if wrapper == "flipped" and builder.get("flip") in FLIPS:
+    if wrapper == "flipped" and builder.get("flip") in tuple(FLIPS):
         x, y = FLIPS[builder["flip"]]
         return lambda slide: slide.flipped(x=x, y=y)
+    if wrapper == "pyramidize":  # adds coarse levels, which are read from the fine one as well
+        return lambda slide: slide
     return None
+
+
+def _box(region: Any) -> tuple[int, int, int, int] | None:
+    """Read a region of the first plane; None if it is none."""
+    if not isinstance(region, Mapping):
+        return None
+    box = [_whole(region.get(key)) for key in ("x", "y", "width", "height")]
+    x, y, width, height = box
+    if x is None or y is None or not width or not height or width < 0 or height < 0:
+        return None
+    on_first_plane = all(_whole(region.get(key, 0)) == 0 for key in ("z", "t"))
+    return (x, y, width, height) if on_first_plane else None
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value if isinstance(value, int) else None
 
 
 def _crops(server: Server) -> bool:
@@ -103,11 +145,20 @@ def _crops(server: Server) -> bool:
 
 
 def _series(path: Path, args: tuple[str, ...]) -> int:
-    for name, value in zip(args, [*args, ""][1:], strict=True):
-        if name == "--dims":
-            raise SlideError(f"{path}: a server with --dims is not supported; remove it in QuPath")
-        if name == "--series":
-            if not value.isdecimal():
-                raise SlideError(f"{path}: --series {value!r} in the project is no number")
-            return int(value)
-    return 0
+    """Read which image of the file is meant, from the arguments of Bio-Formats' server."""
+    # A value follows its option, or stands behind '='.
+    words = [word for arg in args for word in (arg.split("=", 1) if arg[:1] == "-" else [arg])]
+    values = dict(zip(words, [*words[1:], ""], strict=False))
+    if "--dims" in values:
+        raise SlideError(f"{path}: a server with --dims is not supported; remove it in QuPath")
+    series = values.get("--series", values.get("-s"))
+    if series is None:
+        if "--name" in values or "-n" in values:
+            raise SlideError(
+                f"{path}: the project names the image in the file by --name, which is not "
+                "supported; add the image to the project again in QuPath"
+            )
+        return 0
+    if not series.isdecimal():
+        raise SlideError(f"{path}: --series {series!r} in the project is no number")
+    return int(series)

@@ -1,16 +1,16 @@
-"""URIs of every form, and images of projects that moved."""
+"""URIs of every form."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from qpbridge.errors import SlideError
-from qpbridge.project.uris import locate, path_from_uri, uri_from_path
+from qpbridge.project.uris import path_from_uri, uri_from_path
 
 POSIX, WINDOWS = PurePosixPath, PureWindowsPath
 
@@ -98,65 +98,3 @@ def test_names_that_are_no_text() -> None:
     path = POSIX(os.fsdecode(b"/p/M\xfcller.svs"))
     assert uri_from_path(path) == "file:/p/M%FCller.svs"
     assert path_from_uri(uri_from_path(path)) == path
-
-
-class TestLocate:
-    @pytest.fixture
-    def moved(self, tmp_path: Path) -> Path:
-        """A folder that came from another machine: lab/projects/one, lab/slides."""
-        for name in ("lab/projects/one/project.qpproj", "lab/slides/a b.svs"):
-            path = tmp_path / name
-            path.parent.mkdir(parents=True)
-            path.touch()
-        return tmp_path / "lab"
-
-    def test_stored_path_comes_first(self, moved: Path) -> None:
-        beside = moved / "projects/one/a b.svs"
-        beside.touch()
-        slide = moved / "slides/a b.svs"
-        found = locate(uri_from_path(slide), moved / "projects/one/project.qpproj", None)
-        assert found == slide
-
-    @pytest.mark.parametrize(
-        ("image", "project"),
-        [
-            ("file:/old/slides/a%20b.svs", "file:/old/projects/one/project.qpproj"),
-            ("file:/D:/lab/slides/a%20b.svs", "file:/D:/lab/projects/one/project.qpproj"),
-            ("file:///D:/Lab/slides/a b.svs", "file:/d:/lab/projects/one/project.qpproj"),
-            (r"D:\lab\slides\a b.svs", "file:/D:/lab/projects/one/project.qpproj"),
-            ("file:////nas/p/slides/a%20b.svs", "file://nas/p/projects/one/project.qpproj"),
-        ],
-    )
-    def test_moved_together(self, moved: Path, image: str, project: str) -> None:
-        found = locate(image, moved / "projects/one/project.qpproj", project)
-        assert found == moved / "slides/a b.svs"
-
-    def test_below_the_project(self, moved: Path) -> None:
-        slide = moved / "projects/one/images/a.svs"
-        slide.parent.mkdir()
-        slide.touch()
-        project = moved / "projects/one/project.qpproj"
-        assert locate("file:/old/images/a.svs", project, "file:/old/project.qpproj") == slide
-
-    @pytest.mark.parametrize("then", [None, "file:/E:/p/project.qpproj", "file:/p/project.qpproj"])
-    def test_beside_the_project(self, moved: Path, then: str | None) -> None:
-        slide = moved / "projects/one/a.svs"
-        slide.touch()
-        project = moved / "projects/one/project.qpproj"
-        assert locate("file:/D:/elsewhere/a.svs", project, then) == slide
-
-    def test_relative_path_is_relative_to_the_project(self, moved: Path) -> None:
-        project = moved / "projects/one/project.qpproj"
-        assert locate("../../slides/a b.svs", project, None).samefile(moved / "slides/a b.svs")
-
-    def test_error_names_all_places(self, moved: Path) -> None:
-        project = moved / "projects/one/project.qpproj"
-        with pytest.raises(SlideError) as caught:
-            locate("file:/old/x/missing.svs", project, "file:/old/projects/one/project.qpproj")
-        message = str(caught.value)
-        for place in (
-            "/old/x/missing.svs",
-            moved / "x/missing.svs",
-            project.parent / "missing.svs",
-        ):
-            assert str(place) in message

@@ -25,19 +25,30 @@ _TYPE_NAMES = {
 }
 
 
+MAX_DEPTH = 200
+"""Levels of lists and objects in each other; QuPath writes about ten."""
+
+MAX_TEXT = 10_000_000
+"""Characters in one text."""
+
+
 def read_json(path: Path) -> Any:
     """Read a JSON file; bare NaN and a byte order mark are let through.
 
     Raises
     ------
     FormatError
-        If it isn't JSON.
+        If it isn't JSON, or nothing that any program would write.
     ProjectError
         If it can't be read.
     """
-    data, _ = read_file(path)
+    return parse_json(read_file(path)[0], path)
+
+
+def parse_json(data: bytes, path: Path) -> Any:
+    """Parse the contents of a JSON file; `path` is for messages."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        document = json.loads(data.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise FormatError("not text in UTF-8", path=path, offset=error.start) from error
     except json.JSONDecodeError as error:
@@ -45,6 +56,28 @@ def read_json(path: Path) -> Any:
         raise FormatError(text, path=path) from error
     except (ValueError, RecursionError) as error:
         raise FormatError(f"not JSON that makes sense: {error}", path=path) from error
+    _refuse_absurd(document, path)
+    return document
+
+
+def _refuse_absurd(document: Any, path: Path) -> None:
+    """Refuse what only a broken or hostile file holds, before anything goes deep into it."""
+    level, depth = [document], 0
+    while level:
+        depth += 1
+        if depth > MAX_DEPTH:
+            raise FormatError(f"not JSON that makes sense: over {MAX_DEPTH} levels", path=path)
+        inner: list[Any] = []
+        for value in level:
+            if isinstance(value, dict):
+                inner += value
+                inner += value.values()
+            elif isinstance(value, list):
+                inner += value
+            elif isinstance(value, str) and len(value) > MAX_TEXT:
+                text = f"not JSON that makes sense: a text of {len(value):,} characters"
+                raise FormatError(text, path=path)
+        level = inner
 
 
 def to_json(document: object, *, pretty: bool = True) -> bytes:
@@ -61,8 +94,13 @@ def read_project_file(path: Path) -> dict[str, Any]:
     ProjectError
         If it isn't one.
     """
+    return parse_project_file(read_file(path)[0], path)
+
+
+def parse_project_file(data: bytes, path: Path) -> dict[str, Any]:
+    """Parse the contents of a project.qpproj; `path` is for messages."""
     try:
-        document = read_json(path)
+        document = parse_json(data, path)
     except FormatError as error:
         raise FormatError(
             f"not a QuPath project ({error.message}); give the .qpproj file of the project, or, "

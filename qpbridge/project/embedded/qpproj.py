@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,18 @@ from qpbridge.project.colors import default_color
 from qpbridge.project.embedded.files import (
     as_text,
     make_summary,
+    parse_project_file,
     read_classes,
     read_project_file,
     to_json,
     with_classes,
 )
+from qpbridge.project.embedded.json_text import Place
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
+from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.model import Edit, ImageData, ImageEntry, Project
+from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, Relocation
+from qpbridge.project.places import NOWHERE, Places, locate
 from qpbridge.project.safety import (
     ABSENT,
     explain_failure,
@@ -30,7 +35,7 @@ from qpbridge.project.safety import (
     read_file,
     replace_files,
 )
-from qpbridge.project.uris import locate, path_from_uri
+from qpbridge.project.uris import path_from_uri
 
 DATA_FILE = "data.qpdata"
 BACKUP_FILE = "data.qpdata.bkp"
@@ -45,13 +50,20 @@ class EmbeddedProject(Project):
         If there is no project at `path`, or something else.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, places: Places = NOWHERE) -> None:
         self.path = path
-        self.document: Mapping[str, Any] = read_project_file(path)
-        self.version = as_text(self.document.get("version") or "").removeprefix("v")
+        self.places = places
+        self._load(read_project_file(path))
+
+    def _load(self, document: Mapping[str, Any]) -> None:
+        self.document = document
+        self.version = as_text(document.get("version") or "").removeprefix("v")
         _, self.classes = read_classes(self.classes_path)
-        entries: Sequence[Mapping[str, Any]] = self.document.get("images") or ()
-        self.images: tuple[EmbeddedEntry, ...] = tuple(EmbeddedEntry(self, e) for e in entries)
+        entries: Sequence[Mapping[str, Any]] = document.get("images") or ()
+        self.images: tuple[EmbeddedEntry, ...] = tuple(self._entry(e) for e in entries)
+
+    def _entry(self, entry: Mapping[str, Any]) -> EmbeddedEntry:
+        return EmbeddedEntry(self, entry)
 
     @property
     def folder(self) -> Path:
@@ -75,6 +87,44 @@ class EmbeddedProject(Project):
         """Find out before long work whether its result can be written."""
         with lock(self.folder):
             pass
+
+    def relocate(self, names: Sequence[str] = (), *, dry_run: bool = False) -> Relocation:
+        """Note in the project file where images are now, as far as they are found."""
+        plan, _ = self._relocation(names)  # searching may take long, so before the lock
+        if dry_run or not plan.changes:
+            return plan
+        with lock(self.folder):
+            data, state = read_file(self.path)
+            self._load(parse_project_file(data, self.path))
+            plan, values = self._relocation(names)
+            contents: dict[Path, bytes] = {}
+            for number, images in groupby(plan.moved, key=lambda image: image.id):
+                server = self.folder / "data" / number / "server.json"
+                copy = relocated_copy(server, images) if server.is_file() else None
+                if copy is not None:
+                    contents[server] = copy
+            try:
+                # Last, so that whoever sees the new project sees all of it.
+                contents[self.path] = relocated(data, values)
+            except FormatError as error:
+                raise error.in_file(self.path) from error
+
+            def last_look() -> None:
+                if not state.is_on_disk(self.path):
+                    raise ChangedMeanwhileError(
+                        f"{self.path}: was saved by another program meanwhile; nothing was "
+                        "changed; close the project in QuPath and run again"
+                    )
+
+            backup = self.path.with_name(self.path.name + ".backup")
+            replace_files(contents, backups={self.path: backup}, last_look=last_look)
+            self._load(parse_project_file(contents[self.path], self.path))
+        return plan
+
+    def _relocation(self, names: Sequence[str]) -> tuple[Relocation, dict[Place, str]]:
+        chosen = {id(entry) for entry in self.select(names)}
+        ids = {i: (e.id, e.name) for i, e in enumerate(self.images) if id(e) in chosen}
+        return plan_relocation(self.document, self.path, ids, self.places)
 
     def _with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
         """Return what to write so that the project lists these classes, if anything."""
@@ -129,6 +179,17 @@ class EmbeddedEntry(ImageEntry):
         classes = colored(found.objects.classes, self._project.classes)
         return replace(found, objects=replace(found.objects, classes=classes), state=state)
 
+    def check_writable(self) -> None:
+        """Find out before long work whether the image's objects are its own."""
+        project = self._project.path
+        twins = [entry.name for entry in self._project.images if entry.id == self.id]
+        if len(twins) > 1:
+            raise ProjectError(
+                f"{project}: {len(twins)} images have the entry id {self.id}, so the same "
+                f"objects ({', '.join(map(repr, twins[:5]))}); remove all but one of them "
+                "from the project in QuPath, and add them again"
+            )
+
     def apply(self, edit: Edit, state: Any = None) -> None:
         """Carry out a change: atomically, with a backup, keeping all that it doesn't touch.
 
@@ -143,6 +204,7 @@ class EmbeddedEntry(ImageEntry):
             If it can't be written. In either case the old data is untouched.
         """
         project = self._project
+        self.check_writable()
         with lock(project.folder):
             path = self._data_path()
             old, now = (None, ABSENT) if path is None else read_file(path)
@@ -199,8 +261,10 @@ class EmbeddedEntry(ImageEntry):
 
         Raises
         ------
-        SlideError
+        MissingImageError
             If it is in none of the places looked at, which are named.
+        SlideError
+            If it isn't one file.
         """
         if self.server.uri is None:
             kinds = ", ".join(self.server.wrappers) or "unknown"
@@ -209,7 +273,8 @@ class EmbeddedEntry(ImageEntry):
                 "which can't be read yet; export it from QuPath as OME-TIFF"
             )
         uri = self._project.document.get("uri")
-        return locate(self.server.uri, self._project.path, uri if isinstance(uri, str) else None)
+        uri = uri if isinstance(uri, str) else None
+        return locate(self.server.uri, self._project.path, uri, self._project.places)
 
     def _data_path(self) -> Path | None:
         """Return the file that QuPath would read: while it saves, only the backup may be there."""
@@ -265,10 +330,13 @@ def _listed(paths: Sequence[Path]) -> str:
 def _entry_id(entry: Mapping[str, Any], path: Path) -> str:
     """Return the number of an entry, which is the name of its folder: so nothing else will do."""
     number = entry.get("entryID", 0)
-    text = f"{number:.0f}" if isinstance(number, float) else str(number)
-    if not (text.isascii() and text.isdecimal() and len(text) < 20):
-        raise FormatError(f"an image whose entryID is no number: {number!r}", path=path)
-    return text
+    if isinstance(number, float) and number.is_integer():
+        number = int(number)
+    text = str(number)
+    if not (text.isascii() and text.isdecimal() and len(text) < 20 and int(text) < 2**63):
+        shown = f"{number!r:.40}"
+        raise FormatError(f"an image whose entryID is no number of an image: {shown}", path=path)
+    return str(int(text))
 
 
 def _name(entry: Mapping[str, Any], uri: str | None) -> str:

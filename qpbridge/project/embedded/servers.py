@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from collections.abc import Mapping
@@ -23,6 +24,22 @@ BIOFORMATS = "qupath.lib.images.servers.bioformats.BioFormatsServerBuilder"
 _OPENSLIDE_SUFFIXES = frozenset(
     {".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"}
 )
+# What these wrap keeps its size; they change pixels, or their order, or nothing at full resolution.
+_SAME_GRID = frozenset(
+    {
+        "channels",
+        "color",
+        "color_deconvolved",
+        "flipped",
+        "normalized",
+        "pyramidize",
+        "sliced",
+        "swapRedBlue",
+        "typeConvert",
+        "z_projected",
+    }
+)
+_Size = tuple[int | None, int | None]
 _MICRON = frozenset({"µm", "μm", "um"})  # micro sign, Greek mu, ASCII
 
 
@@ -69,30 +86,50 @@ def parse_server(builder: Mapping[str, Any]) -> Server:
     """Read a server builder; what is missing or unknown stays None.
 
     Sizes and calibration are those of the outermost server, which is the one that the objects
-    refer to.
+    refer to. QuPath may leave them out there; then they follow from those of the server inside.
     """
-    wrappers: list[str] = []
-    inner: Mapping[str, Any] = builder
-    while isinstance(inner.get("builder"), Mapping):
-        wrappers.append(str(inner.get("builderType", "")))
-        inner = inner["builder"]
-    uri = inner.get("uri")
-    if not isinstance(uri, str):
-        uri = None
-        if inner.get("builderType", "uri") != "uri":
-            wrappers.append(str(inner["builderType"]))
-    metadata = _mapping(builder.get("metadata"))
-    args = inner.get("args")
+    chain = [builder]
+    while isinstance(chain[-1].get("builder"), Mapping):
+        chain.append(chain[-1]["builder"])
+    inner = chain[-1]
+    wrappers = [str(outer.get("builderType", "")) for outer in chain[:-1]]
+    if inner.get("builderType", "uri") != "uri":
+        wrappers.append(str(inner["builderType"]))
+    size: _Size = (None, None)
+    mpp: tuple[float, float] | None = None
+    for server in reversed(chain):
+        size, mpp = _seen_through(server, size, mpp)
+        metadata = server.get("metadata")
+        if isinstance(metadata, Mapping):
+            size = _size(metadata.get("width")), _size(metadata.get("height"))
+            mpp = _mpp(_mapping(metadata.get("pixelCalibration")))
+    uri, args = inner.get("uri"), inner.get("args")
     return Server(
-        uri=uri,
+        uri=uri if isinstance(uri, str) else None,
         provider=str(inner.get("providerClassName") or ""),
         args=tuple(map(str, args)) if isinstance(args, list) else (),
         wrappers=tuple(wrappers),
-        width=_size(metadata.get("width")),
-        height=_size(metadata.get("height")),
-        mpp=_mpp(_mapping(metadata.get("pixelCalibration"))),
+        width=size[0],
+        height=size[1],
+        mpp=mpp,
         builder=builder,
     )
+
+
+def _seen_through(
+    wrapper: Mapping[str, Any], size: _Size, mpp: tuple[float, float] | None
+) -> tuple[_Size, tuple[float, float] | None]:
+    """Return size and calibration of what one wrapper makes of a server."""
+    kind = str(wrapper.get("builderType"))
+    if kind == "cropped":
+        region = _mapping(wrapper.get("region"))
+        return (_size(region.get("width")), _size(region.get("height"))), mpp
+    if kind == "rotated" and wrapper.get("rotation") in ("ROTATE_90", "ROTATE_270"):
+        return size[::-1], None if mpp is None else mpp[::-1]
+    known = kind in _SAME_GRID or (
+        kind == "rotated" and wrapper.get("rotation") in ("ROTATE_NONE", "ROTATE_180")
+    )
+    return (size, mpp) if known else ((None, None), None)
 
 
 def make_builder(image: NewImage, provider: str) -> dict[str, Any]:
@@ -173,20 +210,21 @@ def _mapping(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _size(value: object) -> int | None:
-    if isinstance(value, (int, float)) and math.isfinite(value) and value > 0:
-        return int(value)
+def _positive(value: object) -> float | None:
+    with contextlib.suppress(OverflowError):
+        if isinstance(value, int | float) and math.isfinite(value) and value > 0:
+            return float(value)
     return None
 
 
+def _size(value: object) -> int | None:
+    number = _positive(value)
+    return None if number is None else int(number)
+
+
 def _mpp(calibration: Mapping[str, Any]) -> tuple[float, float] | None:
-    found: list[float] = []
-    for side in ("pixelWidth", "pixelHeight"):
-        length = _mapping(calibration.get(side))
-        value = length.get("value")
-        if str(length.get("unit")) not in _MICRON or not isinstance(value, (int, float)):
-            return None
-        if not (math.isfinite(value) and value > 0):
-            return None
-        found.append(float(value))
-    return found[0], found[1]
+    x, y = (
+        _positive(length.get("value")) if str(length.get("unit")) in _MICRON else None
+        for length in (_mapping(calibration.get(side)) for side in ("pixelWidth", "pixelHeight"))
+    )
+    return None if x is None or y is None else (x, y)
