@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from slide_factory import make_slide
 
 from qpbridge.errors import SlideError
+from qpbridge.project.embedded.servers import parse_server
 from qpbridge.project.model import Server
-from qpbridge.slides import Slide, open_server, open_slide
+from qpbridge.slides import Slide, geometry, open_server, open_slide
+from qpbridge.slides.geometry import check_followed
 
 WIDTH, HEIGHT = 317, 211
 OPENSLIDE = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"
@@ -133,6 +135,64 @@ def test_turned_slides_resample_like_turned_images(
         assert (difference > 0).mean() < 0.02
 
 
+def steps(draw: st.DrawFn, width: int, height: int) -> list[dict[str, Any]]:
+    """Draw wrappers of a server, innermost first; crops fit into what is there by then."""
+    wrappers = []
+    for _ in range(draw(st.integers(0, 5))):
+        kind = draw(st.sampled_from(["cropped", "rotated", "flipped", "pyramidize"]))
+        if kind == "cropped":
+            x, y = draw(st.integers(0, width - 1)), draw(st.integers(0, height - 1))
+            width, height = draw(st.integers(1, width - x)), draw(st.integers(1, height - y))
+            wrappers.append(crop(x, y, width, height))
+        elif kind == "rotated":
+            turn = draw(st.integers(0, 3))
+            wrappers.append(
+                rotation(("ROTATE_NONE", "ROTATE_90", "ROTATE_180", "ROTATE_270")[turn])
+            )
+            width, height = (height, width) if turn % 2 else (width, height)
+        elif kind == "flipped":
+            flip = draw(st.sampled_from(["NONE", "HORIZONTAL", "VERTICAL", "BOTH"]))
+            wrappers.append({"builderType": "flipped", "flip": flip})
+        else:
+            wrappers.append({"builderType": "pyramidize"})
+    return wrappers
+
+
+def shown(pixels: npt.NDArray[np.uint8], wrapper: dict[str, Any]) -> npt.NDArray[np.uint8]:
+    """Do to an image in memory what a wrapper does to a server."""
+    if "region" in wrapper:
+        x, y, w, h = (wrapper["region"][key] for key in ("x", "y", "width", "height"))
+        return pixels[y : y + h, x : x + w]
+    if "rotation" in wrapper:
+        clockwise = {"E": 0, "90": 1, "180": 2, "270": 3}
+        turns = clockwise[wrapper["rotation"].removeprefix("ROTATE_").removeprefix("NON")]
+        return np.rot90(pixels, turns, axes=(1, 0))
+    if wrapper.get("flip") in ("HORIZONTAL", "BOTH"):
+        pixels = np.fliplr(pixels)
+    if wrapper.get("flip") in ("VERTICAL", "BOTH"):
+        pixels = np.flipud(pixels)
+    return pixels
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_any_nesting(path: Path, pixels: npt.NDArray[np.uint8], data: st.DataObject) -> None:
+    """A pixel of the server is the pixel that plain array operations bring there."""
+    wrappers = data.draw(st.composite(steps)(WIDTH, HEIGHT))
+    expected = pixels
+    for wrapper in wrappers:
+        expected = shown(expected, wrapper)
+    described = parse_server(server(*reversed(wrappers)).builder)
+    assert described.wrappers == tuple(w["builderType"] for w in reversed(wrappers))
+    with open_server(path, described) as slide:
+        height, width = expected.shape[:2]
+        assert (slide.width, slide.height) == (width, height)
+        x = data.draw(st.integers(0, width - 1))
+        y = data.draw(st.integers(0, height - 1))
+        np.testing.assert_array_equal(slide.read(x, y, 1, 1, 1)[0, 0], expected[y, x])
+        np.testing.assert_array_equal(whole(slide), expected)
+
+
 def test_calibration_turns_along(tmp_path: Path) -> None:
     import tifffile
 
@@ -152,7 +212,27 @@ def test_calibration_turns_along(tmp_path: Path) -> None:
         {"builderType": "affine", "transform": {}},
         {"builderType": "color_deconvolved"},
         {"builderType": "rotated", "rotation": "ROTATE_45"},
+        {"builderType": "rotated"},
+        {"builderType": "rotated", "rotation": ["ROTATE_90"]},
         {"builderType": "flipped"},
+        {"builderType": "flipped", "flip": {}},
+        {"builderType": "cropped"},
+        {"builderType": "cropped", "region": None},
+        {"builderType": "cropped", "region": {"x": 1, "y": 2, "width": 3}},
+        {"builderType": "cropped", "region": {"x": 1, "y": 2, "width": 3, "height": 0}},
+        {"builderType": "cropped", "region": {"x": 1, "y": 2, "width": 3, "height": "4"}},
+        {"builderType": "cropped", "region": {"x": 0.5, "y": 2, "width": 3, "height": 4}},
+        {"builderType": "cropped", "region": {"x": float("nan"), "y": 0, "width": 3, "height": 4}},
+        {"builderType": "cropped", "region": {"x": 1, "y": 2, "width": 3, "height": 4, "z": 1}},
+        {"builderType": "channels", "channels": []},
+        {"builderType": "color", "transforms": []},
+        {"builderType": "normalized"},
+        {"builderType": "sliced", "zStart": 0, "zEnd": 1},
+        {"builderType": "sparse"},
+        {"builderType": "swapRedBlue"},
+        {"builderType": "typeConvert"},
+        {"builderType": "z_concatenated"},
+        {"builderType": "z_projected", "projection": "MAX"},
         {"builderType": "something_new"},
     ],
 )
@@ -171,11 +251,47 @@ def test_size_must_be_that_of_the_project(path: Path) -> None:
         open_server(path, server(crop(300, 2, 30, 40)))
 
 
+def test_a_file_server_of_an_unknown_kind_is_refused(path: Path) -> None:
+    """It has the URI of a file, but who knows what it does with the pixels?"""
+    described = parse_server({"builderType": "novel", "uri": "file:/a.tif"})
+    with pytest.raises(SlideError, match="'novel', which is not supported"):
+        open_server(path, described)
+    with pytest.raises(SlideError, match="'novel', which is not supported"):
+        check_followed(path, described)
+
+
+def test_only_openslide_crops_to_bounds(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def open_spied(path: Path, *, crop_bounds: bool, series: int) -> Slide:
+        asked.append(crop_bounds)
+        return open_slide(path, crop_bounds=crop_bounds, series=series)
+
+    monkeypatch.setattr(geometry, "open_slide", open_spied)
+    bioformats = "qupath.lib.images.servers.bioformats.BioFormatsServerBuilder"
+    for provider, args in (
+        (OPENSLIDE, ()),
+        (OPENSLIDE, ("--no-crop",)),
+        (bioformats, ("--series", "0")),
+        ("qupath.imagej.images.servers.ImageJServerBuilder", ()),
+        ("", ()),
+    ):
+        open_server(path, server(provider=provider, args=args)).close()
+    assert asked == [True, False, False, False, True]
+
+
 def test_arguments(path: Path) -> None:
     open_server(path, server(args=("--series", "0"))).close()
     with pytest.raises(SlideError, match="there is no image 1"):
         open_server(path, server(args=("--series", "1")))
     with pytest.raises(SlideError, match="is no number"):
         open_server(path, server(args=("--series", "first")))
+    for args in (("--series=1",), ("-s", "1"), ("-s=1",), ("--name", "x", "--series", "1")):
+        with pytest.raises(SlideError, match="there is no image 1"):
+            open_server(path, server(args=args))
+    for args in (("--name", "Series 1"), ("-n=x",)):
+        with pytest.raises(SlideError, match="by --name, which is not supported; add the image"):
+            open_server(path, server(args=args))
+    open_server(path, server(args=("--bfOptions", "a=b", "name"))).close()
     with pytest.raises(SlideError, match="--dims is not supported"):
         open_server(path, server(args=("--dims", "XYCZT")))
