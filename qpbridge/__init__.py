@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, Shapes
-from qpbridge.project import create_project, open_project
+from qpbridge.project import Places, create_project, open_project
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageEntry, Project
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ __all__ = [
     "ObjectKind",
     "ObjectTable",
     "PathClass",
+    "Places",
     "Plane",
     "Project",
     "QpbridgeError",

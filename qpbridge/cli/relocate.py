@@ -56,7 +56,7 @@ def relocate(
         if result.changes:
             click.echo(f"{opened.path}: {len(result.moved)} new places of images {verb}")
         elif not result.missing:
-            click.echo(f"{opened.path}: all images are where the project says")
+            click.echo(f"{opened.path}: nothing to change, the images are where it says")
     print_missing([(name, error) for _, name, error in result.missing], total)
     if result.missing:
         sys.exit(SOME_IMAGES_FAILED)

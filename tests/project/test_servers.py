@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from project.suite import discs
 
-from qpbridge.errors import FormatError, SlideError
+from qpbridge.errors import FormatError, ProjectError, SlideError
 from qpbridge.project import open_project
 from qpbridge.project.embedded.servers import parse_server
+from qpbridge.project.model import Edit
 
 
 def calibration(x: float, y: float, unit: str = "µm") -> dict[str, Any]:
@@ -227,3 +229,27 @@ class TestHostileProjects:
             with pytest.raises(SlideError):
                 entry.image_path()
         project.relocate()
+
+    def test_data_behind_a_link(self, fresh: Path) -> None:
+        """As QuPath does: the link stays, what it points to is read and replaced."""
+        disk = fresh.parent.parent / "disk"
+        data = (fresh.parent / "data/1").rename(disk)
+        link = fresh.parent / "data/1"
+        link.symlink_to(data)
+        (entry,) = open_project(fresh, "embedded").images
+        entry.apply(Edit(add=discs(2)))
+        entry.apply(Edit(add=discs(3)))
+        assert link.is_symlink()
+        assert {f.name for f in disk.iterdir()} >= {"data.qpdata", "data.qpdata.bkp"}
+        assert len(open_project(fresh, "embedded").images[0].read().objects) == 5
+
+    def test_two_images_of_one_id_are_read_only(self, fresh: Path) -> None:
+        """They have one file of objects between them, and it is not known whose these are."""
+        document = json.loads(fresh.read_text("utf-8"))
+        document["images"].append(document["images"][0] | {"imageName": "twin"})
+        fresh.write_text(json.dumps(document), "utf-8")
+        for entry in open_project(fresh, "embedded").images:
+            assert len(entry.read().objects) == 0
+            with pytest.raises(ProjectError, match=r"2 images have the entry id 1.*'twin'.*remove"):
+                entry.apply(Edit(add=discs(1)))
+        assert not (fresh.parent / "data/1/data.qpdata").exists()
