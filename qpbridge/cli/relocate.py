@@ -54,7 +54,8 @@ def relocate(
             click.echo(f"{image.name}: {image.new}")
         verb = "would be written" if dry_run else "written"
         if result.changes:
-            click.echo(f"{opened.path}: {len(result.moved)} new places of images {verb}")
+            what = f"{len(result.moved)} new places of images" if result.moved else "its new place"
+            click.echo(f"{opened.path}: {what} {verb}")
         elif not result.missing:
             click.echo(f"{opened.path}: nothing to change, the images are where it says")
     print_missing([(name, error) for _, name, error in result.missing], total)

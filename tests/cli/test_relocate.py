@@ -130,6 +130,9 @@ def test_relocate(qpbridge, lab, tmp_path):
     }
     assert (lab.parent / "project.qpproj.backup").read_bytes() == old
     assert "nothing to change" in qpbridge("relocate", lab)
+    moved = lab.parent.rename(tmp_path / "q") / lab.name
+    assert "its new place written" in qpbridge("relocate", moved)
+    lab = moved
     assert all(entry.image_path().exists() for entry in open_project(lab).images)
 
 

@@ -121,6 +121,15 @@ class ProjectSuite(abc.ABC):
     def entry(self, fresh: Path) -> ImageEntry:
         return self.open(fresh).images[0]
 
+    def test_notes_where_images_are(self, fresh: Path) -> None:
+        there = (fresh.parent.parent / "slide.png").rename(fresh.parent / "slide.png")
+        project = self.open(fresh)
+        (moved,) = project.relocate().moved
+        assert (moved.name, moved.new) == ("slide.png", there.as_uri().replace("///", "/"))
+        assert [entry.image_path() for entry in project.images] == [there]
+        assert [e.server.uri for e in self.open(fresh).images] == [moved.new]
+        assert type(project.images[0]) is type(self.open(fresh).images[0])
+
     def test_describes_itself(self, fresh: Path) -> None:
         project = self.open(fresh)
         assert project.path == fresh
