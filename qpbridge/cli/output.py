@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -80,7 +81,7 @@ def print_missing(missing: Sequence[tuple[str, MissingImageError]], images: int)
     for name, error in missing:
         messages.print(f"  {name}: {error.reason}", markup=False)
     tried = (place for _, error in missing for place in error.tried)
-    folders = list(dict.fromkeys(p if p.is_dir() else p.parent for p in tried))
+    folders = list(dict.fromkeys(p if os.path.isdir(p) else p.parent for p in tried))  # noqa: PTH112
     if folders:
         more = f"\n  and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
         listed = "\n  ".join(map(str, folders[:SHOWN]))

@@ -82,7 +82,7 @@ class Places:
         named = (Path(*place) for place in self._files.get(_folded(stored.name), ()))
         if not isinstance(stored, PureWindowsPath):
             named = (file for file in named if _normal(file.name) == _normal(stored.name))
-        found = [(_shared_tail(file, stored), file) for file in named if file.exists()]
+        found = [(_shared_tail(file, stored), file) for file in named if exists(file)]
         best = max((length for length, _ in found), default=0)
         # Two ways to one file, by a link, are no question.
         files = {os.path.realpath(file): file for length, file in found if length == best}
