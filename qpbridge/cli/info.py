@@ -49,6 +49,7 @@ def info(
                 "project": str(opened.path),
                 "version": opened.version,
                 "classes": [str(c) for c in opened.classes],
+                "metadata": opened.metadata,
                 "images": described,
                 "missing": describe_missing(
                     [(entry.id, entry.name, error) for entry, error in missing_images(entries)]

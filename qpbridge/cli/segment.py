@@ -155,8 +155,8 @@ def _progress(bars: Bars) -> Progress:
 
     def end(report: ImageReport) -> None:
         bars.update(task, visible=False)
-        if report.missing:
-            return  # listed before
+        if report.missing or report.status == "planned":
+            return  # is listed elsewhere
         note = (
             report.message if report.status in ("skipped", "failed") else f"{report.found} nuclei"
         )

@@ -259,11 +259,12 @@ class ImageEntry(abc.ABC):
 
 
 class Project(abc.ABC):
-    """A QuPath project: images in order, and the list of classes."""
+    """A QuPath project: images in order, the list of classes, and free texts by name."""
 
     path: Path
     version: str
     classes: tuple[PathClass, ...]
+    metadata: Mapping[str, str]
     images: tuple[ImageEntry, ...]
 
     @abc.abstractmethod

@@ -60,6 +60,7 @@ class TestGolden:
                     (tuple(c["names"]), unpack_argb(c["color"])) for c in dump["pathClasses"]
                 ]
                 assert [(c.names, c.color) for c in project.classes] == expected
+            assert project.metadata == dump.get("projectMetadata", {})
             assert len(project.images) == len(dump["images"])
             for entry, truth in zip(project.images, dump["images"], strict=True):
                 assert entry.id == truth["id"]
@@ -278,6 +279,16 @@ class TestClasses:
         with pytest.raises(FormatError, match=r"classes\.json: .*delete it"):
             open_project(fresh)
         assert self.path(fresh).read_text() == text
+
+    def test_broken_notes_on_the_project(self, fresh: Path) -> None:
+        path = fresh.parent / "data" / "metadata.json"
+        path.write_text("{")
+        with pytest.raises(FormatError, match=r"metadata\.json: .*delete it"):
+            open_project(fresh)
+        path.write_text('{"grant": "A-1", "year": 2026}')
+        assert open_project(fresh).metadata == {"grant": "A-1", "year": "2026"}
+        path.unlink()
+        assert open_project(fresh).metadata == {}
 
     def test_colors_of_the_list_win(self, fresh: Path) -> None:
         green = PathClass(("Mine",), (0, 255, 0))

@@ -148,6 +148,21 @@ def read_classes(path: Path) -> tuple[dict[str, Any], tuple[PathClass, ...]]:
     return document, tuple(classes)
 
 
+def read_metadata(path: Path) -> dict[str, str]:
+    """Read a metadata.json, which projects have since QuPath 0.6; empty where it is missing.
+
+    Raises
+    ------
+    FormatError
+        If it isn't JSON.
+    """
+    try:
+        return as_texts(read_json(path)) if path.exists() else {}
+    except FormatError as error:
+        cure = "; delete it, it holds nothing but notes on the project"
+        raise FormatError(error.message + cure, path=path, offset=error.offset) from error
+
+
 def with_classes(document: Mapping[str, Any], classes: Sequence[PathClass]) -> dict[str, Any]:
     """Append classes to the document of a classes.json; all else stays as it is."""
     items = [
@@ -204,3 +219,8 @@ def _class_counts(objects: ObjectTable, chosen: np.ndarray) -> dict[str, int]:
 def as_text(value: object) -> str:
     """Write a JSON value as the text that QuPath would show; text stays."""
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def as_texts(value: object) -> dict[str, str]:
+    """Read a JSON object as texts by name; empty if it is none."""
+    return {k: as_text(v) for k, v in value.items()} if isinstance(value, dict) else {}

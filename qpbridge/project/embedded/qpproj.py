@@ -15,9 +15,11 @@ from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
 from qpbridge.project.embedded.files import (
     as_text,
+    as_texts,
     make_summary,
     parse_project_file,
     read_classes,
+    read_metadata,
     read_project_file,
     to_json,
     with_classes,
@@ -59,6 +61,7 @@ class EmbeddedProject(Project):
         self.document = document
         self.version = as_text(document.get("version") or "").removeprefix("v")
         _, self.classes = read_classes(self.classes_path)
+        self.metadata = read_metadata(self.folder / "data" / "metadata.json")
         entries: Sequence[Mapping[str, Any]] = document.get("images") or ()
         self.images: tuple[EmbeddedEntry, ...] = tuple(self._entry(e) for e in entries)
 
@@ -148,9 +151,7 @@ class EmbeddedEntry(ImageEntry):
         self.name = _name(entry, self.server.uri) or f"image {self.id}"
         description = entry.get("description")
         self.description = None if description is None else as_text(description)
-        metadata = entry.get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
-        self.metadata = {key: as_text(value) for key, value in metadata.items()}
+        self.metadata = as_texts(entry.get("metadata"))
         tags = entry.get("tags")
         self.tags = tuple(map(as_text, tags)) if isinstance(tags, list) else ()
 
