@@ -16,18 +16,18 @@ import re
 import shlex
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from qpbridge.errors import ProjectError
-from qpbridge.objects import PathClass
+from qpbridge.objects import ObjectTable, PathClass
 from qpbridge.project.colors import pack_argb
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
+from qpbridge.project.embedded.qpdata import read_image_data
 from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, colored
-from qpbridge.project.embedded.values import OBJECT_ID
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
+from qpbridge.project.model import ImageData
 from qpbridge.project.places import NOWHERE, Places
 
 OLDEST, NEWEST = (0, 4), (0, 7)
@@ -68,14 +68,6 @@ class PaquoProject(EmbeddedProject):
 class PaquoEntry(EmbeddedEntry):
     """One image of a `PaquoProject`."""
 
-    def _edited(self, old: bytes | None, edit: Edit, path: Path) -> bytes:
-        """Return the data after an edit, before QuPath has seen it; `old` if nothing changes."""
-        if old is None:
-            return super()._edited(None, edit, path)
-        base = _with_ids(old, super()._parse(old, path))
-        new = super()._edited(base, edit, path)
-        return old if new == base else new
-
     def _checked(self, data: bytes, path: Path) -> tuple[bytes, ImageData]:
         """Nothing takes the place of the old before QuPath has read and written it."""
         return self._as_qupath_writes(data, super()._parse(data, path), path)
@@ -83,7 +75,9 @@ class PaquoEntry(EmbeddedEntry):
     def _parse(self, data: bytes, path: Path) -> ImageData:
         """Read data as QuPath does, once it is known that it may be shown to QuPath."""
         known = super()._parse(data, path)
-        return self._as_qupath_writes(_with_ids(data, known), known, path)[1]
+        found = self._as_qupath_writes(data, known, path)[1]
+        # Ids that QuPath has just drawn would be others at the next reading.
+        return replace(found, objects=found.objects.replace(ids=known.objects.ids))
 
     def _as_qupath_writes(
         self, data: bytes, known: ImageData, path: Path
@@ -113,7 +107,7 @@ class PaquoEntry(EmbeddedEntry):
                 f"image there, {_CURE}"
             ) from error
         found = read_image_data(written)
-        if not np.array_equal(found.objects.ids, before.ids):
+        if not _are_same(found.objects, before):
             raise ProjectError(
                 f"{path}: {qupath} makes {len(found.objects)} objects of the {len(before)} in it; "
                 f"nothing was changed; correct them there, {_CURE}"
@@ -121,18 +115,20 @@ class PaquoEntry(EmbeddedEntry):
         return written, found
 
 
-def _with_ids(data: bytes, known: ImageData) -> bytes:
-    """Store the ids of objects that have none in the file (QuPath before 0.4).
+def _are_same(found: ObjectTable, known: ObjectTable) -> bool:
+    """Whether QuPath has the same objects as our codec.
 
-    QuPath would draw new ones at every reading, and an edit could not name its objects.
+    For objects without id (QuPath before 0.4) QuPath draws one at every reading, and our codec
+    derives one of version 8.
     """
-    ids = known.objects.ids
-    derived = ids[ids[:, 6] >> 4 == 8]  # the version of UUIDs that only our codec makes
-    if not len(derived):
-        return data
-    # No id is ever changed: naming it only makes it stored.
-    store = AnnotationUpdate({OBJECT_ID: None})
-    return apply_edit(data, Edit(update={uid.tobytes(): store for uid in derived}))
+    if len(found) != len(known):
+        return False
+    as_stored = (found.ids == known.ids).all(axis=1)
+    return bool(
+        (as_stored | (known.ids[:, 6] >> 4 == 8)).all()
+        and np.array_equal(found.kind, known.kind)
+        and np.array_equal(found.parent, known.parent)
+    )
 
 
 def find_qupath() -> str | None:
