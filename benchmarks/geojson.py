@@ -1,0 +1,88 @@
+"""How fast GeoJSON is written and read, and in how much memory: ``benchmarks/geojson.py``.
+
+Polygons of 20 points with 10 measurements, as a segmentation makes them. Every step runs in a
+process of its own, so that its peak memory is its own; prints one JSON document, seconds and MB.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from codec import polygons
+
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass
+from qpbridge.project.geojson import read_geojson, write_geojson
+
+NAMES = {"plain": "objects.geojson", "gz": "objects.geojson.gz", "zip": "objects.zip"}
+
+
+def peak_mb() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def nuclei(n: int) -> ObjectTable:
+    return ObjectTable.new(
+        ObjectKind.DETECTION,
+        polygons(n, varied=False),
+        path_class=PathClass(("Tumor",), (200, 0, 0)),
+        measurement_names=[f"Measurement {i}" for i in range(10)],
+        measurements=np.random.default_rng(1).random((n, 10)),
+    )
+
+
+def measured(call: Callable[[], object]) -> dict[str, float]:
+    """Time a call, and see what it adds to the memory in use before."""
+    before = peak_mb()
+    wall, cpu = time.perf_counter(), time.process_time()
+    call()
+    return {
+        "wall_s": round(time.perf_counter() - wall, 1),
+        "cpu_s": round(time.process_time() - cpu, 1),
+        "peak_mb": peak_mb(),
+        "peak_mb_before": before,
+    }
+
+
+def step(name: str, n: int, folder: Path) -> dict[str, float]:
+    action, _, packing = name.partition(" ")
+    path = folder / NAMES[packing]
+    if action == "read":
+        return measured(lambda: read_geojson(path))
+    table = nuclei(n)
+    result = measured(lambda: write_geojson(table, path))
+    return result | {"file_mb": round(path.stat().st_size / 1e6, 1)}
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("--objects", type=int, default=100_000)
+    arguments.add_argument("--packings", nargs="+", choices=NAMES, default=["plain", "gz"])
+    arguments.add_argument("--step", nargs=2, metavar=("NAME", "FOLDER"), help=argparse.SUPPRESS)
+    given = arguments.parse_args()
+    if given.step:
+        print(json.dumps(step(given.step[0], given.objects, Path(given.step[1]))))
+        return
+    report: dict[str, object] = {"objects": given.objects}
+    with tempfile.TemporaryDirectory() as folder:
+        for packing in given.packings:
+            for action in ("write", "read"):
+                name = f"{action} {packing}"
+                command = [sys.executable, __file__, "--objects", str(given.objects)]
+                done = subprocess.run(
+                    [*command, "--step", name, folder], check=True, capture_output=True
+                )
+                report[name] = json.loads(done.stdout)
+    print(json.dumps(report, indent=1))
+
+
+if __name__ == "__main__":
+    main()
