@@ -5,8 +5,9 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TextIO, cast
 
@@ -17,15 +18,13 @@ import shapely
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, RoiKind, Shapes, offsets
 from qpbridge.project.colors import default_color
 from qpbridge.project.geojson_reader import read_geojson
+from qpbridge.project.grid import MAX_COORDINATE, OnGrid, on_grid, rounded, smallest_box
 from qpbridge.project.safety import atomic_file
 
-__all__ = ["read_geojson", "write_geojson"]
+__all__ = ["Written", "read_geojson", "write_geojson"]
 
 CHUNK = 10_000
 """Objects that are turned into text at a time."""
-
-GRID = 0.01
-"""Pixels to which QuPath rounds what it reads."""
 
 _TYPE_NAMES = {
     ObjectKind.ANNOTATION: "annotation",
@@ -36,7 +35,26 @@ _TYPE_NAMES = {
 }
 
 
-def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> None:
+@dataclass(frozen=True)
+class Written:
+    """What was written, and what could not be written as it is.
+
+    Parameters
+    ----------
+    objects
+        How many.
+    repaired
+        Objects whose outline (or nucleus) crossed or touched itself, perhaps only once rounded.
+    flat
+        Objects without area, in the place of which there is a tiny box.
+    """
+
+    objects: int
+    repaired: int = 0
+    flat: int = 0
+
+
+def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> Written:
     """Write objects as a FeatureCollection that QuPath 0.5 and later can import.
 
     Coordinates are rounded to 0.01 pixels, as QuPath does anyway, and outlines that are invalid
@@ -48,7 +66,8 @@ def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> None:
     table
         The objects; each needs a shape.
     file
-        Where to: a path (compressed if it ends in ``.gz``; complete or not there), or a stream.
+        Where to: a path (compressed if it ends in ``.gz`` or ``.zip``; complete or not there), or a
+        stream.
 
     Raises
     ------
@@ -58,41 +77,67 @@ def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> None:
         If an object has no shape, or coordinates that are not finite.
     """
     if not isinstance(file, str | Path):
-        _write(table, file)
-        return
-    with atomic_file(Path(file)) as raw:
-        if str(file).lower().endswith(".gz"):
+        return _write(table, file)
+    path = Path(file)
+    ending = path.suffix.lower()
+    with atomic_file(path) as raw:
+        if ending == ".gz":
             with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6) as packed:
-                _write_bytes(table, cast(BinaryIO, packed))
-        else:
-            _write_bytes(table, raw)
+                return _write_bytes(table, cast(BinaryIO, packed))
+        if ending == ".zip":
+            name = path.stem if path.stem.lower().endswith(".geojson") else f"{path.stem}.geojson"
+            with (
+                zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
+                archive.open(name, "w", force_zip64=True) as entry,
+            ):
+                return _write_bytes(table, cast(BinaryIO, entry))
+        return _write_bytes(table, raw)
 
 
-def _write_bytes(table: ObjectTable, raw: BinaryIO) -> None:
+def _write_bytes(table: ObjectTable, raw: BinaryIO) -> Written:
     text = io.TextIOWrapper(raw, "utf-8", "replace")
-    _write(table, text)
+    written = _write(table, text)
     text.detach()  # or it would close the file below
+    return written
 
 
-def _write(table: ObjectTable, out: TextIO) -> None:
+def _write(table: ObjectTable, out: TextIO) -> Written:
     out.write('{"type":"FeatureCollection","features":[')
     columns = _measured(table)
+    repaired = flat = 0
     for start in range(0, len(table), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(table)))
         out.write(",\n" if start else "\n")
-        out.write(",\n".join(_features(table, rows, columns)))
+        shapes = _checked(table.shapes.take(rows))
+        nuclei = _checked(Shapes.empty() if table.nuclei is None else table.nuclei.take(rows))
+        out.write(",\n".join(_features(table, rows, shapes.shapes, nuclei.shapes, columns)))
+        for part in (shapes, nuclei):
+            repaired += int(part.repaired.sum())
+            flat += int(part.flat.sum())
     out.write("\n]}\n")
     out.flush()
+    return Written(len(table), repaired, flat)
+
+
+def _checked(shapes: Shapes) -> OnGrid:
+    if not (np.abs(shapes.coords) < MAX_COORDINATE).all():
+        raise ValueError("coordinates that are not finite, or beyond any image")
+    return on_grid(shapes)
 
 
 def _features(
-    table: ObjectTable, rows: npt.NDArray[np.int64], columns: Mapping[int, npt.NDArray[np.int64]]
+    table: ObjectTable,
+    rows: npt.NDArray[np.int64],
+    shapes: Shapes,
+    nucleus_shapes: Shapes,
+    columns: Mapping[int, npt.NDArray[np.int64]],
 ) -> Iterator[str]:
+    """Write the objects of some rows, whose shapes and nuclei (none, or as many) are valid."""
     planes = [_plane_text(plane) for plane in table.plane[rows].tolist()]
-    geometries = _geometry_texts(table.shapes.take(rows), planes)
+    geometries = _geometry_texts(shapes, planes)
     nuclei = [""] * len(rows)
-    if table.nuclei is not None:
-        texts = _geometry_texts(table.nuclei.take(rows), planes)
+    if len(nucleus_shapes):
+        texts = _geometry_texts(nucleus_shapes, planes)
         nuclei = [text and f'"nucleusGeometry":{text},' for text in texts]
     measurements = _measurement_texts(table, rows, columns)
     kinds = [_TYPE_NAMES[ObjectKind(kind)] for kind in table.kind[rows].tolist()]
@@ -113,26 +158,28 @@ def _features(
 
 
 def _geometry_texts(shapes: Shapes, planes: Sequence[str]) -> list[str]:
-    """Write each shape, rounded and valid; "" where there is none."""
-    if not (np.abs(shapes.coords) < 1e12).all():
-        raise ValueError("coordinates that are not finite, or beyond any image")
+    """Write each shape, all of them valid on QuPath's grid; "" where there is none."""
     texts = [""] * len(shapes)
     simple = np.flatnonzero(shapes.roi == RoiKind.POLYGON)
-    simple = simple[np.diff(shapes.take(simple).rings) >= 4]
     polygons = shapes.take(simple)
-    polygons = replace(polygons, coords=_rounded(polygons.coords))
-    valid = shapely.is_valid(polygons.geometries)
     text, at = _vertices_text(polygons.coords)
     ends = at[polygons.rings].tolist()
     for k, i in enumerate(simple.tolist()):
-        if valid[k]:
-            ring = text[ends[k] : ends[k + 1] - 1]
-            texts[i] = f'{{"type":"Polygon","coordinates":[[{ring}]]{planes[i]}}}'
-    for i in np.flatnonzero(shapes.roi != RoiKind.EMPTY).tolist():
-        if not texts[i]:
-            ellipse = ',"isEllipse":true' if shapes.roi[i] == RoiKind.ELLIPSE else ""
-            texts[i] = f"{{{_geometry_text(_on_grid(shapes.take([i])))}{planes[i]}{ellipse}}}"
+        ring = text[ends[k] : ends[k + 1] - 1]
+        texts[i] = f'{{"type":"Polygon","coordinates":[[{ring}]]{planes[i]}}}'
+    others = np.flatnonzero((shapes.roi != RoiKind.EMPTY) & (shapes.roi != RoiKind.POLYGON))
+    for i, geometry in zip(others.tolist(), shapes.take(others).geometries, strict=True):
+        is_ellipse = shapes.roi[i] == RoiKind.ELLIPSE
+        ellipse = ',"isEllipse":true' if is_ellipse else ""
+        plain = _on_grid(geometry) if is_ellipse else geometry
+        texts[i] = f"{{{_geometry_text(plain)}{planes[i]}{ellipse}}}"
     return texts
+
+
+def _on_grid(ellipse: Any) -> Any:
+    """Round the outline of an ellipse; of a tiny one, of which that leaves nothing, the box."""
+    outline = shapely.transform(ellipse, rounded)
+    return outline if outline.is_valid else smallest_box(shapely.get_coordinates(ellipse))
 
 
 def _vertices_text(coords: npt.NDArray[np.float64]) -> tuple[str, npt.NDArray[np.int64]]:
@@ -173,8 +220,8 @@ def _vertices_text(coords: npt.NDArray[np.float64]) -> tuple[str, npt.NDArray[np
 
 def _geometry_text(geometry: Any) -> str:
     kind = geometry.geom_type
-    if kind == "Point":
-        coordinates = _line_text(geometry)
+    if kind == "MultiPoint" and len(geometry.geoms) == 1:
+        kind, coordinates = "Point", _line_text(geometry)
     elif kind == "Polygon":
         coordinates = _polygon_text(geometry)
     elif kind == "MultiPolygon":
@@ -194,41 +241,6 @@ def _polygon_text(polygon: Any) -> str:
 def _line_text(geometry: Any) -> str:
     text, _ = _vertices_text(shapely.get_coordinates(geometry))
     return text[:-1]
-
-
-def _rounded(coords: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    return np.round(coords, 2) + 0.0  # which makes -0.0 positive
-
-
-def _on_grid(shape: Shapes) -> Any:
-    """Return the geometry of one shape, rounded, and repaired where that made it invalid."""
-    roi = RoiKind(shape.roi[0])
-    if roi in (RoiKind.POLYGON, RoiKind.GEOMETRY) and (np.diff(shape.rings) < 4).any():
-        return _smallest_box(shape.coords)  # a sliver of one or two vertices
-    geometry = shape.geometries[0]
-    if roi is RoiKind.POINTS and len(shape.coords) == 1:
-        geometry = shapely.Point(shape.coords[0])
-    rounded = shapely.transform(geometry, _rounded)
-    if shapely.is_valid(rounded) or roi in (RoiKind.LINE, RoiKind.POLYLINE, RoiKind.LINES):
-        return rounded
-    with np.errstate(all="ignore"):
-        repaired = shapely.set_precision(shapely.make_valid(rounded), GRID)
-    polygons = [shapely.transform(part, _rounded) for part in _polygons(repaired)]
-    whole = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)
-    return whole if polygons and whole.is_valid else _smallest_box(shape.coords)
-
-
-def _polygons(geometry: Any) -> list[Any]:
-    if hasattr(geometry, "geoms"):
-        return [polygon for part in geometry.geoms for polygon in _polygons(part)]
-    return [geometry] if geometry.geom_type == "Polygon" and not geometry.is_empty else []
-
-
-def _smallest_box(coords: npt.NDArray[np.float64]) -> Any:
-    """Return the box around a shape that rounding leaves without area; at least 0.01 px wide."""
-    low = np.floor(coords.min(axis=0) / GRID)
-    high = np.maximum(np.ceil(coords.max(axis=0) / GRID), low + 1)
-    return shapely.box(*_rounded(np.concatenate([low, high]) * GRID))
 
 
 def _measured(table: ObjectTable) -> dict[int, npt.NDArray[np.int64]]:

@@ -2,29 +2,38 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import FloatArray, IntArray, RoiKind, Shapes, offsets
+from qpbridge.objects import FloatArray, RoiKind, Shapes, concatenate_shapes, offsets
+from qpbridge.project.geojson_split import GEOMETRIES
 
-GEOMETRIES = frozenset(
-    {"Point", "MultiPoint", "LineString", "MultiLineString", "Polygon", "MultiPolygon"}
-)
-"""The types of geometry that QuPath has a region of interest for."""
+
+class Checked(NamedTuple):
+    """Shapes of which some can't be used.
+
+    Parameters
+    ----------
+    shapes
+        n of them; ``EMPTY`` where there is a fault.
+    faults
+        By row, what is wrong.
+    unclosed
+        Rows of outlines that were left open; they are closed now.
+    """
+
+    shapes: Shapes
+    faults: dict[int, str]
+    unclosed: list[int]
 
 
 @dataclass
 class ShapeList:
-    """Grows geometry by geometry; checked and turned into arrays all at once.
-
-    Raises
-    ------
-    FormatError
-        Where a geometry is none, or none that QuPath has a region of interest for.
-    """
+    """Grows geometry by geometry; checked and turned into arrays all at once."""
 
     roi: list[int] = field(default_factory=list)
     points: list[Any] = field(default_factory=list)
@@ -36,7 +45,20 @@ class ShapeList:
         """Append no shape."""
         self._add(RoiKind.EMPTY, [])
 
+    def pop(self) -> None:
+        """Take the last shape away again."""
+        self.roi.pop()
+        for _ in range(self.object_lengths.pop()):
+            for _ in range(self.part_lengths.pop()):
+                del self.points[len(self.points) - self.ring_lengths.pop() :]
+
     def _add(self, roi: RoiKind, parts: list[list[Any]]) -> None:
+        for rings in parts:
+            for ring in rings:
+                if type(ring) is not list:
+                    raise FormatError(
+                        f"a line or an outline that is no list of positions: {repr(ring)[:40]}"
+                    )
         self.roi.append(roi)
         self.object_lengths.append(len(parts))
         for rings in parts:
@@ -46,7 +68,14 @@ class ShapeList:
                 self.points.extend(ring)
 
     def add(self, geometry: Any) -> None:
-        """Append a geometry, as decoded from JSON."""
+        """Append a geometry, as decoded from JSON.
+
+        Raises
+        ------
+        FormatError
+            If it is none, or none that QuPath has a region of interest for. Nothing is appended
+            then, nor where its parts are not lists (`TypeError`).
+        """
         if not isinstance(geometry, dict) or str(geometry.get("type")) not in GEOMETRIES:
             kind = geometry.get("type") if isinstance(geometry, dict) else None
             raise FormatError(f"no geometry that QuPath knows ({kind or 'none'})")
@@ -72,19 +101,44 @@ class ShapeList:
         else:
             self._add(RoiKind.LINES, [[line] for line in coordinates])
 
-    def shapes(self) -> Shapes:
+    def shapes(self) -> Checked:
         """Return all shapes; upright rectangles and marked ellipses as such."""
+        coords, bad = self._coords()
         shapes = Shapes(
             np.array(self.roi, np.uint8),
-            self._coords(),
+            coords,
             offsets(self.ring_lengths),
             offsets(self.part_lengths),
             offsets(self.object_lengths),
         )
-        _check_rings(shapes)
-        return _with_corners(shapes)
+        of_ring = _objects_of_rings(shapes)
+        of_vertex = np.repeat(of_ring, self.ring_lengths)
+        faults = {
+            int(
+                of_vertex[at]
+            ): f"has a position that is not two numbers: {repr(self.points[at])[:40]}"
+            for at in reversed(bad)
+        }
+        roi, lengths = shapes.roi[of_ring], np.diff(shapes.rings)
+        areas = np.isin(roi, (RoiKind.POLYGON, RoiKind.ELLIPSE, RoiKind.GEOMETRY))
+        last = np.maximum(shapes.rings[1:] - 1, 0)
+        first = np.minimum(shapes.rings[:-1], last)
+        is_open = areas & (lengths > 0)
+        is_open[is_open] = (coords[first[is_open]] != coords[last[is_open]]).any(axis=1)
+        # A ring that is left open has a vertex more once it is closed.
+        least = np.where(areas, 4 - is_open, np.where(roi == RoiKind.POINTS, 1, 2))
+        for row in np.unique(of_ring[lengths < least]).tolist():
+            faults.setdefault(row, "has too few vertices to be a line or an outline")
+        unclosed = np.unique(of_ring[is_open])
+        if faults:
+            shapes = without(shapes, list(faults))
+            unclosed = np.setdiff1d(unclosed, list(faults))
+        if len(unclosed):
+            shapes = _closed(shapes, unclosed)
+        return Checked(_with_corners(shapes), faults, unclosed.tolist())
 
-    def _coords(self) -> FloatArray:
+    def _coords(self) -> tuple[FloatArray, list[int]]:
+        """Return all vertices, and which of them are not even two numbers."""
         try:
             try:
                 coords = np.array(self.points, np.float64)
@@ -94,51 +148,44 @@ class ShapeList:
                 coords.reshape(len(self.points), -1)[:, :2] if self.points else np.zeros((0, 2))
             )
             if coords.shape[1] == 2 and np.isfinite(coords).all():
-                return coords
+                return coords, []
         except (TypeError, ValueError, OverflowError, KeyError):
             pass
-        ends = np.cumsum(self.ring_lengths)
-        for i, point in enumerate(self.points):
-            if not _is_position(point):
-                ring = int(np.searchsorted(ends, i, side="right"))
-                parts, objects = offsets(self.part_lengths), offsets(self.object_lengths)
-                where = _object_of_ring(ring, parts, objects) + 1
-                raise FormatError(f"object {where} has a position that is not two numbers: {point}")
-        raise FormatError("positions that are not two numbers")
+        bad = [i for i, point in enumerate(self.points) if not _is_position(point)]
+        good = [point[:2] if _is_position(point) else (0.0, 0.0) for point in self.points]
+        return np.array(good, np.float64).reshape(-1, 2), bad
+
+
+def without(shapes: Shapes, rows: list[int]) -> Shapes:
+    """Return shapes of which those of some rows are ``EMPTY``."""
+    order = np.arange(len(shapes))
+    order[rows] = len(shapes)
+    return concatenate_shapes([shapes, Shapes.empty(1)]).take(order)
 
 
 def _is_position(point: Any) -> bool:
     if not isinstance(point, list) or len(point) < 2:
         return False
     try:
-        return bool(np.isfinite(np.array(point[:2], np.float64)).all())
+        position = np.array(point[:2], np.float64)
     except (TypeError, ValueError, OverflowError):
         return False
+    return bool(position.shape == (2,) and np.isfinite(position).all())
 
 
-def _object_of_ring(ring: int, parts: IntArray, objects: IntArray) -> int:
-    part = int(np.searchsorted(parts, ring, side="right")) - 1
-    return int(np.searchsorted(objects, part, side="right")) - 1
-
-
-def _check_rings(shapes: Shapes) -> None:
-    """Refuse what is no line or ring; GeoJSON and QuPath want rings closed."""
-    lengths = np.diff(shapes.rings)
+def _objects_of_rings(shapes: Shapes) -> npt.NDArray[np.int64]:
     of_part = np.repeat(np.arange(len(shapes)), np.diff(shapes.objects))
-    of_ring = np.repeat(of_part, np.diff(shapes.parts))
-    roi = shapes.roi[of_ring]
-    areas = np.isin(roi, (RoiKind.POLYGON, RoiKind.ELLIPSE, RoiKind.GEOMETRY))
-    least = np.where(areas, 4, np.where(roi == RoiKind.POINTS, 1, 2))
-    if (lengths < least).any():
-        first = int(of_ring[np.argmax(lengths < least)])
-        raise FormatError(f"object {first + 1} has too few vertices to be a line or an outline")
-    closed = (shapes.coords[shapes.rings[:-1]] == shapes.coords[shapes.rings[1:] - 1]).all(axis=1)
-    if (areas & ~closed).any():
-        first = int(of_ring[np.argmax(areas & ~closed)])
-        raise FormatError(
-            f"object {first + 1} has an outline that is not closed: its last vertex must repeat "
-            "the first"
-        )
+    return np.repeat(of_part, np.diff(shapes.parts))
+
+
+def _closed(shapes: Shapes, rows: npt.NDArray[np.int64]) -> Shapes:
+    """Repeat the first vertex of the rings of some rows at their ends, where it isn't there."""
+    first, last = shapes.rings[:-1], shapes.rings[1:] - 1
+    is_open = np.isin(_objects_of_rings(shapes), rows)
+    is_open &= (shapes.coords[first] != shapes.coords[last]).any(axis=1)
+    coords = np.insert(shapes.coords, last[is_open] + 1, shapes.coords[first[is_open]], axis=0)
+    rings = shapes.rings + np.concatenate([[0], np.cumsum(is_open)])
+    return replace(shapes, coords=coords, rings=rings)
 
 
 def _with_corners(shapes: Shapes) -> Shapes:

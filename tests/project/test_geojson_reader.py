@@ -271,7 +271,7 @@ class TestFiles:
 
     @pytest.mark.parametrize("packing", ["gz", "zip"])
     def test_bombs(self, tmp_path: Path, packing: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("qpbridge.project.geojson_reader.MAX_SMALL", 1 << 20)
+        monkeypatch.setattr("qpbridge.project.geojson_files.MAX_SMALL", 1 << 20)
         text = b"[" + b" " * (8 << 20) + b"]"
         path = tmp_path / f"a.{packing}"
         if packing == "gz":
@@ -321,7 +321,9 @@ class TestFiles:
         [
             (feature({"type": "GeometryCollection", "geometries": []}), "GeometryCollection"),
             (feature({"type": "Polygon"}), "without coordinates"),
-            (feature({"type": "Polygon", "coordinates": [TRIANGLE[:3]]}), "too few vertices"),
+            (feature({"type": "Polygon", "coordinates": [TRIANGLE[:3]]}), "not closed"),
+            (feature({"type": "Polygon", "coordinates": [SQUARE[:2]]}), "too few vertices"),
+            (feature({"type": "Polygon", "coordinates": [[]]}), "too few vertices"),
             (feature({"type": "Polygon", "coordinates": [[*TRIANGLE[:3], [1, 1]]]}), "not closed"),
             (feature({"type": "Polygon", "coordinates": [["a", "b", "c", "d"]]}), "position"),
             (feature({"type": "Polygon", "coordinates": [[[1], [2], [3], [1]]]}), "position"),
