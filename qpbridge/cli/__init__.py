@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import keyword
 import sys
 
 import click
@@ -14,6 +15,7 @@ _COMMANDS = (
     "create",
     "doctor",
     "export",
+    "import",
     "info",
     "models",
     "relocate",
@@ -34,7 +36,8 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        command = getattr(importlib.import_module(f"qpbridge.cli.{cmd_name}"), cmd_name)
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command = getattr(importlib.import_module(f"qpbridge.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -27,7 +28,8 @@ from qpbridge.project.safety import atomic_file
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write (.gz compresses); for GeoJSON of several images a folder.",
+    help="File to write (.gz compresses, .zip too for GeoJSON); for GeoJSON of several images a "
+    "folder.",
 )
 @backend_option
 @json_option
@@ -51,8 +53,8 @@ def export(
             failures[entry.name] = str(error)
             continue
         if kind == "geojson":
-            write_geojson(table, path)
-            written.append({"path": str(path), "image": entry.name, "objects": len(table)})
+            done = write_geojson(table, path)
+            written.append({"path": str(path), "image": entry.name, **asdict(done)})
         else:
             frame = table.to_pandas()
             frame.insert(0, "Image", entry.name)
@@ -69,8 +71,15 @@ def export(
         print_json({"project": str(opened.path), "files": written, "failed": failures})
     else:
         for item in written:
-            click.echo(f"{item['path']}: {item['objects']} objects")
+            click.echo(f"{item['path']}: {item['objects']} objects{_changes(item)}")
     exit_with_failures(failures, len(entries))
+
+
+def _changes(written: Mapping[str, object]) -> str:
+    """Say what could not be written as it is, because QuPath would not read it."""
+    repaired, flat = written.get("repaired"), written.get("flat")
+    changes = f"; {repaired} outlines that crossed themselves repaired" if repaired else ""
+    return changes + (f"; {flat} outlines without area replaced by a tiny box" if flat else "")
 
 
 def _paths(output: Path, entries: Sequence[ImageEntry]) -> list[Path]:

@@ -41,7 +41,7 @@ class RunRecord:
         """Describe the run as a line of QuPath's history; its script is a comment."""
         return WorkflowStep(
             f"qpbridge: {self.target}",
-            f"// {self.command}",
+            as_comment(self.command),
             {
                 "qpbridge version": qpbridge.__version__,
                 "model": f"{self.model} {self.model_version}",
@@ -65,6 +65,11 @@ class Existing:
 
     replaced: npt.NDArray[np.int64]
     changed: npt.NDArray[np.int64]
+
+
+def as_comment(command: str) -> str:
+    """Turn a command line into a script that does nothing, whatever characters are in it."""
+    return "// " + " ".join(command.splitlines())
 
 
 def provenance_key(target: str) -> str:

@@ -60,9 +60,22 @@ def mint_ids(
         uint8 (n, 16), all different.
     """
     ids = _marked_checksums(table, target)
-    while len(again := _repeated(ids, taken)):
+    while len(again := repeated(ids, taken)):
         ids[again, _COPY_BYTE] += 1
     return ids
+
+
+def content_ids(table: ObjectTable) -> npt.NDArray[np.uint8]:
+    """Make ids for objects that have none, the same for the same objects every time.
+
+    Returns
+    -------
+    ids
+        uint8 (n, 16), UUIDs of version 8 that don't say the objects are qpbridge's; equal where
+        kind, class, plane and vertices are.
+    """
+    ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
+    return _as_version_8(ids)
 
 
 def origins(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
@@ -97,7 +110,7 @@ def storable(coords: FloatArray) -> FloatArray:
     return np.round(single, 2).astype(np.float32).astype(np.float64)
 
 
-def _repeated(ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
+def repeated(ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
     """Find the rows of `ids` that are in `taken`, or in an earlier row."""
     everything = np.ascontiguousarray(np.concatenate([taken, ids])).view("V16").ravel()
     _, first = np.unique(everything, return_index=True)
@@ -111,6 +124,10 @@ def _marked_checksums(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
     ids[:, :4] = _MARK
     ids[:, _TARGET_BYTE] = TARGETS.index(target)
     ids[:, _COPY_BYTE] = 0
+    return _as_version_8(ids)
+
+
+def _as_version_8(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     ids[:, 6] = (ids[:, 6] & 0x0F) | 0x80
     ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
     return ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +14,11 @@ from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.errors import ChangedMeanwhileError, SelectionError
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, PathClass, RoiKind
 
-_AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
+AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
+"""Regions of interest that enclose something."""
+
 _REGION_CLASS = "Region*"
-_ROUNDING = 0.02
+ROUNDING = 0.02
 """Pixels by which outlines move when QuPath reads and saves them."""
 
 
@@ -83,7 +85,7 @@ def select_regions(
     SelectionError
         If nothing is selected: says why, and what could be.
     """
-    area = np.isin(objects.shapes.roi, _AREAS) & (objects.kind == ObjectKind.ANNOTATION)
+    area = np.isin(objects.shapes.roi, AREAS) & (objects.kind == ObjectKind.ANNOTATION)
     area &= (objects.plane[:, 1:] == 0).all(axis=1)
     rows = np.flatnonzero(area)
     made = [origins(objects.take(rows), target) != Origin.OTHER for target in TARGETS]
@@ -104,8 +106,8 @@ def select_regions(
     if not len(chosen) and not selection.whole_image:
         raise SelectionError(_nothing_selected(objects, rows, selection))
 
-    geometries = _valid(objects.shapes.take(chosen).geometries)
-    holes = shapely.union_all(_valid(objects.shapes.take(rows[ignored]).geometries))
+    geometries = valid_areas(objects.shapes.take(chosen).geometries)
+    holes = shapely.union_all(valid_areas(objects.shapes.take(rows[ignored]).geometries))
     image = shapely.box(0, 0, width, height)
     if selection.whole_image:
         geometry = shapely.difference(image, holes)
@@ -145,15 +147,34 @@ def assign_regions(
         bool (R, n), all the regions that hold it.
     """
     inside = np.zeros((len(regions), len(points)), bool)
-    if len(points):
-        tree = shapely.STRtree(points)
-        for i, region in enumerate(regions):
-            shapely.prepare(region.geometry)
-            inside[i, tree.query(region.geometry, predicate="intersects")] = True
     innermost = np.full(len(points), -1, np.int64)
-    for i in sorted(range(len(regions)), key=lambda i: -regions[i].geometry.area):
-        innermost[inside[i]] = i
+    for i, held in each_held(points, np.array([r.geometry for r in regions], dtype=object)):
+        inside[i, held] = True
+        innermost[held] = i
     return innermost, inside
+
+
+def each_held(
+    points: GeometryArray, holders: GeometryArray
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Go from the largest area to the smallest, and find the points in each.
+
+    Parameters
+    ----------
+    points
+        Shapely points (n,).
+    holders
+        Valid polygons or multipolygons (m,).
+
+    Yields
+    ------
+    holder, held
+        Index into `holders`; and int64 (k,) into `points`, those inside or on the border. Of two
+        equal areas the first comes first.
+    """
+    tree = shapely.STRtree(points)
+    for i in np.argsort(-shapely.area(holders), kind="stable").tolist():
+        yield i, tree.query(holders[i], predicate="intersects")
 
 
 def find_again(
@@ -200,7 +221,7 @@ def _is_same(one: Region, other: Region) -> bool:
 
 def _covers(one: Region, other: Region) -> bool:
     missing = shapely.difference(other.geometry, one.geometry).area
-    return bool(missing <= _ROUNDING * other.geometry.length)
+    return bool(missing <= ROUNDING * other.geometry.length)
 
 
 def _is_ignored(path_class: PathClass | None) -> bool:
@@ -223,7 +244,7 @@ def _label(objects: ObjectTable, row: int) -> str:
     return name or (str(path_class) if path_class else f"annotation {str(objects.uuid(row))[:8]}")
 
 
-def _valid(geometries: GeometryArray) -> GeometryArray:
+def valid_areas(geometries: GeometryArray) -> GeometryArray:
     """Repair self-crossing outlines, as drawn by hand, and keep their areas only."""
     broken = ~shapely.is_valid(geometries)
     if broken.any():

@@ -317,7 +317,7 @@ def _identity(text: Any) -> bytes | None:
         identity = bytes.fromhex(text.replace("-", ""))  # several times as fast as uuid.UUID
     except ValueError:
         return None
-    return identity if len(identity) == 16 else None
+    return identity if len(identity) == 16 and any(identity) else None
 
 
 def _name(identity: Any) -> str | None:

@@ -1,0 +1,153 @@
+"""``qpbridge import``: objects from a GeoJSON file into an image of a project."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from qpbridge.cli.options import backend_option, json_option, project_argument
+from qpbridge.cli.output import SOME_IMAGES_FAILED, messages, print_json
+from qpbridge.engine.importing import ImportReport, import_objects
+from qpbridge.errors import SelectionError
+from qpbridge.project import Backend, open_project
+from qpbridge.project.geojson_reader import Problems
+from qpbridge.project.model import ImageEntry, Project
+
+SHOWN = 10
+"""Objects with something wrong that are printed; --json has more."""
+
+NO_CORES = "TMA cores belong to a grid that only QuPath makes: dearray the TMA there first"
+
+
+@click.command("import")
+@project_argument
+@click.option(
+    "--image",
+    "image",
+    metavar="NAME",
+    help="Where to put the objects: an image, by name or entry id; may be left out if there is "
+    "just one.",
+)
+@click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
+@backend_option
+@json_option
+def import_(project: Path, image: str | None, file: Path, backend: Backend, as_json: bool) -> None:
+    """Add the objects of a GeoJSON FILE (.geojson, .json, .gz, .zip) to an image of PROJECT.
+
+    Files of all QuPath versions are read, and of others who write for QuPath. Objects go below
+    their parents: those they are nested in, or else the smallest annotation or TMA core that holds
+    a detection's centroid, or the whole of an annotation. What is in the image is not changed; an
+    object whose id is there already is left alone.
+
+    Outlines that cross themselves are repaired. Objects that can't be used are listed and left out.
+
+    Exit code 0: done; 1: failed, nothing was changed; 2: wrong usage; 3: some objects were left
+    out, the others are added.
+    """
+    opened = open_project(project, backend=backend)
+    entry = _entry(opened, image)
+    report = import_objects(entry, file, "qpbridge " + shlex.join(sys.argv[1:]))
+    if as_json:
+        print_json(_document(opened, entry, file, report))
+    else:
+        click.echo(f"{entry.name}: {_summary(report)}")
+    _print_problems(report)
+    if report.left_out.count or report.plan.cores:
+        sys.exit(SOME_IMAGES_FAILED)
+
+
+def _entry(project: Project, image: str | None) -> ImageEntry:
+    if image is not None:
+        return project.image(image)
+    if len(project.images) == 1:
+        return project.images[0]
+    known = ", ".join(repr(e.name) for e in project.images[:20])
+    raise SelectionError(
+        f"{project.path}: "
+        + (f"choose one of its images with --image: {known}" if known else "it has no images")
+    )
+
+
+def _document(project: Project, entry: ImageEntry, file: Path, report: ImportReport) -> object:
+    plan = report.plan
+    return {
+        "project": str(project.path),
+        "image": entry.name,
+        "file": str(file),
+        "added": sum(plan.added.values()),
+        "kinds": plan.added,
+        "at_root": plan.at_root,
+        "already_there": plan.already_there,
+        "new_ids": plan.doubled_ids,
+        "outside": report.outside,
+        "repaired": _problems(report.repaired),
+        "left_out": _problems(report.left_out),
+        "tma_cores_left_out": plan.cores,
+    }
+
+
+def _problems(problems: Problems) -> object:
+    return {
+        "count": problems.count,
+        "first": [
+            {
+                "object": problem.source.number,
+                "id": problem.source.id,
+                "byte": problem.source.offset,
+                "what": problem.what,
+            }
+            for problem in problems.first
+        ],
+    }
+
+
+def _summary(report: ImportReport) -> str:
+    plan = report.plan
+    kinds = ", ".join(f"{_counted(n, kind.replace('_', ' '))}" for kind, n in plan.added.items())
+    parts = [f"{kinds or 'nothing'} added"]
+    if plan.at_root and len(plan.added):
+        parts.append(f"{plan.at_root:,} of them below no annotation")
+    if plan.already_there:
+        parts.append(f"{plan.already_there:,} that were there already left alone")
+    return "; ".join(parts)
+
+
+def _print_problems(report: ImportReport) -> None:
+    plan = report.plan
+    if plan.doubled_ids:
+        note = "had the id of another one in the file, and got a new one"
+        _note(f"{_counted(plan.doubled_ids, 'object')} {note}")
+    if report.outside:
+        note = "outside of the image; is the file for another image?"
+        _note(f"{_counted(report.outside, 'object')} in the file {_lie(report.outside)} {note}")
+    if report.repaired.count:
+        _listed(f"{_counted(report.repaired.count, 'object')} repaired", report.repaired)
+    if plan.cores:
+        _note(f"{_counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
+    if report.left_out.count:
+        _listed(f"{_counted(report.left_out.count, 'object')} left out", report.left_out)
+
+
+def _listed(title: str, problems: Problems) -> None:
+    _note(f"{title}:")
+    shown: Sequence[object] = problems.first[:SHOWN]
+    for problem in shown:
+        _note(f"  {problem}")
+    if problems.count > len(shown):
+        _note(f"  and {problems.count - len(shown):,} more")
+
+
+def _note(text: str) -> None:
+    messages.print(text, markup=False)
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
+def _lie(n: int) -> str:
+    return "lies" if n == 1 else "lie"

@@ -1,0 +1,174 @@
+"""Objects from a GeoJSON file into an image: below their parents, and none twice."""
+
+from __future__ import annotations
+
+import datetime
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+import qpbridge
+from qpbridge.engine.apply import apply_planned
+from qpbridge.engine.edit import as_comment
+from qpbridge.engine.placement import place
+from qpbridge.engine.provenance import content_ids, repeated
+from qpbridge.objects import ObjectKind, ObjectTable, random_ids
+from qpbridge.project.geojson_reader import Problems, salvage_geojson
+from qpbridge.project.model import Edit, ImageData, ImageEntry, WorkflowStep
+
+
+@dataclass(frozen=True)
+class ImportPlan:
+    """What becomes of the objects of a file, but for those that could not be used.
+
+    Parameters
+    ----------
+    added
+        By kind, how many come new into the image.
+    already_there
+        Objects whose id is in the image; they are left alone there.
+    doubled_ids
+        Objects whose id another one in the file has too; they get a new one.
+    cores
+        TMA cores that the image lacks; they can't be added.
+    at_root
+        Added objects that are below no other.
+    """
+
+    added: dict[str, int]
+    already_there: int
+    doubled_ids: int
+    cores: int
+    at_root: int
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did, or could not do.
+
+    Parameters
+    ----------
+    plan
+        What became of the objects that can be used.
+    outside
+        Objects of the file that lie outside of the image; None where its size isn't known.
+    repaired, left_out
+        What was wrong in the file.
+    """
+
+    plan: ImportPlan
+    outside: int | None
+    repaired: Problems
+    left_out: Problems
+
+
+def import_objects(entry: ImageEntry, path: Path, command: str) -> ImportReport:
+    """Add the objects of a GeoJSON file to an image.
+
+    Parameters
+    ----------
+    entry
+        The image.
+    path
+        The file.
+    command
+        What the history says.
+
+    Raises
+    ------
+    FormatError
+        If the file is no GeoJSON, or damaged.
+    ProjectError
+        If it can't be read, or the image can't be written; nothing is changed then.
+    """
+    data = entry.read()
+    found = salvage_geojson(path)
+    objects = found.objects
+    if not found.has_id.all():
+        # The same file, imported a second time, must not double what it brought.
+        ids = np.where(found.has_id[:, None], objects.ids, content_ids(objects))
+        objects = objects.replace(ids=ids)
+    step = WorkflowStep(
+        "Import objects",
+        as_comment(command),
+        {
+            "file": path.name,
+            "objects": str(len(objects)),
+            "qpbridge version": qpbridge.__version__,
+            "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+    )
+
+    def plan(now: ImageData) -> tuple[Edit | None, ImportPlan]:
+        return plan_import(now.objects, objects, step)
+
+    planned = apply_planned(entry, data, plan)
+    width, height = entry.server.width, entry.server.height
+    outside = None if width is None or height is None else _outside(objects, width, height)
+    return ImportReport(planned, outside, found.repaired, found.left_out)
+
+
+def plan_import(
+    existing: ObjectTable, found: ObjectTable, step: WorkflowStep
+) -> tuple[Edit | None, ImportPlan]:
+    """Plan how objects are added to those in an image.
+
+    Parameters
+    ----------
+    existing
+        What the image holds; none of it is changed.
+    found
+        What is to be added, with shapes; an object whose id is there already is not.
+    step
+        For the history.
+
+    Returns
+    -------
+    edit, plan
+        None where there is nothing to add.
+    """
+    known = _are_in(found.ids, existing.ids)
+    cores = (found.kind == ObjectKind.TMA_CORE) & ~known
+    doubled = np.zeros(len(found), bool)
+    doubled[repeated(found.ids, existing.ids)] = True
+    doubled &= ~known & ~cores
+    ids = found.ids.copy()
+    ids[doubled] = random_ids(int(doubled.sum()))
+    stays = ~known & ~cores
+    new = replace(found, ids=ids).take(stays)
+
+    parent = found.parent[stays]
+    child_of_known = (parent >= 0) & known[parent]
+    placed = place(new, existing)
+    below = np.zeros((len(new), 16), np.uint8)
+    hangs = placed.below >= 0
+    below[hangs] = existing.ids[placed.below[hangs]]
+    below[child_of_known] = found.ids[parent[child_of_known]]
+    new = new.replace(parent=np.where(child_of_known, -1, placed.parent))
+    plan = ImportPlan(
+        added={
+            kind.name.lower(): count
+            for kind in ObjectKind
+            if (count := int((new.kind == kind).sum()))
+        },
+        already_there=int(known.sum()),
+        doubled_ids=int(doubled.sum()),
+        cores=int(cores.sum()),
+        at_root=int(((new.parent < 0) & ~below.any(axis=1)).sum()),
+    )
+    return (Edit(add=new, add_below=below, steps=(step,)) if len(new) else None), plan
+
+
+def _are_in(ids: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
+    keys, known = (np.ascontiguousarray(i).view("V16").ravel() for i in (ids, others))
+    _, number = np.unique(np.concatenate([known, keys]), return_inverse=True)
+    return np.isin(number[len(known) :], number[: len(known)])
+
+
+def _outside(objects: ObjectTable, width: int, height: int) -> int:
+    bounds = shapely.bounds(objects.geometries)
+    inside = (bounds[:, :2] <= (width, height)).all(axis=1) & (bounds[:, 2:] >= 0).all(axis=1)
+    return int((~inside).sum())
