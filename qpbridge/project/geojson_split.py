@@ -191,8 +191,8 @@ class _Window:
         while True:
             try:
                 value, end = self._scan(self._text, self._at)
-                # A number may go on behind the end of the window.
-                if end < len(self._text) or self._ended or self._text[end - 1] in '"]}':
+                # A number may go on behind the end of the window: 1 with .5, or with e-5.
+                if end + 2 < len(self._text) or self._ended or self._text[end - 1] in '"]}':
                     self._move(end)
                     return value
             except StopIteration as stop:
@@ -210,7 +210,7 @@ class _Window:
                 raise self.error(f"not JSON that makes sense: {error}") from error
             if len(self._text) - self._at > MAX_VALUE:
                 raise self.error(
-                    f"a feature of more than {MAX_VALUE >> 20} million characters; export objects "
+                    f"a feature of more than {MAX_VALUE:,} characters; export objects "
                     "side by side, not nested"
                 )
             self._more(size)
@@ -233,8 +233,10 @@ class _Window:
         """Let the window go on from the present position; False at the end of the text."""
         if self._ended:
             return False
-        data = self._source.read(size)
-        self._ended = not data
+        data = b""
+        while len(data) < size and (piece := self._source.read(size - len(data))):
+            data += piece
+        self._ended = len(data) < size
         try:
             new = self._decoder.decode(data, final=self._ended)
         except UnicodeDecodeError as error:
@@ -242,7 +244,7 @@ class _Window:
             raise FormatError(
                 "not text in UTF-8", offset=self._read - held + error.start
             ) from error
-        if self._read == 0 and new.startswith("\ufeff"):
+        if not self._read and new.startswith("\ufeff"):
             new = new[1:]
             self.offset = 3
         self._read += len(data)
