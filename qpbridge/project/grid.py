@@ -45,9 +45,8 @@ def rounded(coords: FloatArray) -> FloatArray:
 def on_grid(shapes: Shapes) -> OnGrid:
     """Round shapes to 0.01 pixels, as QuPath does, and repair what is not valid then.
 
-    Of an outline that crosses itself, what it encloses is kept; a hole that lies outside, or
-    parts that overlap, become what `shapely.make_valid` makes of them. Points and lines are only
-    rounded.
+    Of an outline that crosses itself, what it encloses is kept; parts that overlap become one.
+    Points and lines are only rounded.
     """
     shapes = replace(shapes, coords=rounded(shapes.coords))
     repaired = np.zeros(len(shapes), bool)
@@ -74,8 +73,8 @@ def on_grid(shapes: Shapes) -> OnGrid:
 
 def smallest_box(coords: FloatArray) -> Any:
     """Return the box around a shape that rounding leaves without area; at least 0.01 px wide."""
-    low = np.floor(coords.min(axis=0) / GRID)
-    high = np.maximum(np.ceil(coords.max(axis=0) / GRID), low + 1)
+    low = np.floor(coords.min(axis=0) / GRID + 1e-3)  # what is on the grid stays there
+    high = np.maximum(np.ceil(coords.max(axis=0) / GRID - 1e-3), low + 1)
     return shapely.box(*rounded(np.concatenate([low, high]) * GRID))
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import gzip
+import io
 import json
 import math
+import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,7 @@ from qpbridge.objects import (
     RoiKind,
 )
 from qpbridge.project.geojson import read_geojson, write_geojson
+from qpbridge.project.geojson_reader import Salvage, salvage_geojson
 
 SQUARE = [[0, 0], [0, 10], [10, 10], [10, 0], [0, 0]]
 TRIANGLE = [[10, 20], [30.5, 20], [20, 40.25], [10, 20]]
@@ -255,6 +259,190 @@ def test_odd_values_are_read_or_refused(
         assert len(read_geojson(path)) == len(table)
 
 
+SEEDS = [json.dumps(FULL).encode(), json.dumps(FULL, indent=1).encode("utf-8-sig")]
+
+
+def golden_files() -> list[Path]:
+    folder = Path(__file__).parents[3] / "shared/qupath/golden"
+    return [p for p in sorted(folder.glob("*/*/objects-*json")) if p.stat().st_size < 60_000]
+
+
+@given(st.data())
+@settings(max_examples=200, deadline=None)
+def test_mutated_files_are_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    """Bytes cut off, changed, doubled: never another error than ours, never another kind of end."""
+    sources = [*SEEDS, *golden_files()]
+    seed = data.draw(st.sampled_from(sources))
+    content = seed if isinstance(seed, bytes) else seed.read_bytes()
+    for _ in range(data.draw(st.integers(1, 3))):
+        at = data.draw(st.integers(0, len(content)))
+        to = min(at + data.draw(st.sampled_from([0, 1, 1, 10, 10**6])), len(content))
+        new = data.draw(
+            st.sampled_from([b"", b"[", b"]", b"}", b'"', b",", b"-", b"9e999", b"\xff"])
+        )
+        content = content[:at] + new + content[to:]
+    packing = data.draw(st.sampled_from(["", "gz", "zip"]))
+    if packing == "gz":
+        content = gzip.compress(content)
+    elif packing == "zip":
+        packed = io.BytesIO()
+        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("a.json", content)
+        content = packed.getvalue()
+    if packing and data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(content) - 1))
+        content = content[:at] + bytes([data.draw(st.integers(0, 255))]) + content[at + 1 :]
+    path = tmp_path_factory.getbasetemp() / "mutated.geojson"
+    path.write_bytes(content)
+    try:
+        table = read_geojson(path)
+    except FormatError:
+        table = None
+    try:
+        found = salvage_geojson(path)
+    except FormatError:
+        assert table is None  # what is fine as a whole is fine in its parts
+        return
+    if table is not None and (np.abs(table.shapes.coords) < 1e12).all():
+        assert len(found.objects) + found.left_out.count == len(table)
+    write_geojson(found.objects, path)
+    assert len(read_geojson(path)) == len(found.objects)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.floats()
+    | st.integers()
+    | st.text(max_size=4)
+    | st.sampled_from(["Feature", "FeatureCollection", "Polygon", "MultiPolygon", "detection"])
+    | st.just(TRIANGLE),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    *("type", "features", "geometry", "coordinates", "properties", "id", "plane"),
+                    *("nucleusGeometry", "measurements", "classification", "childObjects", "name"),
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=15,
+)
+
+
+@given(st.lists(json_values, max_size=3), st.lists(json_values, max_size=3))
+@settings(max_examples=200, deadline=None)
+def test_any_json_is_read_or_refused(
+    tmp_path_factory: pytest.TempPathFactory, geometries: list[Any], others: list[Any]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "any.geojson"
+    made: list[Any] = [{"type": "Feature", "geometry": g, "properties": g} for g in geometries]
+    made += [{"type": "Polygon", "coordinates": g} for g in geometries]
+    for document in (made, [*made, *others], others):
+        path.write_text(json.dumps(document), "utf-8", "replace")
+        for reader in (read_geojson, salvage_geojson):
+            with contextlib.suppress(FormatError):
+                reader(path)
+
+
+class TestSalvage:
+    def salvage(self, tmp_path: Path, *features: object) -> Salvage:
+        path = tmp_path / "objects.geojson"
+        path.write_text(json.dumps(features), "utf-8")
+        return salvage_geojson(path)
+
+    def test_what_is_fine_is_just_rounded(self, tmp_path: Path) -> None:
+        near = [[x + 0.001, y - 0.001] for x, y in TRIANGLE]
+        found = self.salvage(tmp_path, feature({"type": "Polygon", "coordinates": [near]}))
+        assert found.objects.shapes.coords.tolist() == TRIANGLE
+        assert (found.repaired.count, found.left_out.count) == (0, 0)
+
+    def test_repaired_and_left_out_are_told(self, tmp_path: Path) -> None:
+        bow_tie = [[0, 0], [10, 10], [10, 0], [0, 10], [0, 0]]
+        cell = {**feature(objectType="cell"), "nucleusGeometry": POLYGON}
+        flat = {"type": "Polygon", "coordinates": [[[0, 0], [5, 5], [0, 0], [0, 0]]]}
+        parent = feature({"type": "Polygon", "coordinates": 5}, childObjects=[feature(name="x")])
+        features = [
+            feature({"type": "Polygon", "coordinates": [bow_tie]}),
+            feature({"type": "Polygon", "coordinates": [TRIANGLE[:3]]}),
+            {**feature(flat), "id": "flat one"},
+            cell,
+            {**cell, "nucleusGeometry": {"type": "Polygon", "coordinates": [bow_tie]}},
+            {**cell, "nucleusGeometry": flat},
+            {**cell, "nucleusGeometry": {"type": "Polygon", "coordinates": [[[1, None]] * 4]}},
+            feature({"type": "Point", "coordinates": [1e13, 0]}),
+            parent,
+            {**feature(), "geometry": None},
+            feature(measurements={"a": "many", "b": 1}),
+            feature(measurements={"a": 2, "b": 1}),
+            {"type": "Feature", "geometry": POLYGON, "properties": [1]},
+        ]
+        found = self.salvage(tmp_path, *features)
+        text = json.dumps(features).encode()
+        assert [(p.source.number, p.what) for p in found.repaired.first] == [
+            (1, "had an outline that crosses or touches itself"),
+            (2, "had an open outline"),
+            (5, "had an outline that crosses or touches itself"),
+            (6, "lost a nucleus that has no area"),
+            (7, "lost a nucleus that has a position that is not two numbers: [1, None]"),
+        ]
+        assert [p.source.number for p in found.left_out.first] == [3, 8, 9, 11, 12, 14]
+        for problem, word in zip(
+            found.left_out.first,
+            ("no area", "beyond", "without coordinates", "no geometry", "no number", "no object"),
+            strict=True,
+        ):
+            assert word in problem.what
+            assert text[problem.source.offset :].startswith(b'{"type": "Feature"')
+        assert str(found.left_out.first[0]).startswith("object 3 (flat one) at byte ")
+        table = found.objects
+        assert table.kind.tolist() == [0, 0, 2, 2, 2, 2, 0, 0]
+        assert (table.parent == -1).all()
+        assert list(table.names.values()) == ["x"]
+        assert shapely.is_valid(table.geometries).all()
+        assert table.geometries[0].area == 50
+        assert table.nuclei is not None
+        assert [n is not None for n in table.nuclei.geometries] == [0, 0, 1, 1, 0, 0, 0, 0]
+        assert table.measurement("a")[-1] == 2
+        assert not found.has_id.any()
+
+    def test_many_are_counted_and_the_first_named(self, tmp_path: Path) -> None:
+        found = self.salvage(tmp_path, *[{**feature(), "geometry": None}] * 250)
+        assert found.left_out.count == 250
+        assert [p.source.number for p in found.left_out.first] == list(range(1, 101))
+        assert len(found.objects) == 0
+
+    def test_ids_are_known_from_made_up_ones(self, tmp_path: Path) -> None:
+        given_ids = [str(uuid.UUID(int=7)), "PathCellObject", None, str(uuid.UUID(int=0)), "1" * 36]
+        given_ids += ["11 2233-5566-4600-8000-00000003 0d42-", str(uuid.uuid4()).upper()]
+        found = self.salvage(tmp_path, *[{**feature(), "id": i} for i in given_ids])
+        assert found.has_id.tolist() == [True, False, False, False, False, False, True]
+        assert [str(found.objects.uuid(i)) for i in (0, 6)] == [
+            given_ids[0],
+            str(given_ids[6]).lower(),
+        ]
+
+    def test_across_batches(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("qpbridge.project.geojson_reader.BATCH", 3)
+        items = [
+            feature(name=i, classification=f"C{i % 5}", childObjects=[feature(name=f"{i} child")])
+            for i in range(20)
+        ]
+        broken = {**feature(), "geometry": None}
+        found = self.salvage(tmp_path, *[x for item in items for x in (item, broken)])
+        table = found.objects
+        assert list(table.names.values()) == [t for i in range(20) for t in (f"{i}", f"{i} child")]
+        assert table.parent.tolist() == [p for i in range(20) for p in (-1, 2 * i)]
+        assert [str(table.path_class(2 * i)) for i in range(20)] == [f"C{i % 5}" for i in range(20)]
+        assert [p.source.number for p in found.left_out.first] == list(range(3, 61, 3))
+
+
 class TestFiles:
     def test_zip_is_read_entry_by_entry(self, tmp_path: Path) -> None:
         path = tmp_path / "a.zip"
@@ -263,6 +451,70 @@ class TestFiles:
             archive.writestr("notes.txt", "not JSON")
             archive.writestr("two.json", json.dumps(feature()))
         assert len(read_geojson(path)) == 3
+
+    def test_names_in_a_zip_lead_nowhere(self, tmp_path: Path) -> None:
+        folder = tmp_path / "in"
+        folder.mkdir()
+        path = folder / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            for name in ("../up.geojson", "/tmp/absolute.geojson", "C:\\x\\windows.json"):
+                archive.writestr(name, json.dumps(feature()))
+        before = sorted(tmp_path.rglob("*"))
+        assert len(read_geojson(path)) == 3
+        assert sorted(tmp_path.rglob("*")) == before
+
+    def test_what_macos_adds_to_a_zip_is_left_out(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", json.dumps(feature()))
+            archive.writestr("__MACOSX/._a.geojson", b"\0\5\x16\7")
+            archive.writestr("._b.json", b"\0\5\x16\7")
+            archive.mkdir("folder.json")
+        assert len(read_geojson(path)) == 1
+
+    def test_unusual_packing_in_a_zip(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("a.geojson", json.dumps(feature()))
+        with pytest.raises(FormatError, match="unusual method; pack it with deflate"):
+            read_geojson(path)
+
+    def test_locked_zip(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", json.dumps(feature()))
+        data = bytearray(path.read_bytes())
+        data[6] |= 1  # says that it is encrypted
+        data[data.index(b"PK\1\2") + 8] |= 1
+        path.write_bytes(data)
+        with pytest.raises(FormatError, match="can't be opened"):
+            read_geojson(path)
+
+    def test_a_damaged_zip_entry(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", json.dumps(feature()))
+        path.write_bytes(path.read_bytes().replace(b"Polygon", b"polygon"))
+        with pytest.raises(FormatError, match="damaged or cut off"):
+            read_geojson(path)
+
+    def test_several_entries_share_the_limit(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qpbridge.project.geojson_files.MAX_SMALL", 1 << 20)
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            for i in range(12):
+                archive.writestr(f"{i}.geojson", b"[" + b" " * 100_000 + b"]")
+        with pytest.raises(FormatError, match="suspicious"):
+            read_geojson(path)
+
+    def test_measurements_that_are_no_table(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("qpbridge.project.geojson_features.MAX_CELLS", 1_000)
+        with pytest.raises(FormatError, match="50 different measurements"):
+            read(tmp_path, [feature(measurements={str(i): i}) for i in range(50)])
 
     def test_byte_order_mark(self, tmp_path: Path) -> None:
         path = tmp_path / "a.geojson"
