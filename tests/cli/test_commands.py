@@ -11,6 +11,7 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from slide_factory import make_slide
 
 import qpbridge as package
+from qpbridge.cli import _COMMANDS
 from qpbridge.project import open_project, paquo_backend
 from qpbridge.project.geojson import read_geojson
 
@@ -115,7 +116,7 @@ def test_doctor(qpbridge):
 
 def test_help_and_version(qpbridge):
     listed = qpbridge("--help")
-    for command in ("create", "doctor", "export", "info", "models", "remove", "segment", "train"):
+    for command in _COMMANDS:
         assert command in listed
         assert "Usage" in qpbridge(command, "--help")
     assert package.__version__ in qpbridge("--version")
