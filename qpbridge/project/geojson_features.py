@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -107,15 +108,20 @@ class ClassList:
     def __init__(self) -> None:
         self.classes: dict[PathClass, int] = {}
         self._of: dict[str, int] = {}
+        self._last: Any = None
+        self._last_index = -1
 
     def index(self, classification: Any) -> int:
         """Return the number of a class, given as in the file; -1: none."""
+        if classification == self._last and type(classification) is type(self._last):
+            return self._last_index
         key = classification if type(classification) is str else repr(classification)
         index = self._of.get(key)
         if index is None:
             found = _path_class(classification)
             index = -1 if found is None else self.classes.setdefault(found, len(self.classes))
             self._of[key] = index
+        self._last, self._last_index = classification, index
         return index
 
 
@@ -304,10 +310,15 @@ class FeatureList:
 
 def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> ObjectKind | None:
     for key in ("objectType", "object_type", "type"):
-        if isinstance(properties.get(key), str):
-            text = properties[key].lower().replace("_", "").replace(" ", "")
-            return _KINDS.get(text, ObjectKind.ANNOTATION)
+        text = properties.get(key)
+        if isinstance(text, str):
+            return _kind_called(text)
     return _KINDS[_LEGACY_IDS.get(str(feature.get("id")), "annotation")]
+
+
+@lru_cache(maxsize=100)
+def _kind_called(text: str) -> ObjectKind | None:
+    return _KINDS.get(text.lower().replace("_", "").replace(" ", ""), ObjectKind.ANNOTATION)
 
 
 def _identity(text: Any) -> bytes | None:

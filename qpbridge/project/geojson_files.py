@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import struct
 import sys
@@ -119,3 +120,8 @@ def _explained() -> Iterator[None]:
         raise FormatError(f"a damaged or cut off archive ({error})") from error
     except (RuntimeError, ValueError, OverflowError, struct.error) as error:
         raise FormatError(f"an archive that can't be opened ({error})") from error
+    except OSError as error:
+        if error.errno not in (None, errno.EINVAL):
+            raise
+        # It says that its contents are where no file has any.
+        raise FormatError(f"a damaged archive ({error})") from error

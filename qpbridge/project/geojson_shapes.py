@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,20 +77,27 @@ class ShapeList:
             If it is none, or none that QuPath has a region of interest for. Nothing is appended
             then, nor where its parts are not lists (`TypeError`).
         """
-        if not isinstance(geometry, dict) or str(geometry.get("type")) not in GEOMETRIES:
-            kind = geometry.get("type") if isinstance(geometry, dict) else None
+        kind = geometry.get("type") if isinstance(geometry, dict) else None
+        if type(kind) is not str or kind not in GEOMETRIES:
             raise FormatError(f"no geometry that QuPath knows ({kind or 'none'})")
-        kind, coordinates = geometry["type"], geometry.get("coordinates")
+        coordinates = geometry.get("coordinates")
+        if kind == "Polygon" and type(coordinates) is list and len(coordinates) == 1:
+            # As nearly all are, and all that matters for speed.
+            (ring,) = coordinates
+            if type(ring) is list:
+                ellipse = geometry.get("isEllipse") is True
+                self.roi.append(RoiKind.ELLIPSE if ellipse else RoiKind.POLYGON)
+                self.object_lengths.append(1)
+                self.part_lengths.append(1)
+                self.ring_lengths.append(len(ring))
+                self.points += ring
+                return
         if not isinstance(coordinates, list) or not coordinates:
             raise FormatError("a geometry without coordinates")
         if kind == "MultiPolygon" and not all(coordinates):
             raise FormatError("a polygon without an outline")
         if kind == "Polygon":
-            if len(coordinates) > 1:
-                self._add(RoiKind.GEOMETRY, [coordinates])
-            else:
-                ellipse = geometry.get("isEllipse") is True
-                self._add(RoiKind.ELLIPSE if ellipse else RoiKind.POLYGON, [coordinates])
+            self._add(RoiKind.GEOMETRY, [coordinates])
         elif kind == "MultiPolygon":
             simple = len(coordinates) == 1 and len(coordinates[0]) == 1
             self._add(RoiKind.POLYGON if simple else RoiKind.GEOMETRY, coordinates)
@@ -139,17 +147,18 @@ class ShapeList:
 
     def _coords(self) -> tuple[FloatArray, list[int]]:
         """Return all vertices, and which of them are not even two numbers."""
+        n = len(self.points)
+        if not n:
+            return np.zeros((0, 2)), []
+        points = self.points
         try:
-            try:
-                coords = np.array(self.points, np.float64)
-            except ValueError:  # some have a third coordinate, which QuPath ignores
-                coords = np.array([point[:2] for point in self.points], np.float64)
-            coords = (
-                coords.reshape(len(self.points), -1)[:, :2] if self.points else np.zeros((0, 2))
-            )
-            if coords.shape[1] == 2 and np.isfinite(coords).all():
-                return coords, []
-        except (TypeError, ValueError, OverflowError, KeyError):
+            if set(map(type, points)) == {list}:
+                if set(map(len, points)) != {2}:  # a third coordinate, which QuPath ignores
+                    points = [point[:2] for point in points]
+                coords = np.fromiter(chain.from_iterable(points), np.float64).reshape(n, 2)
+                if min(map(len, points)) == 2 and np.isfinite(coords).all():
+                    return coords, []
+        except (TypeError, ValueError, OverflowError):
             pass
         bad = [i for i, point in enumerate(self.points) if not _is_position(point)]
         good = [point[:2] if _is_position(point) else (0.0, 0.0) for point in self.points]

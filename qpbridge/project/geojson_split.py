@@ -108,7 +108,15 @@ def _listed(window: _Window, depth: int) -> Iterator[Feature]:
     if depth > MAX_DEPTH:
         raise window.error("nested too deeply")
     for _ in window.items("[", "]"):
-        yield from _features(window, depth)
+        if window.peek() == "{":
+            offset = window.offset
+            value = window.value()
+            if value.get("type") == "Feature":  # as nearly all are
+                yield Feature(value, offset)
+            else:
+                yield from features_in(value, offset)
+        else:
+            yield from _features(window, depth)
 
 
 def _collected(window: _Window) -> Iterator[Feature]:
@@ -162,6 +170,9 @@ class _Window:
     def peek(self) -> str:
         """Return the next character that is no space; "" at the end."""
         while True:
+            char = self._text[self._at : self._at + 1]
+            if char > " ":
+                return char
             self._move(_SPACE.match(self._text, self._at).end())  # type: ignore[union-attr]
             if self._at < len(self._text):
                 return self._text[self._at]

@@ -490,6 +490,17 @@ class TestFiles:
         with pytest.raises(FormatError, match="can't be opened"):
             read_geojson(path)
 
+    def test_a_zip_whose_contents_are_nowhere(self, tmp_path: Path) -> None:
+        path = tmp_path / "a.zip"
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("a.geojson", json.dumps(feature()))
+        data = bytearray(path.read_bytes())
+        end = data.index(b"PK\5\6")
+        data[end + 16 : end + 20] = b"\xff\xff\xff\x7f"  # where the list of entries begins
+        path.write_bytes(data)
+        with pytest.raises(FormatError, match="archive"):
+            read_geojson(path)
+
     def test_a_damaged_zip_entry(self, tmp_path: Path) -> None:
         path = tmp_path / "a.zip"
         with zipfile.ZipFile(path, "w") as archive:
