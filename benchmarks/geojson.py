@@ -1,6 +1,7 @@
-"""How fast GeoJSON is written and read, and in how much memory: ``benchmarks/geojson.py``.
+"""How fast GeoJSON is written, read and imported: ``benchmarks/geojson.py [--objects N]``.
 
-Polygons of 20 points with 10 measurements, as a segmentation makes them. Every step runs in a
+Polygons of 20 points with 10 measurements, as a segmentation makes them; they are imported into an
+image that has 3,000 annotations. Every step runs in a
 process of its own, so that its peak memory is its own; prints one JSON document, seconds and MB.
 """
 
@@ -17,10 +18,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import shapely
 from codec import polygons
 
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass
+from qpbridge.engine.importing import plan_import
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.geojson import read_geojson, write_geojson
+from qpbridge.project.geojson_reader import salvage_geojson
+from qpbridge.project.model import Edit, WorkflowStep
 
 NAMES = {"plain": "objects.geojson", "gz": "objects.geojson.gz", "zip": "objects.zip"}
 
@@ -37,6 +43,22 @@ def nuclei(n: int) -> ObjectTable:
         measurement_names=[f"Measurement {i}" for i in range(10)],
         measurements=np.random.default_rng(1).random((n, 10)),
     )
+
+
+def annotations() -> ObjectTable:
+    """Draw thousands of discs, nested and overlapping."""
+    generator = np.random.default_rng(0)
+    centers = shapely.points(generator.uniform(0, 50_000, (3_000, 2)))
+    discs = shapely.buffer(centers, generator.uniform(50, 2_000, 3_000), quad_segs=32)
+    return ObjectTable.new(ObjectKind.ANNOTATION, Shapes.from_geometries(discs))
+
+
+def import_into(data: bytes, path: Path) -> bytes:
+    """Do all of an import but reading and writing the data file."""
+    existing = read_image_data(data).objects
+    edit, _ = plan_import(existing, salvage_geojson(path).objects, WorkflowStep("import", "//"))
+    assert edit is not None
+    return apply_edit(data, edit)
 
 
 def measured(call: Callable[[], object]) -> dict[str, float]:
@@ -57,6 +79,9 @@ def step(name: str, n: int, folder: Path) -> dict[str, float]:
     path = folder / NAMES[packing]
     if action == "read":
         return measured(lambda: read_geojson(path))
+    if action == "import":
+        drawn = apply_edit(None, Edit(add=annotations()))
+        return measured(lambda: import_into(drawn, path))
     table = nuclei(n)
     result = measured(lambda: write_geojson(table, path))
     return result | {"file_mb": round(path.stat().st_size / 1e6, 1)}
@@ -74,7 +99,7 @@ def main() -> None:
     report: dict[str, object] = {"objects": given.objects}
     with tempfile.TemporaryDirectory() as folder:
         for packing in given.packings:
-            for action in ("write", "read"):
+            for action in ("write", "read", "import"):
                 name = f"{action} {packing}"
                 command = [sys.executable, __file__, "--objects", str(given.objects)]
                 done = subprocess.run(

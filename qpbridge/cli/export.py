@@ -6,12 +6,13 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 import pandas as pd
 
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
-from qpbridge.cli.output import exit_with_failures, print_json
+from qpbridge.cli.output import counted, exit_with_failures, print_json
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Backend, open_project
 from qpbridge.project.geojson import write_geojson
@@ -43,7 +44,7 @@ def export(
     opened = open_project(project, backend=backend)
     entries = opened.select(images)
     failures: dict[str, str] = {}
-    written: list[dict[str, object]] = []
+    written: list[dict[str, Any]] = []
     frames = []
     paths = _paths(output, entries) if kind == "geojson" else [output] * len(entries)
     for entry, path in zip(entries, paths, strict=True):
@@ -75,11 +76,12 @@ def export(
     exit_with_failures(failures, len(entries))
 
 
-def _changes(written: Mapping[str, object]) -> str:
+def _changes(written: Mapping[str, Any]) -> str:
     """Say what could not be written as it is, because QuPath would not read it."""
     repaired, flat = written.get("repaired"), written.get("flat")
-    changes = f"; {repaired} outlines that crossed themselves repaired" if repaired else ""
-    return changes + (f"; {flat} outlines without area replaced by a tiny box" if flat else "")
+    changes = f"; {counted(repaired, 'outline')} repaired" if repaired else ""
+    boxes = f"; {counted(flat, 'outline')} without area replaced by a tiny box" if flat else ""
+    return changes + boxes
 
 
 def _paths(output: Path, entries: Sequence[ImageEntry]) -> list[Path]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from qpbridge.cli.options import backend_option, json_option, project_argument
-from qpbridge.cli.output import SOME_IMAGES_FAILED, messages, print_json
+from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_json
 from qpbridge.engine.importing import ImportReport, import_objects
 from qpbridge.errors import SelectionError
 from qpbridge.project import Backend, open_project
@@ -107,7 +107,7 @@ def _problems(problems: Problems) -> object:
 
 def _summary(report: ImportReport) -> str:
     plan = report.plan
-    kinds = ", ".join(f"{_counted(n, kind.replace('_', ' '))}" for kind, n in plan.added.items())
+    kinds = ", ".join(counted(n, kind.replace("_", " ")) for kind, n in plan.added.items())
     parts = [f"{kinds or 'nothing'} added"]
     if plan.at_root and len(plan.added):
         parts.append(f"{plan.at_root:,} of them below no annotation")
@@ -120,16 +120,16 @@ def _print_problems(report: ImportReport) -> None:
     plan = report.plan
     if plan.doubled_ids:
         note = "had the id of another one in the file, and got a new one"
-        _note(f"{_counted(plan.doubled_ids, 'object')} {note}")
+        _note(f"{counted(plan.doubled_ids, 'object')} {note}")
     if report.outside:
         note = "outside of the image; is the file for another image?"
-        _note(f"{_counted(report.outside, 'object')} in the file {_lie(report.outside)} {note}")
+        _note(f"{counted(report.outside, 'object')} in the file {_lie(report.outside)} {note}")
     if report.repaired.count:
-        _listed(f"{_counted(report.repaired.count, 'object')} repaired", report.repaired)
+        _listed(f"{counted(report.repaired.count, 'object')} repaired", report.repaired)
     if plan.cores:
-        _note(f"{_counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
+        _note(f"{counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
     if report.left_out.count:
-        _listed(f"{_counted(report.left_out.count, 'object')} left out", report.left_out)
+        _listed(f"{counted(report.left_out.count, 'object')} left out", report.left_out)
 
 
 def _listed(title: str, problems: Problems) -> None:
@@ -143,10 +143,6 @@ def _listed(title: str, problems: Problems) -> None:
 
 def _note(text: str) -> None:
     messages.print(text, markup=False)
-
-
-def _counted(n: int, what: str) -> str:
-    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
 
 
 def _lie(n: int) -> str:

@@ -43,6 +43,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     Console(highlight=False, width=width).print(table)
 
 
+def counted(n: int, what: str) -> str:
+    """Write a number and what it counts: ``1 object``, ``2,000 objects``."""
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"
+
+
 def exit_with_failures(failures: Mapping[str, str], images: int, missing: int = 0) -> None:
     """List the images that failed, with the reasons, and exit with code 3; none: do nothing.
 

@@ -278,7 +278,7 @@ def test_export_tells_what_it_repaired(qpbridge, project, tmp_path):
     flat = shapely.Polygon([(0, 0), (10, 10), (5, 5)])
     annotate(project, (bow_tie, None, None), (bow_tie, None, None), (flat, None, None))
     text = qpbridge("export", project, "--format", "geojson", "-o", tmp_path / "o.zip")
-    assert "6 objects; 2 outlines that crossed themselves repaired; 1 outlines without" in text
+    assert "6 objects; 2 outlines repaired; 1 outline without area" in text
     report = qpbridge.json("export", project, "--format", "geojson", "-o", tmp_path / "o.zip")
     assert report["files"][0]["repaired"] == 2
     assert report["files"][0]["flat"] == 1
