@@ -50,13 +50,13 @@ def export(
     for entry, path in zip(entries, paths, strict=True):
         try:
             table = entry.read().objects
-        except QpbridgeError as error:
+            if kind == "geojson":
+                done = write_geojson(table, path)
+                written.append({"path": str(path), "image": entry.name, **asdict(done)})
+        except (QpbridgeError, ValueError) as error:  # the latter of objects without a shape
             failures[entry.name] = str(error)
             continue
-        if kind == "geojson":
-            done = write_geojson(table, path)
-            written.append({"path": str(path), "image": entry.name, **asdict(done)})
-        else:
+        if kind == "csv":
             frame = table.to_pandas()
             frame.insert(0, "Image", entry.name)
             frames.append(frame)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -13,9 +12,19 @@ import numpy.typing as npt
 
 from qpbridge.errors import FormatError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, random_ids
-from qpbridge.project.colors import Rgb, unpack_argb
+from qpbridge.project.colors import Rgb
 from qpbridge.project.geojson_shapes import ShapeList
 from qpbridge.project.geojson_split import Feature, features_in
+from qpbridge.project.geojson_values import (
+    as_numbers,
+    as_text,
+    read_class,
+    read_color,
+    read_id,
+    read_measurements,
+    read_plane,
+    short_id,
+)
 
 MAX_CELLS = 50_000_000
 """Measurements of the objects read at a time, with those that they lack: a table has them all."""
@@ -62,7 +71,7 @@ class Source(NamedTuple):
         return FormatError(f"object {self.number} {message}", offset=self.offset)
 
     def __str__(self) -> str:
-        name = "" if self.id is None else f" ({self.id})"
+        name = "" if self.id is None else f" ({self.id!r})"
         return f"object {self.number}{name} at byte {self.offset}"
 
 
@@ -118,7 +127,7 @@ class ClassList:
         key = classification if type(classification) is str else repr(classification)
         index = self._of.get(key)
         if index is None:
-            found = _path_class(classification)
+            found = read_class(classification)
             index = -1 if found is None else self.classes.setdefault(found, len(self.classes))
             self._of[key] = index
         self._last, self._last_index = classification, index
@@ -166,16 +175,16 @@ class FeatureList:
             if kind is not None:
                 row = len(self.kinds)
                 self.count += 1
-                source = Source(self.count, _name(value.get("id")), offset)
+                source = Source(self.count, short_id(value.get("id")), offset)
                 if not is_object:
                     self.broken.append(Problem(source, "has properties that are no object"))
                     continue
                 try:
                     self._append(row, kind, value, properties)
                 except FormatError as error:
-                    self.broken.append(Problem(source, f"has {error.message}"))
+                    self.broken.append(Problem(source, f"has {error.message[:200]}"))
                 except _BROKEN as error:
-                    self.broken.append(Problem(source, f"is broken ({error!r})"))
+                    self.broken.append(Problem(source, f"is broken ({repr(error)[:200]})"))
                 else:
                     self.parents.append(parent)
                     self.sources.append(source)
@@ -192,10 +201,10 @@ class FeatureList:
         geometry = feature.get("geometry") or {}
         get = properties.get
         plane = geometry.get("plane")
-        plane = None if plane is None else _plane(plane)
+        plane = None if plane is None else read_plane(plane)
         class_index = self.class_list.index(get("classification"))
-        color = _color(get("color"))
-        measurements = _measurements(get("measurements"))
+        color = read_color(get("color"))
+        measurements = read_measurements(get("measurements"))
         self.shapes.add(geometry)
         try:
             self._add_nucleus(feature.get("nucleusGeometry"))
@@ -208,18 +217,18 @@ class FeatureList:
             self.planes[row] = plane
         if get("isLocked") is True:
             self.locked.append(row)
-        identity = _identity(feature.get("id"))
+        identity = read_id(feature.get("id"))
         if identity is not None:
             self.ids[row] = identity
         name = get("name")
         if name is not None:
-            self.names[row] = _text(name)
+            self.names[row] = as_text(name)
         if color is not None:
             self.colors[row] = color
         metadata = get("metadata")
         if metadata and isinstance(metadata, dict):
             self.metadata[row] = {
-                key: _text(value)
+                key: as_text(value)
                 for key, value in metadata.items()
                 if not isinstance(value, dict | list)
             }
@@ -299,7 +308,7 @@ class FeatureList:
         measurements = np.full((n, len(names)), np.nan)
         faults: dict[int, str] = {}
         for keys, (rows, values) in self.measured.items():
-            numbers, wrong = _numbers(values)
+            numbers, wrong = as_numbers(values)
             faults |= {rows[i]: what for i, what in wrong.items()}
             if names == keys and len(rows) == n:
                 measurements = numbers
@@ -319,85 +328,3 @@ def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> ObjectKi
 @lru_cache(maxsize=100)
 def _kind_called(text: str) -> ObjectKind | None:
     return _KINDS.get(text.lower().replace("_", "").replace(" ", ""), ObjectKind.ANNOTATION)
-
-
-def _identity(text: Any) -> bytes | None:
-    if type(text) is not str or len(text) != 36:
-        return None
-    try:
-        identity = bytes.fromhex(text.replace("-", ""))  # several times as fast as uuid.UUID
-    except ValueError:
-        return None
-    return identity if len(identity) == 16 and any(identity) else None
-
-
-def _name(identity: Any) -> str | None:
-    return identity[:80] if isinstance(identity, str) else None
-
-
-def _plane(plane: Any) -> tuple[int, int, int] | None:
-    if not isinstance(plane, dict):
-        return None
-    c, z, t = int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
-    if not all(-1 <= index < 2**31 for index in (c, z, t)):
-        raise FormatError(f"a plane that no image has: {plane}")
-    return c, z, t
-
-
-def _path_class(value: Any) -> PathClass | None:
-    """Read a classification in any of its forms; nested parents come before the name."""
-    if not value or value == "Unclassified":
-        return None
-    if isinstance(value, str):
-        return PathClass.parse(value)
-    names = value.get("names") or value.get("name")
-    if not names:
-        return None
-    color = _color(value.get("color", value.get("colorRGB")))
-    parts = names if isinstance(names, list) else str(names).split(":")
-    above = _path_class(value.get("parentClass"))
-    full = (*(above.names if above else ()), *(str(part).strip() for part in parts))
-    if not all(full):
-        raise FormatError(f"a class without a name: {names!r}")
-    return PathClass(full, color)
-
-
-def _color(value: Any) -> Rgb | None:
-    if isinstance(value, int):
-        return unpack_argb(value)
-    if isinstance(value, list) and len(value) in (3, 4):
-        r, g, b = (int(v) for v in value[:3])
-        if not all(0 <= v <= 255 for v in (r, g, b)):
-            raise FormatError(f"a colour outside of 0 to 255: {value}")
-        return r, g, b
-    return None
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _measurements(measurements: Any) -> dict[str, Any]:
-    if not measurements:
-        return {}
-    if isinstance(measurements, list):
-        return {_text(item["name"]): item.get("value") for item in measurements}
-    if not isinstance(measurements, dict):
-        raise FormatError(f"measurements that are no object: {repr(measurements)[:40]}")
-    return measurements
-
-
-def _numbers(values: list[list[Any]]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
-    """Turn measurements to numbers; of those that are none, NaN and what is wrong, by row."""
-    # NumPy reads "NaN" and "Infinity" too, and None as NaN.
-    try:
-        return np.array(values, np.float64).reshape(len(values), len(values[0])), {}
-    except (TypeError, ValueError, OverflowError):
-        numbers = np.full((len(values), len(values[0])), np.nan)
-        faults = {}
-        for i, row in enumerate(values):
-            try:
-                numbers[i] = np.array(row, np.float64).reshape(len(row))
-            except (TypeError, ValueError, OverflowError) as error:
-                faults[i] = f"has a measurement that is no number ({error})"
-        return numbers, faults

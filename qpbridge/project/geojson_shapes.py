@@ -79,7 +79,7 @@ class ShapeList:
         """
         kind = geometry.get("type") if isinstance(geometry, dict) else None
         if type(kind) is not str or kind not in GEOMETRIES:
-            raise FormatError(f"no geometry that QuPath knows ({kind or 'none'})")
+            raise FormatError(f"no geometry that QuPath knows ({str(kind or 'none')[:40]})")
         coordinates = geometry.get("coordinates")
         if kind == "Polygon" and type(coordinates) is list and len(coordinates) == 1:
             # As nearly all are, and all that matters for speed.

@@ -122,7 +122,7 @@ def test_what_was_repaired_or_left_out_is_told(qpbridge, project, file_of):
         "1 object repaired:\n  object 1 at byte 1 had an outline that crosses",
         "1 TMA core left out",
         "2 objects left out:\n  object 2 at byte ",
-        "object 3 (lost) at byte ",
+        "object 3 ('lost') at byte ",
     ):
         assert text in qpbridge.stderr
     assert len(objects_of(project)) == 3 + 4
@@ -285,6 +285,14 @@ def test_export_tells_what_it_repaired(qpbridge, project, tmp_path):
     with zipfile.ZipFile(tmp_path / "o.zip") as archive:
         assert archive.namelist() == ["o.geojson"]
     assert qpbridge.json("import", project, tmp_path / "o.zip")["already_there"] == 6
+
+
+def test_export_of_what_geojson_cannot_hold_is_a_failure(qpbridge, project, tmp_path):
+    far = shapely.box(0, 0, 1e13, 5)
+    annotate(project, (far, None, None))
+    qpbridge("export", project, "--format", "geojson", "-o", tmp_path / "o.geojson", code=3)
+    assert "beyond any image" in qpbridge.stderr
+    assert not (tmp_path / "o.geojson").exists()
 
 
 def test_many_with_measurements_and_nuclei(qpbridge, project, tmp_path):

@@ -400,7 +400,7 @@ class TestSalvage:
         ):
             assert word in problem.what
             assert text[problem.source.offset :].startswith(b'{"type": "Feature"')
-        assert str(found.left_out.first[0]).startswith("object 3 (flat one) at byte ")
+        assert str(found.left_out.first[0]).startswith("object 3 ('flat one') at byte ")
         table = found.objects
         assert table.kind.tolist() == [0, 0, 2, 2, 2, 2, 0, 0]
         assert (table.parent == -1).all()
