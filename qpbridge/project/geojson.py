@@ -152,7 +152,8 @@ def _features(
         yield (
             f'{{"type":"Feature","id":"{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-{u[20:]}",'
             f'"geometry":{geometries[i]},{nuclei[i]}"properties":{{"objectType":"{kinds[i]}"'
-            f"{_name_and_color(table, row)}{classes[class_index[i]]}{locked[i]}{measurements[i]}"
+            f"{_name_and_color(table, row)}{classes[class_index[i]]}{locked[i]}"
+            f"{_missing_text(table, row)}{measurements[i]}"
             f"{_metadata_text(table.metadata.get(row))}}}}}"
         )
 
@@ -290,6 +291,12 @@ def _name_and_color(table: ObjectTable, row: int) -> str:
         return name
     r, g, b = table.colors[row]
     return f'{name},"color":[{r}, {g}, {b}]'
+
+
+def _missing_text(table: ObjectTable, row: int) -> str:
+    if table.kind[row] != ObjectKind.TMA_CORE:
+        return ""
+    return f',"isMissing":{"true" if row in table.missing else "false"}'
 
 
 def _metadata_text(metadata: Mapping[str, str] | None) -> str:

@@ -156,6 +156,7 @@ class FeatureList:
     parents: list[int] = field(default_factory=list)
     planes: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     locked: list[int] = field(default_factory=list)
+    missing: set[int] = field(default_factory=set)
     ids: dict[int, bytes] = field(default_factory=dict)
     names: dict[int, str] = field(default_factory=dict)
     colors: dict[int, Rgb] = field(default_factory=dict)
@@ -217,6 +218,8 @@ class FeatureList:
             self.planes[row] = plane
         if get("isLocked") is True:
             self.locked.append(row)
+        if kind is ObjectKind.TMA_CORE and get("isMissing") is True:
+            self.missing.add(row)
         identity = read_id(feature.get("id"))
         if identity is not None:
             self.ids[row] = identity
@@ -283,6 +286,7 @@ class FeatureList:
             names=self.names,
             colors=self.colors,
             metadata=self.metadata,
+            missing=frozenset(self.missing),
         )
         return Batch(
             table,

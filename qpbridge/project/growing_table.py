@@ -90,11 +90,14 @@ class GrowingTable:
     _shapes: _Shapes = field(default_factory=_Shapes)
     _nuclei: _Shapes = field(default_factory=_Shapes)
     _has_nuclei: bool = False
+    _probability: _Column = field(default_factory=lambda: _Column(np.float64))
+    _has_probability: bool = False
     _classes: tuple[PathClass, ...] = ()
     _measured: list[tuple[tuple[str, ...], npt.NDArray[np.float64]]] = field(default_factory=list)
     _names: dict[int, str] = field(default_factory=dict)
     _colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _metadata: dict[int, dict[str, str]] = field(default_factory=dict)
+    _missing: set[int] = field(default_factory=set)
     _count: int = 0
 
     def extend(self, table: ObjectTable) -> None:
@@ -123,11 +126,18 @@ class GrowingTable:
         if self._has_nuclei:
             nuclei = Shapes.empty(len(table)) if table.nuclei is None else table.nuclei
             self._nuclei.extend(nuclei)
+        if table.probability is not None and not self._has_probability:
+            self._has_probability = True
+            self._probability.extend(np.full(start, np.nan))
+        if self._has_probability:
+            unknown = np.full(len(table), np.nan)
+            self._probability.extend(unknown if table.probability is None else table.probability)
         self._classes = table.classes
         self._measured.append((table.measurement_names, table.measurements))
         self._names.update((start + row, name) for row, name in table.names.items())
         self._colors.update((start + row, color) for row, color in table.colors.items())
         self._metadata.update((start + row, dict(m)) for row, m in table.metadata.items())
+        self._missing.update(start + row for row in table.missing)
 
     def table(self) -> ObjectTable:
         """Return all of them; nothing can be appended any more.
@@ -154,6 +164,10 @@ class GrowingTable:
             names=self._names,
             colors=self._colors,
             metadata=self._metadata,
+            missing=frozenset(self._missing),
+            probability=(
+                self._probability.array().view(np.float64) if self._has_probability else None
+            ),
         )
 
     def _measurements(self) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
