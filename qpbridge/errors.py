@@ -29,10 +29,10 @@ class FormatError(ProjectError):
     def __init__(
         self, message: str, *, path: Path | str | None = None, offset: int | None = None
     ) -> None:
-        self.message = message
+        self.message = _printable(message)
         self.path = path
         self.offset = offset
-        super().__init__(message)
+        super().__init__(self.message)
 
     def __str__(self) -> str:
         where = "" if self.path is None else f"{self.path}: "
@@ -42,6 +42,12 @@ class FormatError(ProjectError):
     def in_file(self, path: Path | str) -> FormatError:
         """Return the same error that names the file it was found in."""
         return FormatError(self.message, path=path, offset=self.offset)
+
+
+def _printable(text: str, most: int = 400) -> str:
+    """Make what a file says fit for a terminal, whatever it says."""
+    text = text if len(text) <= most else f"{text[:most]} ..."
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class ChangedMeanwhileError(ProjectError):

@@ -464,7 +464,7 @@ class ObjectTable:
 
         labels = np.array([*(str(c) for c in self.classes), None], dtype=object)
         ids = np.array([*(str(self.uuid(i)) for i in range(len(self))), None], dtype=object)
-        centroid = shapely.get_coordinates(shapely.centroid(self.geometries))
+        centroid = shapely.centroid(self.geometries)
         frame = pd.DataFrame(
             {
                 "Object ID": ids[:-1],
@@ -472,8 +472,8 @@ class ObjectTable:
                 "Classification": labels[self.class_index],
                 "Name": [self.names.get(i) for i in range(len(self))],
                 "Parent ID": ids[self.parent],
-                "Centroid X px": centroid[:, 0],
-                "Centroid Y px": centroid[:, 1],
+                "Centroid X px": shapely.get_x(centroid),
+                "Centroid Y px": shapely.get_y(centroid),
             }
         )
         return pd.concat(

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import numpy as np
 
 from qpbridge.errors import FormatError
 from qpbridge.project.embedded import specs
@@ -23,6 +22,7 @@ from qpbridge.project.embedded.values import BLOCKS
 from qpbridge.project.model import ImageType, Stains, WorkflowStep
 
 VERSION_PREFIX = b"Data file version"
+MAX_STAINS = 10_000
 DEFAULT_STAINS = {
     ImageType.BRIGHTFIELD_H_E: (
         '{"Name" : "H&E default", "Stain 1" : "Hematoxylin", "Values 1" :'
@@ -121,6 +121,8 @@ def parse_stains(text: str, *, offset: int | None = None) -> Stains:
     FormatError
         If it is not of the form ``{"Name" : "...", "Stain 1" : "...", "Values 1" : "r g b", ...}``.
     """
+    if len(text) > MAX_STAINS:
+        raise FormatError("stains of far too many words", offset=offset)
     pairs = re.findall(r'"((?:[^"\\]|\\.)*)"\s*:\s*"((?:[^"\\]|\\.)*)"', text)
     values = dict(pairs)
     names, vectors = [], []
@@ -128,19 +130,22 @@ def parse_stains(text: str, *, offset: int | None = None) -> Stains:
         for i in range(1, 4):
             if f"Values {i}" in values:
                 names.append(values.get(f"Stain {i}", f"Stain {i}"))
-                vector = np.array([float(v) for v in values[f"Values {i}"].split()]).reshape(3)
-                vectors.append(vector / (np.linalg.norm(vector) or 1.0))
-        background = np.array([float(v) for v in values["Background"].split()]).reshape(3)
+                r, g, b = _three_numbers(values[f"Values {i}"])
+                length = math.hypot(r, g, b) or 1.0
+                vectors.append((r / length, g / length, b / length))
+        background = _three_numbers(values["Background"])
     except (KeyError, ValueError):
         raise FormatError(
             f"stains that can't be understood: {text[:80]!r}", offset=offset
         ) from None
-    return Stains(
-        values.get("Name", ""),
-        tuple(names),
-        tuple((float(r), float(g), float(b)) for r, g, b in vectors),
-        (float(background[0]), float(background[1]), float(background[2])),
-    )
+    return Stains(values.get("Name", ""), tuple(names), tuple(vectors), background)
+
+
+def _three_numbers(text: str) -> tuple[float, float, float]:
+    r, g, b = map(float, text.split())
+    if not math.isfinite(r + g + b):
+        raise ValueError("not a number")
+    return r, g, b
 
 
 def read_workflow(stream: Stream, node: Node | None) -> Iterable[WorkflowStep]:
@@ -179,11 +184,11 @@ def _as_text(value: Any) -> str | None:
 def _plugin_parameters(argument: str) -> dict[str, str]:
     try:
         parsed = json.loads(argument)
-    except ValueError:
+        if not isinstance(parsed, dict):
+            return {}
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in parsed.items()}
+    except (ValueError, RecursionError):
         return {}
-    if not isinstance(parsed, dict):
-        return {}
-    return {k: v if isinstance(v, str) else json.dumps(v) for k, v in parsed.items()}
 
 
 def _read_map(stream: Stream, node: Node) -> dict[str, str]:
@@ -228,6 +233,8 @@ def append_steps(changes: Changes, layout: Layout, steps: Iterable[WorkflowStep]
         builder.text(step.name)
         builder.text(step.script)
     count = int.from_bytes(layout.stream.data[header.value + 4 : header.end], "big")
+    if count != sum(note.tag not in BLOCKS for note in layout.stream.expand(node.notes)):
+        raise FormatError("a history with a wrong number of steps", offset=header.value + 4)
     changes.set_number(header.value + 4, count + len(steps))
     changes.replace(node.end - 1, node.end - 1, [builder.piece()])
 

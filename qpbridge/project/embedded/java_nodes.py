@@ -35,6 +35,8 @@ PRIMITIVES: Final[dict[str, np.dtype[Any]]] = {
     "S": np.dtype(">i2"),
     "Z": np.dtype(">u1"),
 }
+INTEGERS: Final = "BCISZ"
+"""The letters of what fits into 32 bits."""
 
 
 class Field(NamedTuple):

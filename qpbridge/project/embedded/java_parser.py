@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Generator
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 from qpbridge.errors import FormatError
 from qpbridge.project.embedded.java_bulk import Bulk
@@ -121,6 +122,17 @@ class Parser:
         self.define(node)
         self.pos = node.end = self.pos + length
         return node
+
+    def is_text(self, node: Node | None) -> TypeGuard[Node]:
+        """Whether content is a text, or a reference to one."""
+        if node is not None and node.tag == REFERENCE:
+            handle = node.value
+            if handle in self.nodes:
+                node = self.nodes[handle]
+            else:
+                first = bisect_right(self.bulks, handle, key=lambda bulk: bulk.first_handle)
+                node = self.bulks[first - 1].node_of(handle)
+        return node is not None and node.tag in (STRING, LONGSTRING)
 
     def leaf(self) -> Node | None:
         """Read content that holds no other content; None if what comes next does."""
@@ -268,7 +280,7 @@ class Parser:
         self.pos += 1
         self.begin(node, self.known_desc() or (yield self.compound()))
         name = self.leaf()
-        if name is None or name.tag == NULL:
+        if not self.is_text(name):
             raise self.fail("an enum constant without name", node.start)
         node.items = (*node.items, name)
         node.end = self.pos
@@ -315,7 +327,7 @@ class Parser:
                 desc.size += PRIMITIVES[letter].itemsize
             elif letter in ("L", "["):
                 type_name = self.leaf()
-                if type_name is None or type_name.tag == NULL:
+                if not self.is_text(type_name):
                     raise self.fail("a field without type")
                 inside.append(type_name)
                 fields.append(Field(letter, field_name, desc.count))

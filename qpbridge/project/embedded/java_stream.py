@@ -11,8 +11,9 @@ Source of the grammar: Java Object Serialization Specification, chapter 6.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_right
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +25,7 @@ from qpbridge.project.embedded.java_bulk import Bulk
 from qpbridge.project.embedded.java_nodes import (
     ARRAY,
     ENUM,
+    INTEGERS,
     LONGSTRING,
     MAGIC,
     PRIMITIVES,
@@ -36,8 +38,10 @@ from qpbridge.project.embedded.java_nodes import (
 )
 from qpbridge.project.embedded.java_parser import Parser
 
+SHARED_FACTOR, SHARED_FREE = 32, 1 << 24
 
-@dataclass(frozen=True, eq=False)
+
+@dataclass(eq=False)
 class Stream:
     """A parsed stream: its bytes, its top-level contents and its handles.
 
@@ -60,6 +64,9 @@ class Stream:
         Offsets of the 4-byte handles of all references outside bulks.
     classes
         All class descriptors.
+
+    What many references point at is read each time, so a small file could mean an endless one:
+    following them is limited to some multiple of the file's size, which no honest file comes near.
     """
 
     data: bytes
@@ -70,19 +77,41 @@ class Stream:
     places: list[int]
     references: list[int]
     classes: list[Node]
+    _followed: int = 0
+    _texts: dict[int, str] = field(default_factory=dict)
 
     def node(self, handle: int) -> Node:
         """Return the node that defines a handle."""
         found = self.nodes.get(handle)
         if found is not None:
             return found
-        first = [bulk.first_handle for bulk in self.bulks]
-        bulk = self.bulks[int(np.searchsorted(first, handle, side="right")) - 1]
+        bulk = self.bulks[bisect_right(self._first_handles, handle) - 1]
         return bulk.node_of(handle)
 
+    @cached_property
+    def _first_handles(self) -> list[int]:
+        return [bulk.first_handle for bulk in self.bulks]
+
     def follow(self, node: Node) -> Node:
-        """Return what a reference points at, or the node itself."""
-        return self.node(node.value) if node.tag == REFERENCE else node
+        """Return what a reference points at, or the node itself.
+
+        Raises
+        ------
+        FormatError
+            If references point at so much that reading it all would never end.
+        """
+        if node.tag != REFERENCE:
+            return node
+        found = self.node(node.value)
+        self._followed += found.end - found.start
+        if self._followed > self.allowance:
+            raise FormatError("the same contents used far too often", offset=node.start)
+        return found
+
+    @property
+    def allowance(self) -> int:
+        """Bytes that contents may grow to by being used more than once."""
+        return SHARED_FACTOR * len(self.data) + SHARED_FREE
 
     def text(self, node: Node) -> str:
         """Return the text of a string, reference to one, or enum constant.
@@ -92,15 +121,20 @@ class Stream:
         FormatError
             If it is none, or not modified UTF-8.
         """
-        node = self.follow(node)
-        if node.tag == ENUM:
-            return self.text(node.items[-1])  # type: ignore[arg-type]
-        if node.tag not in (STRING, LONGSTRING):
+        if node.tag == REFERENCE and node.value in self._texts:
+            return self._texts[node.value]
+        found = self.follow(node)
+        if found.tag == ENUM:
+            found = self.follow(*self.expand(found.items[-1:]))
+        if found.tag not in (STRING, LONGSTRING):
             raise FormatError("expected a text", offset=node.start)
         try:
-            return decode_text(self.data[node.value : node.end])
+            text = decode_text(self.data[found.value : found.end])
         except UnicodeDecodeError:
-            raise FormatError("text that is not modified UTF-8", offset=node.start) from None
+            raise FormatError("text that is not modified UTF-8", offset=found.start) from None
+        if node.tag == REFERENCE:
+            self._texts[node.value] = text
+        return text
 
     def number(self, node: Node, name: str) -> float:
         """Return a primitive field of an object (an int for whole numbers).
@@ -110,13 +144,26 @@ class Stream:
         FormatError
             If the object has no such field.
         """
-        part, field = self._field(node, name)
-        if field.type not in PRIMITIVES:
+        part, found = self._field(node, name)
+        if found.type not in PRIMITIVES:
             raise FormatError(f"{name!r} is not a number", offset=node.start)
-        value: float = np.frombuffer(self.data, PRIMITIVES[field.type], 1, part.at + field.at)[
+        value: float = np.frombuffer(self.data, PRIMITIVES[found.type], 1, part.at + found.at)[
             0
         ].item()
         return value
+
+    def integer(self, node: Node, name: str) -> int:
+        """Return a primitive field of an object that holds a 32-bit integer, or a smaller one.
+
+        Raises
+        ------
+        FormatError
+            If the object has no such field.
+        """
+        part, found = self._field(node, name)
+        if found.type not in INTEGERS:
+            raise FormatError(f"{name!r} is not an integer", offset=node.start)
+        return int(np.frombuffer(self.data, PRIMITIVES[found.type], 1, part.at + found.at)[0])
 
     def child(self, node: Node, name: str) -> Node:
         """Return an object field of an object, as it stands there (null, reference or object).
@@ -126,16 +173,16 @@ class Stream:
         FormatError
             If the object has no such field.
         """
-        part, field = self._field(node, name)
-        if field.type in PRIMITIVES:
+        part, found = self._field(node, name)
+        if found.type in PRIMITIVES:
             raise FormatError(f"{name!r} is not an object", offset=node.start)
-        return part.fields[field.at]
+        return part.fields[found.at]
 
     def _field(self, node: Node, name: str) -> tuple[Part, Field]:
         for part in reversed(node.parts):
-            for field in part.desc.fields:
-                if field.name == name:
-                    return part, field
+            for one in part.desc.fields:
+                if one.name == name:
+                    return part, one
         raise FormatError(f"{node.class_name or 'content'} without {name!r}", offset=node.start)
 
     def array(self, node: Node) -> npt.NDArray[Any]:

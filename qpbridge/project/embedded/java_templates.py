@@ -133,6 +133,8 @@ class Template:
             if matched is None:
                 return None
             pos = matched.end() + count * size
+            if pos > len(data):
+                return None
         form = self.forms.setdefault(counts, Form(len(self.forms)))
         form.met += 1
         if form.met == OFTEN:

@@ -18,7 +18,7 @@ from qpbridge.project.embedded.java_bulk import Run
 from qpbridge.project.embedded.java_nodes import OBJECT, PRIMITIVES, Field, Node
 from qpbridge.project.embedded.java_stream import Stream
 from qpbridge.project.embedded.strided import read_rows, write_rows
-from qpbridge.project.embedded.wkb import ShapesBuilder, shape_of, write_wkb
+from qpbridge.project.embedded.wkb import ShapesBuilder, is_tangled, shape_of, write_wkb
 
 CORNERS = {
     specs.RECTANGLE: RoiKind.RECTANGLE,
@@ -33,6 +33,8 @@ VERTICES = {
 CLASSES = {kind: name for name, kind in (CORNERS | VERTICES).items()}
 NO_FIELD = Field("", "", 0)
 MIN_RING = 4
+LEAST = {RoiKind.POLYGON: MIN_RING - 1, RoiKind.POLYLINE: 2, RoiKind.POINTS: 1}
+"""Vertices of a shape that is one."""
 
 
 def read_roi(stream: Stream, node: Node) -> tuple[Shapes, tuple[int, int, int]]:
@@ -47,32 +49,32 @@ def read_roi(stream: Stream, node: Node) -> tuple[Shapes, tuple[int, int, int]]:
     name = node.class_name
     if node.tag != OBJECT:
         raise FormatError("expected a region of interest", offset=node.start)
-    plane = tuple(int(stream.number(node, letter)) for letter in "czt")
+    plane = tuple(stream.integer(node, letter) for letter in "czt")
     if name in CORNERS:
         corners = [stream.number(node, field) for field in ("x", "y", "x2", "y2")]
-        return Shapes.corners(CORNERS[name], *corners), plane  # type: ignore[return-value]
-    if name in VERTICES:
+        shape = Shapes.corners(CORNERS[name], *corners)
+    elif name in VERTICES:
         x, y = (stream.array(stream.child(node, axis)) for axis in "xy")
         if len(x) != len(y):
             raise FormatError("a region with more x than y, or less", offset=node.start)
-        xy = np.stack([x, y], axis=1).astype(np.float64)
-        return _one_part(VERTICES[name], xy), plane  # type: ignore[return-value]
-    if name == specs.GEOMETRY:
+        shape = _one_part(VERTICES[name], np.stack([x, y], axis=1).astype(np.float64))
+    elif name == specs.GEOMETRY:
         shape = _read_wkb([stream.array(stream.child(node, "wkb")).tobytes()], node.start)
     elif name == specs.AREA:
         shape = _read_area(stream, node)
     else:
         raise FormatError(f"unknown region of interest {name!r}", offset=node.start)
+    if not np.isfinite(shape.coords).all():
+        raise FormatError("a region with coordinates that are no numbers", offset=node.start)
     return shape, plane  # type: ignore[return-value]
 
 
 def _one_part(kind: RoiKind, xy: npt.NDArray[np.float64]) -> Shapes:
     if len(xy) == 0:
         return Shapes.empty(1)
-    if kind is RoiKind.POLYGON:
-        # Fewer than three vertices make no ring; repeating the first is as good as any.
-        closing = max(1, MIN_RING - len(xy))
-        xy = np.concatenate([xy, np.repeat(xy[:1], closing, axis=0)])
+    # Fewer than three vertices make no ring, one makes no line; repeating it is as good as any.
+    missing = max(LEAST[kind] - len(xy), 0) + (kind is RoiKind.POLYGON)
+    xy = np.concatenate([xy, np.repeat(xy[:1], missing, axis=0)])
     one = np.array([0, 1], np.int64)
     return Shapes(np.array([kind], np.uint8), xy, offsets([len(xy)]), one, one)
 
@@ -100,9 +102,12 @@ def _read_area(stream: Stream, node: Node) -> Shapes:
             rings.append(shapely.LinearRing(xy))
     if not rings:
         return Shapes.empty(1)
+    outlines = shapely.polygons(rings)
+    if is_tangled(outlines):
+        raise FormatError("a region whose outlines cross far too often", offset=node.start)
     lines = shapely.union_all(rings)
     faces = shapely.get_parts(shapely.polygonize([lines]))
-    tree = shapely.STRtree([shapely.make_valid(shapely.Polygon(ring)) for ring in rings])
+    tree = shapely.STRtree(shapely.make_valid(outlines))
     face, ring = tree.query(shapely.point_on_surface(faces), predicate="within")
     turns = np.where(shapely.is_ccw(rings), 1.0, -1.0)
     winding = np.bincount(face, turns[ring], minlength=len(faces))
@@ -138,6 +143,13 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     letters |= {"c": "I", "z": "I", "t": "I"}
     if any(fields.get(n, NO_FIELD).type != letter for n, letter in letters.items()):
         return None
+    found = _read_run(run, node)
+    return found if found is not None and np.isfinite(found[0].coords).all() else None
+
+
+def _read_run(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
+    name, part = node.class_name, node.parts[-1]
+    fields = {field.name: field for field in part.desc.fields}
 
     def column(name: str, dtype: str) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = run.values(dtype, part.at + fields[name].at)
@@ -164,7 +176,7 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     x_at, lengths = run.arrays(x_node)
     y_at, others = run.arrays(y_node)
     kind = VERTICES[name]
-    if (lengths != others).any() or lengths.min() < (MIN_RING - 1 if name == specs.POLYGON else 1):
+    if (lengths != others).any() or lengths.min() < LEAST[VERTICES[name]]:
         return None
     count = np.arange(n + 1, dtype=np.int64)
     kinds = np.full(n, kind, np.uint8)

@@ -107,7 +107,7 @@ class Rows:
         inside = entry.inside
         self.put(row, inside_start=inside[0], inside_end=inside[1], count_at=entry.count.value)
         self.put(row, kind=specs.KINDS[node.class_name])
-        if stream.follow(entry.name).tag != NULL:
+        if entry.name.tag != NULL:
             self.names[row] = stream.text(entry.name)
         color = read_color(stream, entry.color)
         if color is not None:
@@ -125,7 +125,7 @@ class Rows:
         if measured:
             columns = self.name_columns(list(measured))
             self.measurements.append((row, columns, list(measured.values())))
-        if entry.locked is not None and stream.follow(entry.locked).tag != NULL:
+        if entry.locked is not None and entry.locked.tag != NULL:
             self.put(row, locked=bool(stream.number(stream.follow(entry.locked), "value")))
         assert entry.path_class is not None and entry.roi is not None
         self.put(row, class_index=self.class_index(entry.path_class))
@@ -137,7 +137,7 @@ class Rows:
             self.put_probability(row, np.frombuffer(numbers, ">f8", 1)[0])
             if self.is_missing(node, entry.numbers) and numbers[8]:
                 self.missing.add(row)
-        if entry.nucleus is not None and stream.follow(entry.nucleus).tag != NULL:
+        if entry.nucleus is not None and entry.nucleus.tag != NULL:
             self.nuclei.append((slice(row, row + 1), read_roi(stream, entry.nucleus)[0]))
         return entry
 
@@ -155,7 +155,10 @@ class Rows:
         """Add many objects at once; False if they have to be added one by one."""
         found = []
         for run in bulk.runs:
-            columns = self.read_run(run)
+            try:
+                columns = self.read_run(run)
+            except FormatError:  # which one is wrong comes out when each is read by itself
+                return False
             if columns is None:
                 return False
             found.append((run, columns))
@@ -188,7 +191,7 @@ class Rows:
         if entry.children or entry.name.tag != NULL or entry.color.tag != NULL:
             return None
         if run.values(">u4", entry.count.value).any():
-            raise FormatError("a path object with a wrong number of children", offset=node.start)
+            return None
         inside = run.at(entry.count.end)
         out: dict[str, Any] = {"kind": specs.KINDS[node.class_name]}
         out |= {"inside_start": inside, "inside_end": inside}
@@ -283,7 +286,7 @@ class Rows:
             chosen = None if len(distinct) == 1 else np.flatnonzero(inverse == i)
             its_lengths = lengths if chosen is None else lengths[chosen]
             if its_lengths.min() < len(columns):
-                raise FormatError("fewer measurements than names", offset=run.node.start)
+                return None
             begin = starts if chosen is None else starts[chosen]
             rows = read_rows(run.data, begin, len(columns) * dtype.itemsize)
             out.append((chosen, columns, rows.view(dtype)))
@@ -311,6 +314,8 @@ class Rows:
         n = self.n
         kind = self.column("kind", (n,), np.uint8)
         known = np.flatnonzero(kind != UNKNOWN)
+        if 8 * n * len(self.measurement_names) > self.stream.allowance:
+            raise FormatError("far too many names of measurements", offset=len(self.stream.data))
         matrix = np.full((n, len(self.measurement_names)), np.nan)
         for rows, columns, values in self.measurements:
             if isinstance(rows, np.ndarray):

@@ -84,6 +84,8 @@ def take_apart(stream: Stream, node: Node) -> Entry:
     rest = stream.expand(notes[at:])
     tail = [n for n in rest if n.tag not in BLOCKS]
     if node.class_name == specs.ROOT:
+        if tail:
+            raise broken("with a wrong number of children")
         return entry
     if tail and stream.follow(tail[0]).class_name == "java.lang.Boolean":
         entry.locked = tail.pop(0)
@@ -164,7 +166,7 @@ def read_class(stream: Stream, node: Node | None) -> PathClass | None:
     while node is not None and (node := stream.follow(node)).tag != NULL:
         if node.class_name != specs.PATH_CLASS or len(names) == MAX_CLASS_DEPTH:
             raise FormatError("expected a classification", offset=node.start)
-        name = stream.follow(stream.child(node, "name"))
+        name = stream.child(node, "name")
         if name.tag == NULL:
             break
         if not names:
@@ -179,5 +181,5 @@ def read_color(stream: Stream, node: Node) -> tuple[int, int, int] | None:
     node = stream.follow(node)
     if node.tag == NULL:
         return None
-    value = int(stream.number(node, "value"))
+    value = stream.integer(node, "value")
     return value >> 16 & 255, value >> 8 & 255, value & 255

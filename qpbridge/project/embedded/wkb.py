@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +12,8 @@ import shapely
 
 from qpbridge.objects import RoiKind, Shapes, offsets
 
-LINE, POLYGON, MULTI_LINE, MULTI_POLYGON = 2, 3, 5, 6
+POINT, LINE, POLYGON, MULTI_LINE, MULTI_POLYGON, COLLECTION = 1, 2, 3, 5, 6, 7
+MAX_NESTING = 16
 SIMPLE = {
     POLYGON: RoiKind.GEOMETRY,
     MULTI_POLYGON: RoiKind.GEOMETRY,
@@ -56,6 +58,7 @@ class ShapesBuilder:
             If it is not, or a collection of nothing.
         """
         if not self._read_simple(wkb):
+            check_nesting(wkb)
             try:
                 self.add(shape_of(shapely.force_2d(shapely.from_wkb(wkb))))
             except shapely.errors.ShapelyError as error:
@@ -112,6 +115,65 @@ class ShapesBuilder:
         return True
 
 
+def check_nesting(wkb: bytes) -> None:
+    """Refuse what GEOS can't be given: it recurses, and ends the process where that is too deep.
+
+    Raises
+    ------
+    ValueError
+        If it is cut off, of a kind that QuPath has no region for, or nested deeply.
+    """
+    at, left = 0, [1]
+    try:
+        while left:
+            if left[-1] == 0:
+                left.pop()
+                continue
+            left[-1] -= 1
+            word = struct.Struct("><"[wkb[at]] + "I")
+            (code,) = word.unpack_from(wkb, at + 1)
+            iso, kind = divmod(code & 0x1FFFFFFF, 1000)
+            has_z, has_m = bool(code & 1 << 31) or iso in (1, 3), bool(code & 1 << 30) or iso > 1
+            size = 8 * (2 + has_z + has_m)
+            at += 9 if code & 1 << 29 else 5
+            if kind == POINT:
+                at += size
+                continue
+            (count,) = word.unpack_from(wkb, at)
+            at += 4
+            if kind == LINE:
+                at += count * size
+            elif kind == POLYGON:
+                for _ in range(count):
+                    at += 4 + size * word.unpack_from(wkb, at)[0]
+            elif POLYGON < kind <= COLLECTION and len(left) < MAX_NESTING:
+                left.append(count)
+            else:
+                raise ValueError("an unknown kind of geometry, or nested too deeply")
+    except (struct.error, IndexError):
+        raise ValueError("well-known binary that is cut off") from None
+
+
+def is_tangled(geometries: Sequence[shapely.Geometry]) -> bool:
+    """Whether outlines lie so much across each other that their union would never end."""
+    lines = shapely.get_rings(shapely.get_parts(geometries))
+    xy, line = shapely.get_coordinates(lines, return_index=True)
+    inner = line[1:] == line[:-1]
+    low, high = np.minimum(xy[1:], xy[:-1])[inner], np.maximum(xy[1:], xy[:-1])[inner]
+    return _is_crowded(shapely.box(*low.T, *high.T)) or _is_crowded(lines)
+
+
+def _is_crowded(shapes: npt.NDArray[np.object_]) -> bool:
+    tree = shapely.STRtree(shapes)
+    most, met = 32 * len(shapes) + 100_000, 0
+    step = max(1, 10_000_000 // max(len(shapes), 1))
+    for start in range(0, len(shapes), step):
+        met += len(tree.query(shapes[start : start + step])[0])
+        if met > most:
+            return True
+    return False
+
+
 def shape_of(geometry: shapely.Geometry) -> Shapes:
     """Make the shape of anything that may stand in a file; collections keep their main part."""
     if geometry is None or geometry.is_empty:
@@ -120,7 +182,12 @@ def shape_of(geometry: shapely.Geometry) -> Shapes:
         parts = [p for p in shapely.get_parts(geometry) if not p.is_empty]
         dimension = max(shapely.get_dimensions(p) for p in parts)
         parts = [p for p in parts if shapely.get_dimensions(p) == dimension]
+        if is_tangled(parts):
+            raise ValueError("regions that cross far too often")
         return shape_of(shapely.union_all(parts))
+    parts = shapely.get_parts(geometry)
+    if shapely.is_empty(parts).any():
+        geometry = type(geometry)(list(parts[~shapely.is_empty(parts)]))
     shape = Shapes.from_geometries([geometry])
     if shapely.get_dimensions(geometry) == 2:
         shape.roi[:] = RoiKind.GEOMETRY
