@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import keyword
+import signal
 import sys
 
 import click
@@ -45,6 +47,9 @@ class _Commands(click.Group):
         # A name that is no text in this encoding is printed escaped, as JSON has it too.
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="backslashreplace")
+        # Cluster schedulers end a job this way: leave everything as tidy as after Ctrl-C.
+        with contextlib.suppress(ValueError):  # not in the main thread
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except QpbridgeError as error:

@@ -9,6 +9,8 @@ import json
 import os
 import platform
 import shutil
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -95,10 +97,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             with _create(temp, target) as file:
                 yield file
                 _to_disk(file)
-            temp.replace(target)
+            _rename(temp, target)
             _sync_folder(target.parent)
         finally:
-            temp.unlink(missing_ok=True)
+            with _interrupts_wait():
+                _remove(temp)
 
 
 def replace_files(
@@ -111,7 +114,8 @@ def replace_files(
 
     Everything is written and synced beside its target first, so that a full disk or a missing
     permission shows before anything changes; what follows is renaming, which is undone if it
-    fails or is interrupted.
+    fails or is interrupted. A process that is killed leaves each file whole, old or new, and what
+    else it leaves is removed by the next writer.
 
     Parameters
     ----------
@@ -148,24 +152,36 @@ def replace_files(
             last_look()
             for target in targets.values():
                 begun.append(target)
-                new[target].replace(target)
+                _rename(new[target], target)
             for target, backup in backup_of.items():
                 if target in kept:
-                    old[target].replace(backup)
+                    _rename(old[target], backup)
             for folder in {target.parent for target in targets.values()}:
                 _sync_folder(folder)
     except BaseException:
-        # Once a backup has taken its place, everything before it is done too: nothing to undo.
-        complete = any(not old[target].exists() for target in kept)
-        for target in [] if complete else reversed(begun):
-            if target in kept:
-                old[target].replace(target)
-            else:
-                target.unlink(missing_ok=True)
+        with _interrupts_wait():
+            # Once a backup has taken its place, everything before it is done too: nothing to undo.
+            complete = any(not old[target].exists() for target in kept)
+            for target in [] if complete else reversed(begun):
+                _undo(target, old[target] if target in kept else None)
         raise
     finally:
-        for temp in (*new.values(), *old.values()):
-            temp.unlink(missing_ok=True)
+        with _interrupts_wait():
+            for temp in (*new.values(), *old.values()):
+                _remove(temp)
+
+
+def _undo(target: Path, previous: Path | None) -> None:
+    try:
+        if previous is not None:
+            _rename(previous, target)
+        else:
+            target.unlink(missing_ok=True)
+    except OSError as error:
+        raise ProjectError(
+            f"{target}: writing failed halfway, and so did undoing it ({error.strerror or error}); "
+            "every file is whole, but some are new: check the disk, then run again"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -211,26 +227,51 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
                 )
             else:
                 time.sleep(0.05)
+        with explain_failure(folder):
+            _remove_orphans(path)
         yield
     finally:
-        if _content(path) == mine:
-            path.unlink(missing_ok=True)
+        with _interrupts_wait():
+            if _content(path) == mine:
+                _remove(path)
 
 
 def _acquire(path: Path, mine: str) -> bool:
+    """Make the lock file together with what it says, so that nobody can leave an empty one."""
+    if path.exists():
+        return False
+    temp = _sibling(path, uuid.uuid4().hex, "new")
     with explain_failure(path.parent):
         try:
-            file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-        except FileExistsError:
-            return False
-        try:
-            os.write(file, mine.encode())
-        except BaseException:
-            path.unlink(missing_ok=True)
-            raise
+            _write_new(temp, mine)
+            try:
+                path.hardlink_to(temp)
+            except FileExistsError:
+                return _content(path) == mine  # an answer got lost in the network
+            except OSError as error:
+                if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                return _acquire_without_links(path, mine)
         finally:
-            os.close(file)
+            with _interrupts_wait():
+                _remove(temp)
     return True
+
+
+def _acquire_without_links(path: Path, mine: str) -> bool:
+    try:
+        _write_new(path, mine)
+    except FileExistsError:
+        return False
+    except BaseException:
+        _remove(path)
+        raise
+    return True
+
+
+def _write_new(path: Path, text: str) -> None:
+    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
+        file.write(text.encode())
 
 
 def _content(path: Path) -> str | None:
@@ -278,14 +319,26 @@ def _started(pid: int) -> str | None:
 
 
 def _break(path: Path, holder: str) -> None:
-    """Take a dead process's lock away, unless somebody else just did and holds a new one."""
-    aside = _sibling(path, uuid.uuid4().hex, "old")
-    with contextlib.suppress(FileNotFoundError), explain_failure(path.parent):
-        path.replace(aside)
-        if _content(aside) != holder:
-            with contextlib.suppress(FileExistsError):
-                path.hardlink_to(aside)
-        aside.unlink(missing_ok=True)
+    """Take a dead process's lock away, unless somebody else just did and holds a new one.
+
+    Of several who try, one gets the second name, which is the same for all, and may do it.
+    """
+    aside = _sibling(path, hashlib.blake2b(holder.encode(), digest_size=16).hexdigest(), "old")
+    with explain_failure(path.parent), contextlib.suppress(FileNotFoundError):
+        try:
+            aside.hardlink_to(path)
+        except FileExistsError:
+            if time.time() - aside.stat().st_ctime > 10:  # died at it
+                _remove(aside)
+            return
+        except FileNotFoundError:
+            return
+        except OSError:  # no links on this disk
+            path.replace(aside)
+        else:
+            if _content(aside) == holder:
+                path.unlink()
+        _remove(aside)
 
 
 def _describe(holder: str | None) -> str:
@@ -304,7 +357,49 @@ def _remove_orphans(target: Path) -> None:
     """Remove what a killed process left behind; under the lock nobody else's can be there."""
     for path in target.parent.iterdir():
         if path.name.startswith(f".{target.name}.") and path.name.endswith(_TEMPORARY):
-            path.unlink(missing_ok=True)
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    """Remove a file of ours; where it can't be, the next writer will."""
+    with contextlib.suppress(OSError):
+        path.unlink()
+
+
+@contextlib.contextmanager
+def _interrupts_wait() -> Iterator[None]:
+    """Let Ctrl-C and its like wait for the few moments of clearing up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # interrupts reach the main thread alone
+        return
+    came: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: came.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM)
+        if callable(signal.getsignal(number))
+    }
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        for number in came:
+            signal.raise_signal(number)
+
+
+def _rename(source: Path, target: Path) -> None:
+    """Put a file in the place of another at once.
+
+    Windows refuses while a program has the target open. Scanners do for a moment: be patient.
+    """
+    for patience in (0.05, 0.1, 0.2, 0.4, 0.8) if os.name == "nt" else ():
+        try:
+            source.replace(target)
+        except PermissionError:
+            time.sleep(patience)
+        else:
+            return
+    source.replace(target)
 
 
 def _create(temp: Path, target: Path) -> BinaryIO:

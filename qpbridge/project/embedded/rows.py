@@ -126,7 +126,7 @@ class Rows:
             columns = self.name_columns(list(measured))
             self.measurements.append((row, columns, list(measured.values())))
         if entry.locked is not None and entry.locked.tag != NULL:
-            self.put(row, locked=bool(stream.number(stream.follow(entry.locked), "value")))
+            self.put(row, locked=bool(self.read_locked(entry.locked)))
         assert entry.path_class is not None and entry.roi is not None
         self.put(row, class_index=self.class_index(entry.path_class))
         shape, plane = read_roi(stream, entry.roi)
@@ -206,11 +206,7 @@ class Rows:
             return None
         out["measurements"] = measurements
         if entry.locked is not None:
-            locked = self.each(
-                run,
-                entry.locked,
-                lambda n: int(bool(stream.number(stream.follow(n), "value"))),
-            )
+            locked = self.each(run, entry.locked, self.read_locked)
             if locked is None:
                 return None
             out["locked"] = locked.astype(bool)
@@ -242,6 +238,13 @@ class Rows:
         distinct, inverse = _distinct(run, item)
         values = [read(Node(REFERENCE, item.start, item.end, int(h))) for h in distinct]
         return np.array(values, np.int64)[inverse]
+
+    def read_locked(self, item: Node) -> int:
+        """Read whether an object is locked."""
+        found = self.stream.follow(item)
+        if found.class_name != specs.BOOLEAN:  # as `take_apart` tells it from a classification
+            raise FormatError("expected true or false", offset=item.start)
+        return int(bool(self.stream.number(found, "value")))
 
     def read_ids(self, run: Run, item: Node) -> npt.NDArray[np.uint8] | None:
         """Read ids where they are the only metadata; None otherwise."""

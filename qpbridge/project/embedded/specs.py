@@ -12,6 +12,7 @@ MEASUREMENTS = "qupath.lib.measurements."
 WORKFLOW = "qupath.lib.plugins.workflow."
 
 ROOT = f"{OBJECTS}PathRootObject"
+BOOLEAN = "java.lang.Boolean"
 METADATA = f"{OBJECTS}MetadataMap"
 PATH_CLASS = f"{OBJECTS}classes.PathClass"
 HIERARCHY = f"{OBJECTS}hierarchy.PathObjectHierarchy"

@@ -87,7 +87,7 @@ def take_apart(stream: Stream, node: Node) -> Entry:
         if tail:
             raise broken("with a wrong number of children")
         return entry
-    if tail and stream.follow(tail[0]).class_name == "java.lang.Boolean":
+    if tail and stream.follow(tail[0]).class_name == specs.BOOLEAN:
         entry.locked = tail.pop(0)
     if len(tail) < 2:
         raise broken("without region of interest")
