@@ -9,8 +9,6 @@ import json
 import os
 import platform
 import shutil
-import signal
-import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping
@@ -100,8 +98,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             _rename(temp, target)
             _sync_folder(target.parent)
         finally:
-            with _interrupts_wait():
-                _remove(temp)
+            _surely(lambda: _remove(temp))
 
 
 def replace_files(
@@ -159,16 +156,13 @@ def replace_files(
             for folder in {target.parent for target in targets.values()}:
                 _sync_folder(folder)
     except BaseException:
-        with _interrupts_wait():
-            # Once a backup has taken its place, everything before it is done too: nothing to undo.
-            complete = any(not old[target].exists() for target in kept)
-            for target in [] if complete else reversed(begun):
-                _undo(target, old[target] if target in kept else None)
+        # Once a backup has taken its place, everything before it is done too: nothing to undo.
+        complete = any(not old[target].exists() for target in kept)
+        for target in [] if complete else reversed(begun):
+            _undo(target, old[target] if target in kept else None)
         raise
     finally:
-        with _interrupts_wait():
-            for temp in (*new.values(), *old.values()):
-                _remove(temp)
+        _surely(lambda: _remove(*new.values(), *old.values()))
 
 
 def _undo(target: Path, previous: Path | None) -> None:
@@ -231,9 +225,7 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
             _remove_orphans(path)
         yield
     finally:
-        with _interrupts_wait():
-            if _content(path) == mine:
-                _remove(path)
+        _surely(lambda: _release(path, mine))
 
 
 def _acquire(path: Path, mine: str) -> bool:
@@ -253,8 +245,7 @@ def _acquire(path: Path, mine: str) -> bool:
                     raise
                 return _acquire_without_links(path, mine)
         finally:
-            with _interrupts_wait():
-                _remove(temp)
+            _surely(lambda: _remove(temp))
     return True
 
 
@@ -267,6 +258,11 @@ def _acquire_without_links(path: Path, mine: str) -> bool:
         _remove(path)
         raise
     return True
+
+
+def _release(path: Path, mine: str) -> None:
+    if _content(path) == mine:
+        _remove(path)
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -360,31 +356,20 @@ def _remove_orphans(target: Path) -> None:
             _remove(path)
 
 
-def _remove(path: Path) -> None:
-    """Remove a file of ours; where it can't be, the next writer will."""
-    with contextlib.suppress(OSError):
-        path.unlink()
+def _remove(*paths: Path) -> None:
+    """Remove files of ours; where they can't be, the next writer will."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink()
 
 
-@contextlib.contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Let Ctrl-C and its like wait for the few moments of clearing up."""
-    if threading.current_thread() is not threading.main_thread():
-        yield  # interrupts reach the main thread alone
-        return
-    came: list[int] = []
-    handlers = {
-        number: signal.signal(number, lambda number, _: came.append(number))
-        for number in (signal.SIGINT, signal.SIGTERM)
-        if callable(signal.getsignal(number))
-    }
+def _surely(clear_up: Callable[[], object]) -> None:
+    """Clear up, from the start again if Ctrl-C comes in between."""
     try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
-        for number in came:
-            signal.raise_signal(number)
+        clear_up()
+    except KeyboardInterrupt:
+        clear_up()
+        raise
 
 
 def _rename(source: Path, target: Path) -> None:

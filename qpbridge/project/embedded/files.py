@@ -190,10 +190,11 @@ def make_summary(data: ImageData, metadata: Mapping[str, Any]) -> bytes:
         "imageType": data.image_type.value,
     }
     if "width" in metadata:
+        channels = metadata.get("channels")
         summary["server"] = {
             "width": metadata["width"],
             "height": metadata.get("height"),
-            "sizeC": len(metadata.get("channels") or ()),
+            "sizeC": len(channels) if isinstance(channels, list) else 0,
             "sizeZ": metadata.get("sizeZ", 1),
             "sizeT": metadata.get("sizeT", 1),
         }
