@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import json
 import random
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -112,14 +113,15 @@ def check(folder: Path, seed: int) -> bool:
     """Break a project, do with it all that can be done, and mend it."""
     choose = random.Random(seed)
     name = choose.choice((PROJECT, PROJECT, CLASSES))
-    path = folder / name
-    good = path.read_bytes()
+    good = {file: file.read_bytes() for file in (folder / PROJECT, folder / CLASSES)}
     outside = sorted(p for p in folder.parent.rglob("*") if folder not in p.parents)
-    path.write_bytes(mutant(good, choose))
+    (folder / name).write_bytes(mutant(good[folder / name], choose))
     try:
         return _use(folder, seed)
     finally:
-        path.write_bytes(good)
+        for file, content in good.items():
+            file.write_bytes(content)
+        shutil.rmtree(folder / "data", ignore_errors=True)
         assert outside == sorted(p for p in folder.parent.rglob("*") if folder not in p.parents)
 
 

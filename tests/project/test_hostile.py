@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import shapely
-from project import fuzz
+from project import fuzz, fuzz_json
 from project.processes import run_guarded
 from project.tables import many_cells
 
@@ -44,6 +44,18 @@ def test_many_mutants_of_what_we_write() -> None:
 @pytest.mark.slow
 def test_many_mutants_of_what_qupath_wrote(shared: Path) -> None:
     _, troubles = fuzz.fuzz(fuzz.golden_samples(shared), first=1000, count=300)
+    assert not troubles, "\n".join(map(str, troubles))
+
+
+def test_mutants_of_project_files_are_read_or_refused(tmp_path: Path) -> None:
+    opened, troubles = fuzz_json.fuzz(tmp_path, first=0, count=200)
+    assert not troubles, "\n".join(map(str, troubles))
+    assert 20 < opened < 180
+
+
+@pytest.mark.slow
+def test_many_mutants_of_project_files(tmp_path: Path) -> None:
+    _, troubles = fuzz_json.fuzz(tmp_path, first=1000, count=6000)
     assert not troubles, "\n".join(map(str, troubles))
 
 
