@@ -35,8 +35,16 @@ def as_of_this_qupath(path: Path) -> Path:
 
 
 def assert_same(found: ImageData, expected: ImageData) -> None:
-    for name in ("image_type", "stains", "workflow"):
+    for name in ("image_type", "workflow", "properties"):
         assert getattr(found, name) == getattr(expected, name)
+    assert (found.stains is None) == (expected.stains is None)
+    if found.stains is not None and expected.stains is not None:
+        # Every QuPath makes their length 1 once more.
+        np.testing.assert_allclose(found.stains.vectors, expected.stains.vectors, rtol=1e-7)
+        assert replace(found.stains, vectors=()) == replace(expected.stains, vectors=())
+    assert (found.tma_grid is None) == (expected.tma_grid is None)
+    if found.tma_grid is not None and expected.tma_grid is not None:
+        np.testing.assert_array_equal(found.tma_grid.cores, expected.tma_grid.cores)
     for field in fields(ObjectTable):
         ours, theirs = (getattr(d.objects, field.name) for d in (found, expected))
         if isinstance(theirs, np.ndarray):
