@@ -7,16 +7,19 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from project.tables import file_of, read
+from project.tables import as_dict, by_id, file_of, many_cells, read
 
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes, concatenate_shapes
+from qpbridge.project.embedded.image_level import read_layout, read_objects
 from qpbridge.project.embedded.java_build import EMPTY_STREAM, Builder, Symbols
 from qpbridge.project.embedded.java_nodes import MAGIC
 from qpbridge.project.embedded.java_stream import parse
 from qpbridge.project.embedded.java_write import assemble
 from qpbridge.project.embedded.plain import MAX_VALUES, read_properties
+from qpbridge.project.embedded.qpdata import apply_edit
 from qpbridge.project.embedded.records import write_list
 from qpbridge.project.embedded.specs import SPECS
+from qpbridge.project.model import Edit
 
 
 def cores(n: int) -> ObjectTable:
@@ -43,6 +46,45 @@ def test_most_objects_have_no_probability() -> None:
 def test_probabilities_need_a_value_for_each_object() -> None:
     with pytest.raises(ValueError, match="probability"):
         replace(cores(3), probability=np.zeros(2))
+
+
+def named(n: int) -> ObjectTable:
+    """Annotations that a person has named, coloured and described, no two alike."""
+    texts = ["", "a", "µ name", "名" * 12, "x" * 36, "\U0001f52c", "y" * 300]
+    rows = range(n)
+    return replace(
+        many_cells(n),
+        kind=np.full(n, ObjectKind.ANNOTATION, np.uint8),
+        nuclei=None,
+        names={i: f"{texts[i % 7]} {i}" if i % 5 else texts[i % 7] for i in rows if i % 11},
+        colors={i: (i % 256, 7, 255) for i in rows if i % 3},
+        metadata={
+            i: {"ANNOTATION_DESCRIPTION": texts[(i + 3) % 7], f"key {i % 2}": str(i)}
+            for i in rows
+            if i % 4
+        },
+    )
+
+
+def test_annotations_that_a_person_described() -> None:
+    table = named(600)
+    data = file_of(table)
+    hierarchy = read_objects(read_layout(data))
+    assert sum(len(bulk) for _, bulk in hierarchy.bulks) > 500  # not one by one
+    assert by_id(hierarchy.table) == by_id(table)
+    removed = table.ids[::3]
+    left = read(apply_edit(data, Edit(remove=removed)))
+    assert by_id(left) == by_id(table.take(np.arange(600) % 3 > 0))
+
+
+def test_what_does_not_fit_the_form_is_read_one_by_one() -> None:
+    table = named(200)
+    known, odd = str(table.uuid(150)).encode(), b"x" * 36  # no UUID: the object has no id
+    found = read(file_of(table).replace(known, odd))
+    expected = [as_dict(table, row) for row in range(200)]
+    assert [as_dict(found, row) for row in range(200)] == expected
+    assert (found.ids[:150] == table.ids[:150]).all()
+    assert (found.ids[150] != table.ids[150]).any()
 
 
 class TestProperties:

@@ -14,6 +14,7 @@ from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.java_bulk import Bulk
 from qpbridge.project.embedded.java_nodes import OBJECT, Node
 from qpbridge.project.embedded.java_stream import Stream
+from qpbridge.project.embedded.legend import Legend
 from qpbridge.project.embedded.rows import Rows
 from qpbridge.project.embedded.strided import IntArray
 from qpbridge.project.embedded.values import Entry, read_list, take_apart
@@ -108,7 +109,7 @@ def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
     if root.tag != OBJECT or root.class_name != specs.ROOT:
         raise FormatError("a hierarchy without root", offset=node.start)
     entry = take_apart(stream, root)
-    rows = Rows(stream)
+    rows = Rows(Legend(stream))
     stack: list[tuple[Iterator[Node | Bulk], int]] = [(iter(entry.children), -1)]
     while stack:
         children, parent = stack[-1]
@@ -128,7 +129,7 @@ def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
         root=entry,
         nodes=rows.nodes,
         bulks=rows.bulks,
-        classes=rows.class_handles,
+        classes=rows.legend.handles,
         stream=stream,
         **places,
     )

@@ -75,6 +75,11 @@ class Run:
         length_at = self.at(node.end - node.value * size - 4)
         return length_at + 4, read_values(self.data, ">i4", length_at).astype(np.int64)
 
+    def texts(self, node: Node) -> tuple[IntArray, IntArray]:
+        """Return where the characters of one text begin, and how many bytes they are, (n,)."""
+        length_at = self.at(node.value - 2)
+        return length_at + 2, read_values(self.data, ">u2", length_at).astype(np.int64)
+
     def copy(self, row: int) -> Node:
         """Make the node of one object."""
         places = self.begins[row]
@@ -87,7 +92,7 @@ class Run:
         def clone(node: Node) -> Node:
             new = Node(node.tag, moved(node.start), moved(node.end), node.value)
             if node.tag in (STRING, LONGSTRING, BLOCKDATA, BLOCKDATALONG):
-                new.value = moved(node.value)
+                new.value = moved(node.start) + node.value - node.start
             elif node.tag == REFERENCE:
                 new.value = _U32(self.data, new.start + 1)[0] - BASE_HANDLE
             elif node.is_numbers:

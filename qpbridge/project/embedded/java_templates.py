@@ -2,8 +2,8 @@
 
 A `Template` is learned from one object: which of its bytes are grammar (tags, classes, lengths of
 texts) and which are values (numbers, characters, references to shared objects). Arrays of numbers
-may differ in length. Objects that match are neither parsed nor represented one by one, and the
-result is the same as if they were: all that the grammar needs is compared byte by byte.
+and texts may differ in length. Objects that match are neither parsed nor represented one by one,
+and the result is the same as if they were: all that the grammar needs is compared byte by byte.
 """
 
 from __future__ import annotations
@@ -40,7 +40,12 @@ MAX_NODES = 256
 MAX_TEMPLATES = 32
 OFTEN = 100
 MIN_SIZE = 80
-_U32 = struct.Struct(">I").unpack_from
+FIXED_TEXTS = (0, 36)
+"""Lengths of texts that are taken to be the same in all objects: ids have 36 characters."""
+
+_COUNTS = {4: struct.Struct(">I"), 2: struct.Struct(">H")}
+"""How lengths are written, by their size: those of arrays, and of texts."""
+
 Matcher: TypeAlias = Callable[[bytes, int], "re.Match[bytes] | None"]
 
 
@@ -64,13 +69,15 @@ class Template:
     node
         The object that it was learned from.
     begins
-        Where the stretches between array contents begin in that object.
+        Where the stretches between contents of variable length begin in that object.
     lengths
-        How long the stretches are.
+        How long the stretches are; all but the last end with the length of what follows.
     patterns
-        For each stretch, the regular expression of its bytes.
+        For each stretch, the regular expression of its bytes without that length.
+    prefixes
+        For each stretch but the last, the bytes of that length: 4 for an array, 2 for a text.
     sizes
-        Item size of the array behind each stretch but the last.
+        For each stretch but the last, the bytes of an item of what follows.
     references
         Places of references to values (not to classes), and how many handles come before them.
     class_references
@@ -85,6 +92,7 @@ class Template:
     begins: list[int]
     lengths: list[int]
     patterns: list[bytes]
+    prefixes: list[int]
     sizes: list[int]
     references: list[tuple[int, int]]
     class_references: list[int]
@@ -94,23 +102,28 @@ class Template:
     @cached_property
     def matchers(self) -> list[Matcher]:
         """For each stretch, the matcher of its bytes."""
-        return [re.compile(pattern, re.DOTALL).match for pattern in self.patterns]
+        lengths = [skip(prefix) for prefix in (*self.prefixes, 0)]
+        return [
+            re.compile(pattern + length, re.DOTALL).match
+            for pattern, length in zip(self.patterns, lengths, strict=True)
+        ]
 
     def match(self, data: bytes, pos: int, ends: array[int], met: array[int]) -> int:
         """Match as many objects as follow one another, and return where the last one ends.
 
         Appends the end of each, and the index of its form.
         """
-        steps = list(zip(self.lengths, self.sizes, strict=False))
-        last = self.lengths[-1] + 4
+        unpacks = [_COUNTS[prefix].unpack_from for prefix in self.prefixes]
+        steps = list(zip(self.lengths, self.prefixes, unpacks, self.sizes, strict=False))
+        last = self.lengths[-1]
         forms = self.forms
         while True:
-            at = pos - 4
+            at = pos
             counts = []
             try:
-                for length, size in steps:
+                for length, prefix, unpack, size in steps:
                     at += length
-                    (count,) = _U32(data, at)
+                    (count,) = unpack(data, at - prefix)
                     counts.append(count)
                     at += count * size
             except struct.error:
@@ -140,21 +153,18 @@ class Template:
         if form.met == OFTEN:
             # From now on one expression for the whole object: making it takes its time.
             pattern = b""
-            for part, count, size in zip(self.patterns, counts, self.sizes, strict=False):
-                pattern += part[: -len(LENGTH)] + re.escape(struct.pack(">I", count))
-                pattern += skip(count * size)
+            steps = zip(self.patterns, self.prefixes, counts, self.sizes, strict=False)
+            for part, prefix, count, size in steps:
+                pattern += part + re.escape(_COUNTS[prefix].pack(count)) + skip(count * size)
             form.match = re.compile(pattern + self.patterns[-1], re.DOTALL).match
         return form
 
     def counts(self, met: IntArray) -> IntArray:
-        """Return the array lengths of objects, by the indices of their forms, int64 (n, arrays)."""
+        """Return the variable lengths of objects, by the indices of their forms, int64 (n, k)."""
         distinct, inverse = np.unique(met, return_inverse=True)
         by_index = {form.index: counts for counts, form in self.forms.items()}
         lengths = [by_index[int(i)] for i in distinct]
         return np.array(lengths, np.int64).reshape(len(distinct), len(self.sizes))[inverse]
-
-
-LENGTH = b".{4}"
 
 
 def skip(count: int) -> bytes:
@@ -259,7 +269,8 @@ def _template(data: bytes, node: Node) -> Template | None:
     references: list[tuple[int, int]] = []
     class_references: list[int] = []
     handles: list[int] = []
-    arrays: list[tuple[int, int, int]] = []
+    # Where what has a length of its own begins and ends, the bytes of that length, and of an item.
+    variable: list[tuple[int, int, int, int]] = []
     for one in nodes:
         if one.handle >= 0:
             class_end = next((i.end for i in one.items if isinstance(i, Node) and i.desc), None)
@@ -269,24 +280,27 @@ def _template(data: bytes, node: Node) -> Template | None:
         elif one.tag == REFERENCE:
             free.append((one.start + 1, one.end))
             references.append((one.start + 1, len(handles)))
+        elif one.tag == STRING and one.end - one.value not in FIXED_TEXTS:
+            variable.append((one.value, one.end, 2, 1))
         elif one.tag in (STRING, LONGSTRING, BLOCKDATA, BLOCKDATALONG):
             free.append((one.value, one.end))
         elif one.is_numbers:
             size = PRIMITIVES[one.class_name[1]].itemsize
-            content = one.end - one.value * size
-            arrays.append((content, one.end, size))
-            free.append((content - 4, content))
+            variable.append((one.end - one.value * size, one.end, 4, size))
         free += [(part.at, part.at + part.desc.size) for part in one.parts if part.desc.size]
     free.sort()
-    begins = [node.start, *(end for _, end, _ in arrays)]
-    ends = [*(content for content, _, _ in arrays), node.end]
-    stretches = list(zip(begins, ends, strict=True))
+    variable.sort()
+    begins = [node.start, *(end for _, end, _, _ in variable)]
+    ends = [*(content for content, _, _, _ in variable), node.end]
+    prefixes = [prefix for _, _, prefix, _ in variable]
+    stretches = list(zip(begins, ends, (*prefixes, 0), strict=True))
     return Template(
         node,
         begins,
-        [end - begin for begin, end in stretches],
-        [_pattern(data, begin, end, free) for begin, end in stretches],
-        [size for _, _, size in arrays],
+        [end - begin for begin, end, _ in stretches],
+        [_pattern(data, begin, end - prefix, free) for begin, end, prefix in stretches],
+        prefixes,
+        [size for _, _, _, size in variable],
         references,
         class_references,
         handles,

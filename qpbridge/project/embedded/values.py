@@ -176,6 +176,16 @@ def read_class(stream: Stream, node: Node | None) -> PathClass | None:
     return PathClass(tuple(reversed(names)), color) if names else None
 
 
+def read_locked(stream: Stream, node: Node) -> bool:
+    """Read whether an object is locked; null is no."""
+    found = stream.follow(node)
+    if found.tag == NULL:
+        return False
+    if found.class_name != specs.BOOLEAN:  # as `take_apart` tells it from a classification
+        raise FormatError("expected true or false", offset=node.start)
+    return bool(stream.number(found, "value"))
+
+
 def read_color(stream: Stream, node: Node) -> tuple[int, int, int] | None:
     """Read a colour (0xAARRGGBB as a signed number), None if there is none."""
     node = stream.follow(node)
