@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import json
 import random
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -113,15 +112,16 @@ def check(folder: Path, seed: int) -> bool:
     """Break a project, do with it all that can be done, and mend it."""
     choose = random.Random(seed)
     name = choose.choice((PROJECT, PROJECT, CLASSES))
-    good = {file: file.read_bytes() for file in (folder / PROJECT, folder / CLASSES)}
+    good = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     outside = sorted(p for p in folder.parent.rglob("*") if folder not in p.parents)
     (folder / name).write_bytes(mutant(good[folder / name], choose))
     try:
         return _use(folder, seed)
     finally:
-        for file, content in good.items():
-            file.write_bytes(content)
-        shutil.rmtree(folder / "data", ignore_errors=True)
+        for path in [p for p in folder.rglob("*") if p.is_file() and p not in good]:
+            path.unlink()
+        for path, data in good.items():
+            path.write_bytes(data)
         assert outside == sorted(p for p in folder.parent.rglob("*") if folder not in p.parents)
 
 

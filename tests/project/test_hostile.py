@@ -85,6 +85,18 @@ def test_the_guard_notices() -> None:
     assert "TooLongError" in found["hang"]
 
 
+def test_mutants_of_projects_are_opened_or_refused(tmp_path: Path) -> None:
+    opened, troubles = fuzz_json.fuzz(tmp_path, first=0, count=300)
+    assert not troubles, "\n".join(map(str, troubles))
+    assert 50 < opened < 250
+
+
+@pytest.mark.slow
+def test_many_mutants_of_projects(tmp_path: Path) -> None:
+    _, troubles = fuzz_json.fuzz(tmp_path, first=1000, count=5000)
+    assert not troubles, "\n".join(map(str, troubles))
+
+
 # --- made by hand -----------------------------------------------------------------------------
 
 
