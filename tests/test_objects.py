@@ -120,3 +120,12 @@ def test_random_ids_are_version_4_and_different():
     ids = random_ids(1000)
     assert len({bytes(i) for i in ids}) == 1000
     assert set(ids[:, 6] >> 4) == {4}
+
+
+def test_a_data_frame_has_a_row_for_what_has_no_shape() -> None:
+    shapes = concatenate_shapes(
+        [Shapes.empty(1), Shapes.from_geometries([shapely.box(0, 0, 2, 4)])]
+    )
+    frame = ObjectTable.new(ObjectKind.DETECTION, shapes).to_pandas()
+    assert frame["Centroid X px"].isna().tolist() == [True, False]
+    assert frame["Centroid Y px"].tolist()[1] == 2

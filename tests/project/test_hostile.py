@@ -24,7 +24,7 @@ from qpbridge.project.embedded.java_stream import parse
 from qpbridge.project.embedded.java_write import assemble
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.records import write_list, write_metadata
-from qpbridge.project.model import Edit
+from qpbridge.project.model import Edit, WorkflowStep
 
 # --- mutants ----------------------------------------------------------------------------------
 
@@ -407,6 +407,51 @@ def test_regions_nowhere_are_refused(name: str) -> None:
     with pytest.raises(FormatError, match="coordinates that are no numbers") as caught:
         read_image_data(data)
     assert caught.value.offset is not None
+
+
+def children_that_are_not_counted(builder: Builder) -> int:
+    for _ in range(5):
+        annotation(builder)
+    return 4
+
+
+def test_children_that_are_not_counted_are_refused() -> None:
+    with pytest.raises(FormatError, match="wrong number of children"):
+        read_image_data(data_file(children_that_are_not_counted))
+
+
+def test_a_line_of_one_vertex_is_a_line() -> None:
+    def line(builder: Builder) -> None:
+        builder.begin(specs.POLYLINE)
+        builder.raw(struct.pack(">3i", -1, 0, 0))
+        for value in (3.0, 4.0):
+            builder.numbers("F", [value])
+
+    def write(builder: Builder) -> int:
+        for _ in range(5):
+            annotation(builder, roi=line)
+        return 5
+
+    for geometry in read_image_data(data_file(write)).objects.geometries:
+        assert geometry.bounds == (3, 4, 3, 4)
+
+
+@pytest.mark.parametrize("letter", "DFJL")
+def test_a_plane_of_other_numbers_is_refused(letter: str) -> None:
+    data = data_file(lambda b: annotation(b) or 1)
+    at = data.index(b"I\x00\x01c")
+    with pytest.raises(FormatError) as caught:
+        read_image_data(data[:at] + letter.encode() + data[at + 1 :])
+    assert caught.value.offset is not None
+
+
+def test_a_history_that_lies_is_not_continued() -> None:
+    data = apply_edit(None, Edit(steps=[WorkflowStep("one", "")]))
+    count = struct.pack(">2i", 1, 1)
+    assert data.count(count) == 1
+    lying = data.replace(count, struct.pack(">2i", 1, 2**31 - 1))
+    with pytest.raises(FormatError, match="wrong number of steps"):
+        apply_edit(lying, Edit(steps=[WorkflowStep("two", "")]))
 
 
 def test_messages_are_fit_to_be_read() -> None:

@@ -229,6 +229,18 @@ BROKEN = {
 }
 
 
+BROKEN |= {
+    "enum named by itself": MAGIC
+    + b"\x7e"
+    + STRING_CLASS
+    + b"\x12\x00\x00\x78\x70\x71\x00\x7e\x00\x01",
+    "field whose type is a class": MAGIC
+    + b"\x73"
+    + STRING_CLASS
+    + b"\x02\x00\x01L\x00\x01a\x71\x00\x7e\x00\x00\x78\x70\x70",
+}
+
+
 @pytest.mark.parametrize("name", BROKEN)
 def test_broken_streams_are_refused(name: str) -> None:
     with pytest.raises(FormatError) as info:
@@ -302,3 +314,21 @@ def test_numbers_in_handles_beyond_16_bits() -> None:
     contents = stream.expand(stream.contents)
     assert [stream.text(n) for n in contents[-3:]] == ["shared"] * 3
     assert np.array_equal([stream.text(n) for n in contents[:-3]], [str(i) for i in range(70_000)])
+
+
+def test_a_last_array_that_is_too_long_is_refused_in_bulk_too() -> None:
+    spec = ClassSpec(1, 2, None, (("D", "x"), ("[", "v", "[D")))
+
+    def four(builder: Builder) -> None:
+        for _ in range(4):
+            builder.begin("Thing")
+            builder.raw(struct.pack(">d", 2.5))
+            builder.numbers("D", range(10))
+
+    data = build(four, {"Thing": spec})
+    assert sum(len(bulk) for bulk in parse(data).bulks) == 2
+    at = data.rindex(struct.pack(">i", 10))
+    for bulk in (True, False):
+        with pytest.raises(FormatError) as caught:
+            parse(data[:at] + struct.pack(">i", 11) + data[at + 4 :], bulk=bulk)
+        assert caught.value.offset is not None

@@ -245,6 +245,7 @@ class TestClasses:
                         {"name": "No colour"},
                         {"name": "Null", "color": None},
                         {"name": "Unclassified"},
+                        {"name": " : "},
                         {"name": None},
                         {},
                     ]

@@ -354,6 +354,24 @@ class TestLock:
         with lock(tmp_path, wait=0):
             pass
 
+    def test_without_links(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Some disks (exFAT, some shares) know no second names."""
+
+        def refuse(*args: object, **kwargs: object) -> None:
+            raise OSError(errno.EPERM, "no links on this disk")
+
+        monkeypatch.setattr(os, "link", refuse)
+        with lock(tmp_path):
+            with pytest.raises(ProjectError, match="another qpbridge"), lock(tmp_path, wait=0):
+                pass
+            assert list(contents(tmp_path)) == [LOCK_NAME]
+        dead = subprocess.Popen([sys.executable, "-c", ""])
+        dead.wait()
+        self.leave(tmp_path, pid=dead.pid)
+        with lock(tmp_path, wait=0):
+            pass
+        assert contents(tmp_path) == {}
+
     def test_breaking_spares_a_new_holder(self, tmp_path: Path) -> None:
         path = tmp_path / LOCK_NAME
         path.write_text("new holder")
@@ -382,3 +400,25 @@ class TestLock:
             "token": "t",
         }
         (folder / LOCK_NAME).write_text(json.dumps({**known, **changes}))
+
+
+def test_waits_for_scanners_on_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "new").write_bytes(b"new")
+    (tmp_path / "data").write_bytes(b"old")
+    real, refusals = os.replace, [2]
+    waited: list[float] = []
+
+    def busy(source: object, target: object) -> None:
+        if refusals[0]:
+            refusals[0] -= 1
+            raise PermissionError(errno.EACCES, "used by another process")
+        real(source, target)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(os, "replace", busy)
+    monkeypatch.setattr(safety.os, "name", "nt")
+    monkeypatch.setattr(safety.time, "sleep", waited.append)
+    source, target = tmp_path / "new", tmp_path / "data"
+    safety._rename(source, target)
+    monkeypatch.undo()
+    assert contents(tmp_path) == {"data": b"new"}
+    assert len(waited) == 2

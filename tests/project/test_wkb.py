@@ -55,3 +55,20 @@ def test_broken_bytes_are_refused() -> None:
     for bad in (b"", b"\0", good[:40], good[:-3], b"\0\0\0\0\x06\xff\xff\xff\xff", bytes(unclosed)):
         with pytest.raises(ValueError):
             read(bad)
+
+
+def test_empty_parts_are_left_out() -> None:
+    lines = shapely.from_wkt("MULTILINESTRING ((0 0, 1 1), EMPTY)")
+    polygons = shapely.MultiPolygon([shapely.Polygon(), shapely.box(0, 0, 1, 1)])
+    found = read(shapely.to_wkb(lines), shapely.to_wkb(polygons))
+    assert [g.length for g in found.geometries] == [2**0.5, 4]
+
+
+def test_coordinates_of_any_dimension_are_skipped_rightly() -> None:
+    for wkt in ("POINT ZM (1 2 3 4)", "MULTIPOINT Z ((1 2 3))", "LINESTRING M (0 0 1, 5 5 2)"):
+        for flavor in ("iso", "extended"):
+            geometry = shapely.from_wkt(wkt)
+            wkb = shapely.to_wkb(
+                shapely.set_srid(geometry, 4326), flavor=flavor, include_srid=flavor == "extended"
+            )
+            assert len(read(wkb)) == 1

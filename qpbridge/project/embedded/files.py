@@ -144,7 +144,8 @@ def read_classes(path: Path) -> tuple[dict[str, Any], tuple[PathClass, ...]]:
         if not isinstance(name, str) or not name.strip() or name == "Unclassified":
             continue
         names = tuple(part.strip() for part in name.split(":") if part.strip())
-        classes.append(PathClass(names, unpack_argb(color) if isinstance(color, int) else None))
+        if names:  # not just ":"
+            classes.append(PathClass(names, unpack_argb(color) if isinstance(color, int) else None))
     return document, tuple(classes)
 
 
