@@ -130,7 +130,7 @@ def replace_files(
     """
     token = uuid.uuid4().hex
     # A link in the place of a file stays: what it points to is replaced.
-    targets = {path: path.resolve() for path in contents}
+    targets = {path: _linked(path) for path in contents}
     old = {target: _sibling(target, token, "old") for target in targets.values()}
     new = {target: _sibling(target, token, "new") for target in targets.values()}
     backup_of = {targets[path]: backup for path, backup in (backups or {}).items()}
@@ -163,6 +163,17 @@ def replace_files(
         raise
     finally:
         _surely(lambda: _remove(*new.values(), *old.values()))
+
+
+def _linked(path: Path) -> Path:
+    """Follow links, as those to a bigger disk, but not from a project to just any file."""
+    target = path.resolve()
+    if target.name != path.name and path.suffix != ".qpproj":
+        raise ProjectError(
+            f"{path}: a link to {target}, which has another name and is left alone; put the file "
+            "itself here, or a link to a file of the same name"
+        )
+    return target
 
 
 def _undo(target: Path, previous: Path | None) -> None:
@@ -243,20 +254,12 @@ def _acquire(path: Path, mine: str) -> bool:
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
-                return _acquire_without_links(path, mine)
+                try:
+                    _write_new(path, mine)
+                except FileExistsError:
+                    return False
         finally:
             _surely(lambda: _remove(temp))
-    return True
-
-
-def _acquire_without_links(path: Path, mine: str) -> bool:
-    try:
-        _write_new(path, mine)
-    except FileExistsError:
-        return False
-    except BaseException:
-        _remove(path)
-        raise
     return True
 
 
@@ -266,8 +269,13 @@ def _release(path: Path, mine: str) -> None:
 
 
 def _write_new(path: Path, text: str) -> None:
-    with os.fdopen(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666), "wb") as file:
-        file.write(text.encode())
+    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(text.encode())
+    except BaseException:
+        _remove(path)
+        raise
 
 
 def _content(path: Path) -> str | None:

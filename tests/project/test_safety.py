@@ -168,7 +168,8 @@ def test_last_look_can_call_it_off(tmp_path: Path) -> None:
 
 
 def test_keeps_permissions_and_links(tmp_path: Path) -> None:
-    real = tmp_path / "real"
+    real = tmp_path / "bigger disk" / "link"
+    real.parent.mkdir()
     real.write_bytes(b"old")
     real.chmod(0o640)
     link = tmp_path / "link"
@@ -177,6 +178,19 @@ def test_keeps_permissions_and_links(tmp_path: Path) -> None:
     assert link.is_symlink()
     assert real.read_bytes() == b"new"
     assert real.stat().st_mode & 0o777 == 0o640
+
+
+def test_links_to_just_any_file_are_not_followed(tmp_path: Path) -> None:
+    """A project from somebody else must not overwrite what is outside of it."""
+    precious = tmp_path / ".profile"
+    precious.write_bytes(b"precious")
+    project = tmp_path / "project"
+    project.mkdir()
+    (project / "summary.json").symlink_to(precious)
+    with pytest.raises(ProjectError, match=r"summary\.json: a link to .*\.profile"):
+        replace_files({project / "data": b"x", project / "summary.json": b"x"})
+    assert precious.read_bytes() == b"precious"
+    assert list(contents(project)) == ["summary.json"]
 
 
 def test_removes_what_a_killed_writer_left(tmp_path: Path) -> None:
