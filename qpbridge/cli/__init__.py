@@ -45,8 +45,9 @@ class _Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> object:
         # A name that is no text in this encoding is printed escaped, as JSON has it too.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="backslashreplace")
         # Cluster schedulers end a job this way: leave everything as tidy as after Ctrl-C.
         with contextlib.suppress(ValueError):  # not in the main thread
             signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -65,6 +65,7 @@ def export(
             pd.concat(frames).to_csv(
                 file,
                 index=False,
+                errors="replace",
                 compression="gzip" if output.suffix == ".gz" else None,
             )
         written.append({"path": str(output), "objects": sum(len(f) for f in frames)})

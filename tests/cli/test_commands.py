@@ -166,3 +166,16 @@ def test_paquo_without_a_qupath_is_refused(qpbridge, project, monkeypatch):
     qpbridge("segment", project, "--backend", "paquo", code=1)
     assert "paquo" in qpbridge.stderr
     assert {p: p.read_bytes() for p in project.parent.rglob("*") if p.is_file()} == before
+
+
+def test_names_that_are_no_text_are_printed_all_the_same(qpbridge, project, tmp_path):
+    """Half a character, as a hostile or broken file may hold: no terminal and no CSV takes it."""
+    annotate(project, (shapely.box(0, 0, 5, 5), "half \ud83d", "name \ud83d"))
+    text = project.read_text("utf-8")
+    name = json.loads(text)["images"][0]["imageName"]
+    project.write_text(text.replace(json.dumps(name, ensure_ascii=False), '"x\\ud83d"'), "utf-8")
+    assert "x?" in qpbridge("info", project)
+    assert qpbridge.json("info", project)["images"][0]["name"] == "x?"
+    out = tmp_path / "out.csv"
+    qpbridge("export", project, "--format", "csv", "-o", out)
+    assert "half ?" in out.read_text("utf-8")
