@@ -140,7 +140,7 @@ def replace_files(
     try:
         with explain_failure(first):
             for path, target in targets.items():
-                _remove_orphans(target)
+                remove_orphans(target)
                 with _create(new[target], target) as file:
                     file.write(contents[path])
                     _to_disk(file)
@@ -233,7 +233,7 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
             else:
                 time.sleep(0.05)
         with explain_failure(folder):
-            _remove_orphans(path)
+            remove_orphans(path)
         yield
     finally:
         _surely(lambda: _release(path, mine))
@@ -357,9 +357,9 @@ def _sibling(target: Path, token: str, what: str) -> Path:
     return target.with_name(f".{target.name}.{token}.{what}{_TEMPORARY}")
 
 
-def _remove_orphans(target: Path) -> None:
+def remove_orphans(target: Path) -> None:
     """Remove what a killed process left behind; under the lock nobody else's can be there."""
-    for path in target.parent.iterdir():
+    for path in target.parent.iterdir() if target.parent.is_dir() else ():
         if path.name.startswith(f".{target.name}.") and path.name.endswith(_TEMPORARY):
             _remove(path)
 

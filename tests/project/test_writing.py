@@ -47,6 +47,12 @@ class TestWriting:
         assert len(entry.read().objects) == 4
         assert (folder / "data.qpdata.bkp").exists()
 
+    def test_removes_what_a_killed_writer_left(self, saved: Path) -> None:
+        for name in ("data/1/.data.qpdata", "data/1/.summary.json", "classifiers/.classes.json"):
+            (saved.parent / f"{name}.0123.old.qpbridge").write_bytes(b"old")
+        open_project(saved).images[0].apply(Edit(add=discs(1)))
+        assert not list(saved.parent.rglob("*.qpbridge"))
+
     def test_remembers_the_entry(self, saved: Path) -> None:
         data = (saved.parent / "data/1/data.qpdata").read_bytes()
         assert f"{saved}::1".encode() in data

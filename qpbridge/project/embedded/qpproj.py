@@ -35,6 +35,7 @@ from qpbridge.project.safety import (
     explain_failure,
     lock,
     read_file,
+    remove_orphans,
     replace_files,
 )
 from qpbridge.project.uris import path_from_uri
@@ -131,6 +132,8 @@ class EmbeddedProject(Project):
 
     def _with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
         """Return what to write so that the project lists these classes, if anything."""
+        with explain_failure(self.classes_path):
+            remove_orphans(self.classes_path)  # which may not be written for a long time
         document, known = read_classes(self.classes_path)
         new = [c for c in dict.fromkeys(classes) if c not in known]
         if not new:
