@@ -47,18 +47,6 @@ def test_many_mutants_of_what_qupath_wrote(shared: Path) -> None:
     assert not troubles, "\n".join(map(str, troubles))
 
 
-def test_mutants_of_project_files_are_read_or_refused(tmp_path: Path) -> None:
-    opened, troubles = fuzz_json.fuzz(tmp_path, first=0, count=200)
-    assert not troubles, "\n".join(map(str, troubles))
-    assert 20 < opened < 180
-
-
-@pytest.mark.slow
-def test_many_mutants_of_project_files(tmp_path: Path) -> None:
-    _, troubles = fuzz_json.fuzz(tmp_path, first=1000, count=6000)
-    assert not troubles, "\n".join(map(str, troubles))
-
-
 def test_the_guard_notices() -> None:
     """That it finds nothing means something."""
 
