@@ -1,13 +1,11 @@
-"""Writing without harm: one writer at a time, change detection, all-or-nothing replacement."""
+"""Writing without harm: change detection, and replacing all of several files or none."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import hashlib
-import json
 import os
-import platform
 import shutil
 import time
 import uuid
@@ -18,7 +16,6 @@ from typing import BinaryIO
 
 from qpbridge.errors import ProjectError
 
-LOCK_NAME = "qpbridge.lock"
 _TEMPORARY = ".qpbridge"
 
 
@@ -89,7 +86,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
         If it can't be written; what was there is untouched.
     """
     target = path.resolve()
-    temp = _sibling(target, uuid.uuid4().hex, "new")
+    temp = sibling(target, uuid.uuid4().hex, "new")
     with explain_failure(path):
         try:
             with _create(temp, target) as file:
@@ -98,7 +95,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             _rename(temp, target)
             _sync_folder(target.parent)
         finally:
-            _surely(lambda: _remove(temp))
+            surely(lambda: remove(temp))
 
 
 def replace_files(
@@ -131,8 +128,8 @@ def replace_files(
     token = uuid.uuid4().hex
     # A link in the place of a file stays: what it points to is replaced.
     targets = {path: _linked(path) for path in contents}
-    old = {target: _sibling(target, token, "old") for target in targets.values()}
-    new = {target: _sibling(target, token, "new") for target in targets.values()}
+    old = {target: sibling(target, token, "old") for target in targets.values()}
+    new = {target: sibling(target, token, "new") for target in targets.values()}
     backup_of = {targets[path]: backup for path, backup in (backups or {}).items()}
     kept: set[Path] = set()
     begun: list[Path] = []
@@ -162,7 +159,7 @@ def replace_files(
             _undo(target, old[target] if target in kept else None)
         raise
     finally:
-        _surely(lambda: _remove(*new.values(), *old.values()))
+        surely(lambda: remove(*new.values(), *old.values()))
 
 
 def _linked(path: Path) -> Path:
@@ -189,171 +186,8 @@ def _undo(target: Path, previous: Path | None) -> None:
         ) from error
 
 
-@contextlib.contextmanager
-def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
-    """Hold the right to write in a project, against every other qpbridge.
-
-    QuPath knows no lock; against it there is only `FileState`.
-
-    Parameters
-    ----------
-    folder
-        Of the project.
-    wait
-        Seconds to wait for another writer.
-
-    Raises
-    ------
-    ProjectError
-        If another process holds the lock, or the folder isn't writable.
-    """
-    path = folder / LOCK_NAME
-    pid = os.getpid()
-    mine = json.dumps(
-        {
-            "pid": pid,
-            "host": platform.node(),
-            "numbering": _numbering(),
-            "started": _started(pid),
-            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "token": uuid.uuid4().hex,
-        }
-    )
-    deadline = time.monotonic() + wait
-    try:
-        while not _acquire(path, mine):
-            holder = _content(path)
-            if holder is not None and _is_stale(path, holder):
-                _break(path, holder)
-            elif time.monotonic() >= deadline:
-                raise ProjectError(
-                    f"{path}: another qpbridge is writing to this project ({_describe(holder)}); "
-                    "run again when it is done, or delete this file if it no longer runs"
-                )
-            else:
-                time.sleep(0.05)
-        with explain_failure(folder):
-            remove_orphans(path)
-        yield
-    finally:
-        _surely(lambda: _release(path, mine))
-
-
-def _acquire(path: Path, mine: str) -> bool:
-    """Make the lock file together with what it says, so that nobody can leave an empty one."""
-    if path.exists():
-        return False
-    temp = _sibling(path, uuid.uuid4().hex, "new")
-    with explain_failure(path.parent):
-        try:
-            _write_new(temp, mine)
-            try:
-                path.hardlink_to(temp)
-            except FileExistsError:
-                return _content(path) == mine  # an answer got lost in the network
-            except OSError as error:
-                if error.errno in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                try:
-                    _write_new(path, mine)
-                except FileExistsError:
-                    return False
-        finally:
-            _surely(lambda: _remove(temp))
-    return True
-
-
-def _release(path: Path, mine: str) -> None:
-    if _content(path) == mine:
-        _remove(path)
-
-
-def _write_new(path: Path, text: str) -> None:
-    handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode())
-    except BaseException:
-        _remove(path)
-        raise
-
-
-def _content(path: Path) -> str | None:
-    try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
-        return None
-
-
-def _is_stale(path: Path, holder: str) -> bool:
-    try:
-        known = json.loads(holder)
-        pid, started = int(known["pid"]), known["started"]
-        place = known["host"], known["numbering"]
-    except (ValueError, TypeError, KeyError):
-        # Being written right now, or its writer died halfway.
-        with contextlib.suppress(OSError):
-            return time.time() - path.stat().st_mtime > 60
-        return False
-    if place != (platform.node(), _numbering()) or os.name == "nt":
-        return False  # on Windows the question "does it run?" would end the process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # runs as somebody else
-    return bool(started != _started(pid))
-
-
-def _numbering() -> str | None:
-    """Return what tells containers apart that share a host's name, but number processes anew."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, in clock ticks: tells two processes of one number apart."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def _break(path: Path, holder: str) -> None:
-    """Take a dead process's lock away, unless somebody else just did and holds a new one.
-
-    Of several who try, one gets the second name, which is the same for all, and may do it.
-    """
-    aside = _sibling(path, hashlib.blake2b(holder.encode(), digest_size=16).hexdigest(), "old")
-    with explain_failure(path.parent), contextlib.suppress(FileNotFoundError):
-        try:
-            aside.hardlink_to(path)
-        except FileExistsError:
-            if time.time() - aside.stat().st_ctime > 10:  # died at it
-                _remove(aside)
-            return
-        except FileNotFoundError:
-            return
-        except OSError:  # no links on this disk
-            path.replace(aside)
-        else:
-            if _content(aside) == holder:
-                path.unlink()
-        _remove(aside)
-
-
-def _describe(holder: str | None) -> str:
-    try:
-        known = json.loads(holder or "")
-        return f"process {known['pid']} on {known['host']} since {known['time']}"
-    except (ValueError, TypeError, KeyError):
-        return "unknown process"
-
-
-def _sibling(target: Path, token: str, what: str) -> Path:
+def sibling(target: Path, token: str, what: str) -> Path:
+    """Name a file of ours beside another one: hidden, and told apart by a token."""
     return target.with_name(f".{target.name}.{token}.{what}{_TEMPORARY}")
 
 
@@ -361,17 +195,17 @@ def remove_orphans(target: Path) -> None:
     """Remove what a killed process left behind; under the lock nobody else's can be there."""
     for path in target.parent.iterdir() if target.parent.is_dir() else ():
         if path.name.startswith(f".{target.name}.") and path.name.endswith(_TEMPORARY):
-            _remove(path)
+            remove(path)
 
 
-def _remove(*paths: Path) -> None:
+def remove(*paths: Path) -> None:
     """Remove files of ours; where they can't be, the next writer will."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
 
 
-def _surely(clear_up: Callable[[], object]) -> None:
+def surely(clear_up: Callable[[], object]) -> None:
     """Clear up, from the start again if Ctrl-C comes in between."""
     try:
         clear_up()

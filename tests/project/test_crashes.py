@@ -27,8 +27,9 @@ from qpbridge.errors import ProjectError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project import open_project
 from qpbridge.project.embedded.qpdata import read_image_data
+from qpbridge.project.locking import LOCK_NAME, lock
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
-from qpbridge.project.safety import LOCK_NAME, lock, replace_files
+from qpbridge.project.safety import replace_files
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -184,7 +185,7 @@ def test_the_command_line_ends_tidily_when_told_to(saved: Path) -> None:
     code = (
         "import os, signal, sys, time\n"
         "from qpbridge.cli import info, main\n"
-        "from qpbridge.project.safety import lock\n"
+        "from qpbridge.project.locking import lock\n"
         "def busy(path, **options):\n"
         "    with lock(path.parent):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"

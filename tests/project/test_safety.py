@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from qpbridge.errors import ProjectError
-from qpbridge.project import safety
-from qpbridge.project.safety import ABSENT, LOCK_NAME, atomic_file, lock, read_file, replace_files
+from qpbridge.project import locking, safety
+from qpbridge.project.locking import LOCK_NAME, lock
+from qpbridge.project.safety import ABSENT, atomic_file, read_file, replace_files
 
 CALLS = ("open", "link", "replace", "fsync", "chmod", "mkdir", "listdir")
 
@@ -208,7 +209,8 @@ def test_killed_in_the_middle(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.write_bytes(b"0" * 100_000)
     code = (
-        "import sys, pathlib\nfrom qpbridge.project.safety import lock, replace_files\n"
+        "import sys, pathlib\nfrom qpbridge.project.safety import replace_files\n"
+        "from qpbridge.project.locking import lock\n"
         "folder = pathlib.Path(sys.argv[1])\nprint('ready', flush=True)\n"
         "i = 0\n"
         "while True:\n"
@@ -322,7 +324,7 @@ class TestLock:
         counter = tmp_path / "counter"
         counter.write_text("0")
         code = (
-            "import sys, pathlib\nfrom qpbridge.project.safety import lock\n"
+            "import sys, pathlib\nfrom qpbridge.project.locking import lock\n"
             "folder = pathlib.Path(sys.argv[1])\n"
             "for _ in range(20):\n"
             "    with lock(folder, wait=60):\n"
@@ -389,7 +391,7 @@ class TestLock:
     def test_breaking_spares_a_new_holder(self, tmp_path: Path) -> None:
         path = tmp_path / LOCK_NAME
         path.write_text("new holder")
-        safety._break(path, "old holder")
+        locking._break(path, "old holder")
         assert contents(tmp_path) == {LOCK_NAME: b"new holder"}
 
     @pytest.mark.parametrize("step", [1, 2])
@@ -408,7 +410,7 @@ class TestLock:
     def leave(self, folder: Path, **changes: object) -> None:
         known = {
             "host": platform.node(),
-            "numbering": safety._numbering(),
+            "numbering": locking._numbering(),
             "started": None,
             "time": "then",
             "token": "t",

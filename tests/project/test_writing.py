@@ -16,8 +16,8 @@ from qpbridge.errors import FormatError, ProjectError
 from qpbridge.objects import PathClass
 from qpbridge.project import open_project
 from qpbridge.project.embedded import qpproj
+from qpbridge.project.locking import LOCK_NAME
 from qpbridge.project.model import Edit, ImageType
-from qpbridge.project.safety import LOCK_NAME
 
 
 class TestWriting:

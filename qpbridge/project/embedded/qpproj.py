@@ -28,12 +28,12 @@ from qpbridge.project.embedded.json_text import Place
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
+from qpbridge.project.locking import lock
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, Relocation
 from qpbridge.project.places import NOWHERE, Places, locate
 from qpbridge.project.safety import (
     ABSENT,
     explain_failure,
-    lock,
     read_file,
     remove_orphans,
     replace_files,
