@@ -74,14 +74,14 @@ def test_the_guard_notices() -> None:
 
 
 def test_mutants_of_projects_are_opened_or_refused(tmp_path: Path) -> None:
-    opened, troubles = fuzz_json.fuzz(tmp_path, first=0, count=300)
+    opened, troubles = fuzz_json.fuzz(tmp_path, first=0, count=120)
     assert not troubles, "\n".join(map(str, troubles))
-    assert 50 < opened < 250
+    assert 20 < opened < 110
 
 
 @pytest.mark.slow
 def test_many_mutants_of_projects(tmp_path: Path) -> None:
-    _, troubles = fuzz_json.fuzz(tmp_path, first=1000, count=5000)
+    _, troubles = fuzz_json.fuzz(tmp_path, first=1000, count=3000)
     assert not troubles, "\n".join(map(str, troubles))
 
 
@@ -166,7 +166,7 @@ def annotation_end(
     builder.end()
 
 
-N = 2_000
+N = 1_500
 
 
 def nested_objects(builder: Builder) -> int:
@@ -260,8 +260,8 @@ def one_list_many_times(builder: Builder) -> int:
 
 
 def a_name_for_each(builder: Builder) -> int:
-    """The table of measurements would be 20,000 by 20,000."""
-    for i in range(N):
+    """The table of measurements would be as wide as it is long."""
+    for i in range(3 * N):
 
         def measurements(builder: Builder, i: int = i) -> None:
             builder.begin(specs.MEASUREMENT_LIST)
@@ -272,7 +272,7 @@ def a_name_for_each(builder: Builder) -> int:
             builder.end()
 
         annotation(builder, measurements=measurements)
-    return N
+    return 3 * N
 
 
 def zigzag(n: int) -> shapely.Polygon:
