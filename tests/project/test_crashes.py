@@ -95,6 +95,21 @@ def fork(work: Callable[[], object]) -> int:
     return child
 
 
+def end(child: int, number: signal.Signals) -> int:
+    """Send a signal until a process ends; returns its status.
+
+    Python loses a Ctrl-C that comes while it clears up an object, and a person presses it again.
+    """
+    while True:
+        os.kill(child, number)
+        patience = time.monotonic() + 5
+        while time.monotonic() < patience:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return status
+            time.sleep(0.001)
+
+
 def write_for_ever(path: Path, first: int, report: int) -> NoReturn:
     """Write one state after another; reports each before it is written."""
     state = first
@@ -125,9 +140,8 @@ def stop_at_random(path: Path, number: signal.Signals, choose: random.Random, st
             begun.append(reports.read(8))
             times.append(time.monotonic())
         time.sleep(choose.random() * ((times[-1] - times[0]) / (len(times) - 1 or 1) or 0.02))
-        os.kill(child, number)
+        status = end(child, number)
         rest = reports.read()
-    _, status = os.waitpid(child, 0)
     assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) == 2
     begun += [rest[at : at + 8] for at in range(0, len(rest), 8)]
     return int(begun[-1])
