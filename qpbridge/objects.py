@@ -446,6 +446,19 @@ class ObjectTable:
         """Return the id of one object."""
         return uuid.UUID(bytes=self.ids[row].tobytes())
 
+    def carried(self) -> dict[int, IntArray]:
+        """Return for each kind which measurements its objects carry, by column.
+
+        Those that any of them has; one that no object of any kind has could not be computed, and
+        is carried by all.
+        """
+        there = ~np.isnan(self.measurements)
+        nowhere = ~there.any(axis=0)
+        return {
+            int(kind): np.flatnonzero(there[self.kind == kind].any(axis=0) | nowhere)
+            for kind in np.unique(self.kind)
+        }
+
     def measurement(self, name: str) -> FloatArray:
         """Return one measurement of all objects, float64 (n,).
 

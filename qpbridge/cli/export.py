@@ -29,8 +29,7 @@ from qpbridge.project.safety import atomic_file
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write (.gz compresses, .zip too for GeoJSON); for GeoJSON of several images a "
-    "folder.",
+    help="File to write (.gz and .zip compress); for GeoJSON of several images a folder.",
 )
 @backend_option
 @json_option
@@ -66,7 +65,7 @@ def export(
                 file,
                 index=False,
                 errors="replace",
-                compression="gzip" if output.suffix == ".gz" else None,
+                compression=_compression(output),
             )
         written.append({"path": str(output), "objects": sum(len(f) for f in frames)})
     if as_json:
@@ -75,6 +74,13 @@ def export(
         for item in written:
             click.echo(f"{item['path']}: {item['objects']} objects{_changes(item)}")
     exit_with_failures(failures, len(entries))
+
+
+def _compression(output: Path) -> dict[str, str] | None:
+    suffix = output.suffix.lower()
+    if suffix == ".zip":
+        return {"method": "zip", "archive_name": output.with_suffix(".csv").name}
+    return {"method": "gzip"} if suffix == ".gz" else None
 
 
 def _changes(written: Mapping[str, Any]) -> str:

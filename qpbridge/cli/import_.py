@@ -20,7 +20,9 @@ from qpbridge.project.model import ImageEntry, Project
 SHOWN = 10
 """Objects with something wrong that are printed; --json has more."""
 
-NO_CORES = "TMA cores belong to a grid that only QuPath makes: dearray the TMA there first"
+NO_CORES = (
+    "TMA cores belong to a grid, which GeoJSON lacks: let QuPath make it (dearray the TMA there)"
+)
 
 
 @click.command("import")

@@ -103,7 +103,7 @@ def _write_bytes(table: ObjectTable, raw: BinaryIO) -> Written:
 
 def _write(table: ObjectTable, out: TextIO) -> Written:
     out.write('{"type":"FeatureCollection","features":[')
-    columns = _measured(table)
+    columns = table.carried()
     repaired = flat = 0
     for start in range(0, len(table), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(table)))
@@ -242,16 +242,6 @@ def _polygon_text(polygon: Any) -> str:
 def _line_text(geometry: Any) -> str:
     text, _ = _vertices_text(shapely.get_coordinates(geometry))
     return text[:-1]
-
-
-def _measured(table: ObjectTable) -> dict[int, npt.NDArray[np.int64]]:
-    """Return, for each kind, which measurements its objects carry: those any of them has."""
-    there = ~np.isnan(table.measurements)
-    nowhere = ~there.any(axis=0)
-    return {
-        int(kind): np.flatnonzero(there[table.kind == kind].any(axis=0) | nowhere)
-        for kind in np.unique(table.kind)
-    }
 
 
 def _measurement_texts(

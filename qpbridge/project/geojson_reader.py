@@ -133,6 +133,8 @@ def _explained(path: Path) -> Iterator[None]:
 
 def _batches(path: Path) -> Iterator[Batch]:
     classes, count = ClassList(), 0
+    if not path.stat().st_size:
+        raise FormatError("the file is empty; whatever wrote it has failed")
     for text in open_texts(path):
         for features in _groups(split_features(text)):
             growing = FeatureList(classes, count)
@@ -197,13 +199,12 @@ def _usable(
         return found.shapes
 
     shapes = checked(table.shapes, faults)
-    nuclei = table.nuclei
+    nuclei, nucleus_faults = table.nuclei, dict(batch.nucleus_faults)
     if nuclei is not None:
-        nucleus_faults = dict(batch.nucleus_faults)
         nuclei = checked(nuclei, nucleus_faults)
         if nucleus_faults:
             nuclei = without(nuclei, list(nucleus_faults))
-            notes |= {row: f"lost a nucleus that {w}" for row, w in nucleus_faults.items()}
+    notes |= {row: f"lost a nucleus that {what}" for row, what in nucleus_faults.items()}
     usable = shapes.roi != RoiKind.EMPTY
     usable[list(faults)] = False
     out += [Problem(batch.sources[row], what) for row, what in faults.items()]
@@ -213,4 +214,14 @@ def _usable(
         if usable[row]:
             repaired.add(Problem(batch.sources[row], notes[row]))
     table = table.replace(shapes=shapes, nuclei=nuclei)
-    return table if usable.all() else table.take(usable), usable
+    return table if usable.all() else _take(table, usable), usable
+
+
+def _take(table: ObjectTable, usable: npt.NDArray[np.bool_]) -> ObjectTable:
+    """Take some objects, and only measurements that any of them may have."""
+    taken = table.take(usable)
+    lost = np.isnan(taken.measurements).all(axis=0) & ~np.isnan(table.measurements).all(axis=0)
+    return taken.replace(
+        measurement_names=tuple(np.array(table.measurement_names, object)[~lost]),
+        measurements=taken.measurements[:, ~lost],
+    )

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import zipfile
 
 import numpy as np
 import pytest
@@ -75,9 +76,15 @@ def test_export_geojson_and_csv(qpbridge, project, tmp_path):
         if bytes(key) in mine:
             assert geometry.equals_exact(mine[bytes(key)], 0.011, normalize=True)
 
+    qpbridge("export", project, "--format", "csv", "-o", tmp_path / "o.zip")
+    with zipfile.ZipFile(tmp_path / "o.zip") as archive:
+        assert archive.namelist() == ["o.csv"]
+        packed = archive.read("o.csv").decode("utf-8")
     qpbridge("export", project, "--format", "csv", "-o", tmp_path / "o.csv.gz")
     with gzip.open(tmp_path / "o.csv.gz", "rt", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
+        text = file.read()
+    assert packed.splitlines() == text.splitlines()
+    rows = list(csv.DictReader(text.splitlines()))
     assert len(rows) == len(nuclei) + 3
     areas = [float(r["Area µm^2"]) for r in rows if r["Classification"] == "Nucleus"]
     assert sorted(areas) == pytest.approx(np.sort(nuclei.measurement("Area µm^2")).tolist())

@@ -412,6 +412,25 @@ class TestSalvage:
         assert table.measurement("a")[-1] == 2
         assert not found.has_id.any()
 
+    def test_the_only_nucleus_is_not_lost_without_a_word(self, tmp_path: Path) -> None:
+        short = {"type": "Polygon", "coordinates": [[[25, 25], [30, 25], [25, 25]]]}
+        cell = {**feature(objectType="cell"), "nucleusGeometry": short}
+        found = self.salvage(tmp_path, cell)
+        assert found.objects.nuclei is None
+        (problem,) = found.repaired.first
+        assert problem.what.startswith("lost a nucleus that ")
+
+    def test_what_is_left_out_leaves_no_measurement_behind(self, tmp_path: Path) -> None:
+        found = self.salvage(
+            tmp_path,
+            {**feature(measurements={"gone": 1}), "geometry": None},
+            feature(objectType="detection", measurements={"a": 1, "not computed": "NaN"}),
+            {**feature(measurements={"a": 3, "also gone": 2}), "geometry": None},
+            feature(POLYGON | {"coordinates": 5}, measurements={"gone too": 1}),
+        )
+        assert found.objects.measurement_names == ("a", "not computed")
+        assert found.objects.measurements[:, 0].tolist() == [1]
+
     def test_many_are_counted_and_the_first_named(self, tmp_path: Path) -> None:
         found = self.salvage(tmp_path, *[{**feature(), "geometry": None}] * 250)
         assert found.left_out.count == 250

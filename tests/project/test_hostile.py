@@ -35,6 +35,13 @@ def test_mutants_are_read_or_refused() -> None:
     assert 30 < readable < 270  # of 300: neither mild nor deadly
 
 
+@pytest.mark.parametrize("seed", [100165, 100626])
+def test_a_class_below_a_foreign_one(shared: Path, seed: int) -> None:
+    name = "v0.3.2/multi/1"
+    data = fuzz.golden_samples(shared)[name]
+    assert fuzz.check(fuzz.mutant(data, f"{name} {seed}"), seed)
+
+
 @pytest.mark.slow
 def test_many_mutants_of_what_we_write() -> None:
     _, troubles = fuzz.fuzz(fuzz.samples(), first=1000, count=2000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,7 @@ from qpbridge.project.embedded.plain import MAX_VALUES, read_properties
 from qpbridge.project.embedded.qpdata import apply_edit
 from qpbridge.project.embedded.records import write_list
 from qpbridge.project.embedded.specs import SPECS
+from qpbridge.project.embedded.values import read_measurements
 from qpbridge.project.model import Edit
 
 
@@ -85,6 +87,32 @@ def test_what_does_not_fit_the_form_is_read_one_by_one() -> None:
     assert [as_dict(found, row) for row in range(200)] == expected
     assert (found.ids[:150] == table.ids[:150]).all()
     assert (found.ids[150] != table.ids[150]).any()
+
+
+def test_objects_carry_what_their_kind_was_measured_for() -> None:
+    table = many_cells(30)
+    kind = np.where(np.arange(30) < 20, ObjectKind.DETECTION, ObjectKind.TILE).astype(np.uint8)
+    values = np.full((30, 4), np.nan)
+    values[3, 0], values[25, 1] = 1.5, 2.5
+    values[7, 2] = 1e300  # beyond single precision: infinite, as in QuPath
+    table = replace(
+        table,
+        kind=kind,
+        nuclei=None,
+        measurement_names=("of detections", "of tiles", "large", "not computed"),
+        measurements=values,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hierarchy = read_objects(read_layout(file_of(table)))
+    carried = [
+        list(read_measurements(hierarchy.stream, hierarchy.entry(row).measurements))
+        for row in range(30)
+    ]
+    assert carried[:20] == [["of detections", "large", "not computed"]] * 20
+    assert carried[20:] == [["of tiles", "not computed"]] * 10
+    assert hierarchy.table.measurement("large")[7] == np.inf
+    assert np.isnan(hierarchy.table.measurement("not computed")).all()
 
 
 class TestProperties:

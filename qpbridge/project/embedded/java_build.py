@@ -24,6 +24,7 @@ from qpbridge.project.embedded.java_nodes import (
     PROXYCLASSDESC,
     REFERENCE,
     STRING,
+    ClassDesc,
     encode_text,
 )
 from qpbridge.project.embedded.java_stream import Stream
@@ -102,13 +103,7 @@ class Symbols:
         self._shared: dict[Hashable, int] = {}
         for node in reversed(stream.classes):
             assert node.desc is not None
-            spec = specs.get(node.desc.name)
-            fields = [(f.type, f.name) for f in node.desc.fields]
-            if spec and (spec.uid, spec.flags, [f[:2] for f in spec.fields]) == (
-                node.desc.uid,
-                node.desc.flags,
-                fields,
-            ):
+            if _is_as_specified(node.desc, specs):
                 self._shared["class", node.desc.name] = node.handle
 
     def definition(self, symbol: int) -> Sequence[Content]:
@@ -145,6 +140,24 @@ class Symbols:
         first = self.count
         self.count += count
         return first
+
+
+def _is_as_specified(desc: ClassDesc | None, specs: Mapping[str, ClassSpec]) -> bool:
+    """Whether objects of a class, and of those above it, hold what we would write."""
+    name = None if desc is None else desc.name
+    while desc is not None and name is not None:
+        spec = specs.get(name)
+        fields = [(f.type, f.name) for f in desc.fields]
+        if spec is None or (spec.uid, spec.flags, [f[:2] for f in spec.fields]) != (
+            desc.uid,
+            desc.flags,
+            fields,
+        ):
+            return False
+        desc, name = desc.parent, spec.parent
+        if (None if desc is None else desc.name) != name:
+            return False
+    return True
 
 
 class Builder:
@@ -216,7 +229,8 @@ class Builder:
 
     def numbers(self, letter: str, values: npt.ArrayLike) -> None:
         """Write an array of primitives, ``float[]`` for ``F``."""
-        array = np.asarray(values).astype(PRIMITIVES[letter])
+        with np.errstate(over="ignore"):  # QuPath keeps what is beyond single precision as infinite
+            array = np.asarray(values).astype(PRIMITIVES[letter])
         self.begin_array(f"[{letter}", len(array))
         self.out += array.tobytes()
 

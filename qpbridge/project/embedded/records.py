@@ -105,6 +105,7 @@ class RecordWriter:
         order = np.argsort(table.parent, kind="stable")
         self._by_parent = order
         self._parents = table.parent[order]
+        self._columns = table.carried()
         self._simple = self._is_simple()
         self._templates: dict[tuple[int, ...], _Template] = {}
 
@@ -170,8 +171,8 @@ class RecordWriter:
 
         return self.symbols.shared(("PathClass", path_class), build)
 
-    def _names(self) -> int:
-        names = self.table.measurement_names
+    def _names(self, kind: ObjectKind) -> int:
+        names = tuple(self.table.measurement_names[i] for i in self._columns[kind])
 
         def build(builder: Builder) -> None:
             write_list(builder, len(names))
@@ -193,20 +194,23 @@ class RecordWriter:
             {**table.metadata.get(row, {}), OBJECT_ID: str(uuid.UUID(bytes=bytes(table.ids[row])))},
         )
         values_at = -1
-        values = table.measurements[row]
+        columns = self._columns[kind]
+        values = table.measurements[row, columns]
         if kind in SHARED_LIST_KINDS and len(values):
             builder.begin(specs.FLOAT_LIST)
             builder.raw(b"\0")
             builder.null()
-            builder.reference(self._names())
+            builder.reference(self._names(kind))
             builder.numbers("F", values)
             values_at = len(builder.out) - 4 * len(values)
         elif kind in SHARED_LIST_KINDS:
             builder.null()
         else:
-            names = table.measurement_names
-            present = np.flatnonzero(~np.isnan(values))
-            write_measurements(builder, {names[i]: float(values[i]) for i in present})
+            present = columns[~np.isnan(values)]
+            write_measurements(
+                builder,
+                {table.measurement_names[i]: float(table.measurements[row, i]) for i in present},
+            )
         builder.block(struct.pack(">i", n_children))
         return id_at, values_at
 
@@ -259,7 +263,6 @@ class RecordWriter:
         targets = np.empty(len(reference_places), np.int64)
         handle_places = np.empty(int(handle_starts[-1]), np.int64)
         ids = format_ids(table.ids[rows])
-        values = _bytes(table.measurements[rows], ">f4")
         planes = _bytes(table.plane[rows][:, [0, 2, 1]], ">i4")
         order = np.argsort(form, kind="stable")
         for i, chosen in enumerate(np.split(order, np.cumsum(np.bincount(form))[:-1])):
@@ -267,7 +270,12 @@ class RecordWriter:
             piece = template.piece
             where = starts[chosen]
             matrix = np.tile(np.frombuffer(piece.data, np.uint8), (len(chosen), 1))
-            template.fill(matrix, ids[chosen], values[chosen], planes[chosen])
+            carried = self._columns[int(table.kind[rows[chosen[0]]])]
+            block = table.measurements[rows[chosen]]
+            if len(carried) < block.shape[1]:
+                block = block[:, carried]
+            values = _bytes(block, ">f4")
+            template.fill(matrix, ids[chosen], values, planes[chosen])
             if table.probability is not None:
                 sure = _bytes(table.probability[rows[chosen], None], ">f8")
                 matrix[:, template.probability_at : template.probability_at + 8] = sure
@@ -345,7 +353,8 @@ def _distinct_rows(*columns: IntArray) -> tuple[IntArray, IntArray]:
 
 def _bytes(values: npt.NDArray[np.number], dtype: str) -> Bytes:
     """Turn numbers (n, k) into big-endian bytes (n, k * size)."""
-    packed = np.ascontiguousarray(values.astype(dtype))
+    with np.errstate(over="ignore"):  # as in `Builder.numbers`
+        packed = np.ascontiguousarray(values.astype(dtype))
     return packed.view(np.uint8).reshape(len(values), -1)
 
 

@@ -57,7 +57,8 @@ def read_roi(stream: Stream, node: Node) -> tuple[Shapes, tuple[int, int, int]]:
         x, y = (stream.array(stream.child(node, axis)) for axis in "xy")
         if len(x) != len(y):
             raise FormatError("a region with more x than y, or less", offset=node.start)
-        shape = _one_part(VERTICES[name], np.stack([x, y], axis=1).astype(np.float64))
+        with np.errstate(invalid="ignore"):  # what is no number is refused below
+            shape = _one_part(VERTICES[name], np.stack([x, y], axis=1).astype(np.float64))
     elif name == specs.GEOMETRY:
         shape = _read_wkb([stream.array(stream.child(node, "wkb")).tobytes()], node.start)
     elif name == specs.AREA:
@@ -190,7 +191,8 @@ def _read_run(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
         for axis, at in enumerate((x_at, y_at)):
             dtype = PRIMITIVES[letter[axis]]
             values = read_rows(run.data, at[rows], int(length) * dtype.itemsize)
-            ring[:, :length, axis] = values.view(dtype)
+            with np.errstate(invalid="ignore"):  # what is no number is refused below
+                ring[:, :length, axis] = values.view(dtype)
         ring[:, length:] = ring[:, :1] if closing else 0
         write_rows(xy.reshape(-1).view(np.uint8), rings[rows] * 16, ring)
     return Shapes(kinds, xy, rings, count, count), plane
