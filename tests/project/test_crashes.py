@@ -1,4 +1,7 @@
-"""Writers that are killed, disks that are full, and several who write at once."""
+"""Writers that are killed, disks that are full, and several who write at once.
+
+They are forked, which a running Java machine would not survive: all use the embedded backend.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ FILES = {
 @pytest.fixture
 def saved(fresh: Path) -> Path:
     """A project with a region, and a version before."""
-    entry = open_project(fresh).images[0]
+    entry = open_project(fresh, "embedded").images[0]
     region = rectangle(0, 0, 99, 79, metadata={0: {"state": "0"}})
     entry.apply(Edit(add=region))
     for _ in "ab":
@@ -114,7 +117,7 @@ def write_for_ever(path: Path, first: int, report: int) -> NoReturn:
     """Write one state after another; reports each before it is written."""
     state = first
     while True:
-        entry = open_project(path).images[0]
+        entry = open_project(path, "embedded").images[0]
         data = entry.read()
         os.write(report, b"%8d" % state)
         entry.apply(write_state(data, state), data.state)
@@ -153,7 +156,7 @@ def kill_often(path: Path, times: int, seed: int) -> None:
     before, caught = 0, set()
     for _ in range(times):
         last = stop_at_random(path, signal.SIGKILL, choose, before + 1)
-        entry = open_project(path).images[0]
+        entry = open_project(path, "embedded").images[0]
         found = state_of(entry.read().objects)
         assert found in (last - 1, last)
         caught.add(found - last)
@@ -167,7 +170,7 @@ def kill_often(path: Path, times: int, seed: int) -> None:
         before = found
     assert before > 0
     assert caught == {0, -1}
-    entry = open_project(path).images[0]
+    entry = open_project(path, "embedded").images[0]
     entry.apply(write_state(entry.read(), before + 1))
     assert set(digests(path.parent)) == FILES
 
@@ -189,7 +192,7 @@ def test_interrupted_at_any_moment(saved: Path, number: signal.Signals) -> None:
     before = 0
     for _ in range(15):
         last = stop_at_random(saved, number, choose, before + 1)
-        before = state_of(open_project(saved).images[0].read().objects)
+        before = state_of(open_project(saved, "embedded").images[0].read().objects)
         assert before in (last - 1, last)
         assert set(digests(saved.parent)) == FILES
 
@@ -284,7 +287,7 @@ def fill(folder: Path, leave: int) -> Path:
 
 def test_a_full_disk_changes_nothing(small_disk: Path, saved: Path) -> None:
     path = shutil.copytree(saved.parent, small_disk / "lab") / saved.name
-    entry = open_project(path).images[0]
+    entry = open_project(path, "embedded").images[0]
     entry.apply(Edit(add=discs(400)))
     before = digests(path.parent)
     edit = Edit(add=discs(900, path_class=PathClass(("Brand new",))))
@@ -319,7 +322,7 @@ def test_a_file_that_may_not_grow_changes_nothing(saved: Path, limit: int) -> No
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
         with pytest.raises(ProjectError, match=r"File too large.*nothing was changed"):
-            open_project(saved).images[0].apply(Edit(add=discs(900)))
+            open_project(saved, "embedded").images[0].apply(Edit(add=discs(900)))
 
     _, status = os.waitpid(fork(work), 0)
     assert os.waitstatus_to_exitcode(status) == 0
@@ -352,7 +355,7 @@ def test_a_disk_that_fails_for_good(
                 context.setattr(os, name, failing(getattr(os, name)))
             with contextlib.suppress(ProjectError):
                 try:
-                    open_project(saved).images[0].apply(edit)
+                    open_project(saved, "embedded").images[0].apply(edit)
                 except ProjectError as error:
                     halfway += "halfway" in str(error)
                     raise
@@ -375,7 +378,9 @@ def test_a_disk_that_fails_for_good(
 
 def write_many(path: Path, name: str, times: int) -> None:
     for _ in range(times):
-        open_project(path).images[0].apply(Edit(add=discs(2, path_class=PathClass((name,)))))
+        open_project(path, "embedded").images[0].apply(
+            Edit(add=discs(2, path_class=PathClass((name,))))
+        )
 
 
 @pytest.mark.parametrize("writers", [2, 4])
@@ -383,7 +388,7 @@ def test_writers_wait_for_one_another(saved: Path, writers: int) -> None:
     names = [f"writer {i}" for i in range(writers)]
     children = [fork(lambda name=name: write_many(saved, name, 24 // writers)) for name in names]  # type: ignore[misc]
     assert [os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children] == [0] * writers
-    project = open_project(saved)
+    project = open_project(saved, "embedded")
     table = project.images[0].read().objects
     assert len(table) == 1 + size(0) + 48
     of_class = [str(table.path_class(row)) for row in range(len(table))]
@@ -429,7 +434,7 @@ def save_like_qupath(folder: Path, table: ObjectTable) -> None:
 
 def draw_meanwhile(path: Path, times: int, seed: int) -> None:
     choose = random.Random(seed)
-    entry = open_project(path).images[0]
+    entry = open_project(path, "embedded").images[0]
     drawn: list[bytes] = []
     for turn in range(times):
         state = turn + 1
@@ -464,7 +469,7 @@ def test_a_person_saves_for_hours(saved: Path, seed: int) -> None:
 
 
 def test_a_person_who_never_stops_saving_is_left_alone(saved: Path) -> None:
-    entry = open_project(saved).images[0]
+    entry = open_project(saved, "embedded").images[0]
 
     def plan(data: ImageData) -> tuple[Edit, None]:
         save_like_qupath(saved.parent / "data" / "1", rectangle(0, 0, 5, 5))
