@@ -14,6 +14,11 @@ hypothesis.settings.load_profile("patient")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="also run the tests marked slow")
+    parser.addoption(
+        "--with-qupath",
+        action="store_true",
+        help="let all tests go through a QuPath that is found, not only those marked qupath",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -23,6 +28,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         if "slow" in item.keywords:
             item.add_marker(skip)
+
+
+@pytest.fixture(autouse=True)
+def same_backend_everywhere(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Let a QuPath on this machine change nothing for tests that are not about it."""
+    if "qupath" not in request.keywords and not request.config.getoption("--with-qupath"):
+        monkeypatch.setattr("qpbridge.project.find_qupath", lambda: None)
 
 
 @pytest.fixture(scope="session")

@@ -16,6 +16,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import jpype
+import pytest
+
 T = TypeVar("T")
 
 SECONDS = 10.0
@@ -40,6 +43,12 @@ class TooLongError(BaseException):
     """Not an error that anybody handles."""
 
 
+def needs_fork() -> None:
+    """Skip where a Java machine runs in this process: what is forked from it may hang."""
+    if jpype.isJVMStarted():
+        pytest.skip("a Java machine runs in this process, which can't be forked then")
+
+
 def run_guarded(
     check: Callable[[T], bool], items: Sequence[T], *, most: int = 20, seconds: float = SECONDS
 ) -> tuple[int, list[Trouble]]:
@@ -47,6 +56,7 @@ def run_guarded(
 
     Returns how many checks were true, and the troubles, `most` at most.
     """
+    needs_fork()
     troubles: list[Trouble] = []
     yes = at = 0
     while at < len(items) and len(troubles) < most:

@@ -23,6 +23,7 @@ from typing import NoReturn
 import numpy as np
 import pytest
 from project.files import digests
+from project.processes import needs_fork
 from project.suite import discs, rectangle
 
 from qpbridge.engine.apply import apply_planned
@@ -83,6 +84,7 @@ def state_of(table: ObjectTable) -> int:
 
 def fork(work: Callable[[], object]) -> int:
     """Do something in a process of its own; ends with 0 if it went well."""
+    needs_fork()
     child = os.fork()
     if child == 0:
         code = 1
