@@ -222,7 +222,10 @@ class QuPath:
         java, written = self._java, self._java.ByteArrayOutputStream(len(data))
         for path_class in classes:
             if path_class.color is not None:
-                known = java.PathClass.fromCollection(java.ArrayList(list(path_class.names)))
+                try:
+                    known = java.PathClass.fromCollection(java.ArrayList(list(path_class.names)))
+                except UnicodeEncodeError:
+                    continue  # half a character, which Java may hold and the bridge can't pass
                 known.setColor(java.Integer.valueOf(pack_argb(path_class.color)))
         source = java.PathIO.createObjectInputStream(self._stream_in(data))
         sink = self._object_stream_out(written)
