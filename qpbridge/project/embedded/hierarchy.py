@@ -79,7 +79,7 @@ def read_tma_grid(objects: Hierarchy, node: Node) -> TmaGrid | None:
     grid = stream.follow(stream.child(node, "tmaGrid"))
     if grid.class_name != specs.TMA_GRID:
         return None
-    size = int(stream.number(grid, "gridHeight")), int(stream.number(grid, "gridWidth"))
+    size = stream.integer(grid, "gridHeight"), stream.integer(grid, "gridWidth")
     cores = read_list(stream, stream.child(grid, "cores"))
     starts = np.array([stream.follow(core).start for core in cores], np.int64)
     if min(size) < 0 or size[0] * size[1] != len(cores):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -144,13 +144,7 @@ class Stream:
         FormatError
             If the object has no such field.
         """
-        part, found = self._field(node, name)
-        if found.type not in PRIMITIVES:
-            raise FormatError(f"{name!r} is not a number", offset=node.start)
-        value: float = np.frombuffer(self.data, PRIMITIVES[found.type], 1, part.at + found.at)[
-            0
-        ].item()
-        return value
+        return self._primitive(node, name, PRIMITIVES, "a number")
 
     def integer(self, node: Node, name: str) -> int:
         """Return a primitive field of an object that holds a 32-bit integer, or a smaller one.
@@ -160,10 +154,15 @@ class Stream:
         FormatError
             If the object has no such field.
         """
+        return int(self._primitive(node, name, INTEGERS, "an integer"))
+
+    def _primitive(self, node: Node, name: str, letters: Container[str], what: str) -> float:
         part, found = self._field(node, name)
-        if found.type not in INTEGERS:
-            raise FormatError(f"{name!r} is not an integer", offset=node.start)
-        return int(np.frombuffer(self.data, PRIMITIVES[found.type], 1, part.at + found.at)[0])
+        if found.type not in letters:
+            raise FormatError(f"{name!r} is not {what}", offset=node.start)
+        values = np.frombuffer(self.data, PRIMITIVES[found.type], 1, part.at + found.at)
+        value: float = values[0].item()
+        return value
 
     def child(self, node: Node, name: str) -> Node:
         """Return an object field of an object, as it stands there (null, reference or object).

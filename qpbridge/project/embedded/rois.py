@@ -130,6 +130,11 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     tuple or None
         The shapes, and their planes, int32 (n, 3); None if they have to be read one by one.
     """
+    found = _read_rois(run, node)
+    return found if found is not None and np.isfinite(found[0].coords).all() else None
+
+
+def _read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
     name = node.class_name
     if node.tag != OBJECT or name not in (*CORNERS, *VERTICES, specs.GEOMETRY):
         return None
@@ -144,13 +149,6 @@ def read_rois(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     letters |= {"c": "I", "z": "I", "t": "I"}
     if any(fields.get(n, NO_FIELD).type != letter for n, letter in letters.items()):
         return None
-    found = _read_run(run, node)
-    return found if found is not None and np.isfinite(found[0].coords).all() else None
-
-
-def _read_run(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | None:
-    name, part = node.class_name, node.parts[-1]
-    fields = {field.name: field for field in part.desc.fields}
 
     def column(name: str, dtype: str) -> npt.NDArray[Any]:
         values: npt.NDArray[Any] = run.values(dtype, part.at + fields[name].at)
@@ -177,7 +175,7 @@ def _read_run(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
     x_at, lengths = run.arrays(x_node)
     y_at, others = run.arrays(y_node)
     kind = VERTICES[name]
-    if (lengths != others).any() or lengths.min() < LEAST[VERTICES[name]]:
+    if (lengths != others).any() or lengths.min() < LEAST[kind]:
         return None
     count = np.arange(n + 1, dtype=np.int64)
     kinds = np.full(n, kind, np.uint8)
@@ -191,7 +189,7 @@ def _read_run(run: Run, node: Node) -> tuple[Shapes, npt.NDArray[np.int32]] | No
         for axis, at in enumerate((x_at, y_at)):
             dtype = PRIMITIVES[letter[axis]]
             values = read_rows(run.data, at[rows], int(length) * dtype.itemsize)
-            with np.errstate(invalid="ignore"):  # what is no number is refused below
+            with np.errstate(invalid="ignore"):  # what is no number is refused by the caller
                 ring[:, :length, axis] = values.view(dtype)
         ring[:, length:] = ring[:, :1] if closing else 0
         write_rows(xy.reshape(-1).view(np.uint8), rings[rows] * 16, ring)
