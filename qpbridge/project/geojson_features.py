@@ -17,7 +17,6 @@ from qpbridge.project.geojson_shapes import ShapeList
 from qpbridge.project.geojson_split import Feature, features_in
 from qpbridge.project.geojson_values import (
     as_numbers,
-    as_text,
     read_class,
     read_color,
     read_id,
@@ -25,6 +24,7 @@ from qpbridge.project.geojson_values import (
     read_plane,
     short_id,
 )
+from qpbridge.project.json_values import as_text
 
 MAX_CELLS = 50_000_000
 """Measurements of the objects read at a time, with those that they lack: a table has them all."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 from qpbridge.errors import FormatError
 from qpbridge.objects import PathClass
 from qpbridge.project.colors import Rgb, unpack_argb
+from qpbridge.project.json_values import as_text
 
 
 def read_id(text: Any) -> bytes | None:
@@ -85,11 +85,6 @@ def read_color(value: Any) -> Rgb | None:
             raise FormatError(f"a colour outside of 0 to 255: {value}")
         return r, g, b
     return None
-
-
-def as_text(value: Any) -> str:
-    """Write a JSON value as the text that QuPath would show; text stays."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def read_measurements(measurements: Any) -> dict[str, Any]:

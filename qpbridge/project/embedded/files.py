@@ -13,6 +13,7 @@ import numpy as np
 from qpbridge.errors import FormatError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project.colors import default_color, pack_argb, unpack_argb
+from qpbridge.project.json_values import as_text
 from qpbridge.project.model import ImageData
 from qpbridge.project.safety import read_file
 
@@ -216,11 +217,6 @@ def _class_counts(objects: ObjectTable, chosen: np.ndarray) -> dict[str, int]:
         name = "Unclassified" if i < 0 else str(objects.classes[i])
         out[name] = out.get(name, 0) + int(n)
     return out
-
-
-def as_text(value: object) -> str:
-    """Write a JSON value as the text that QuPath would show; text stays."""
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def as_texts(value: object) -> dict[str, str]:

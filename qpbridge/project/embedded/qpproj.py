@@ -14,7 +14,6 @@ from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, Sl
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
 from qpbridge.project.embedded.files import (
-    as_text,
     as_texts,
     make_summary,
     parse_project_file,
@@ -28,6 +27,7 @@ from qpbridge.project.embedded.json_text import Place
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
+from qpbridge.project.json_values import as_text
 from qpbridge.project.locking import lock
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, Relocation
 from qpbridge.project.places import NOWHERE, Places, locate
