@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from qpbridge.evaluate.labelled import Sample
 from qpbridge.train.targets import instance_targets
 
+FINE_ENOUGH = 1.3  # source pixels per patch pixel up to which plain bilinear sampling will do
+
 
 class PatchSampler:
     """Draws batches of patches; the same seed and step always give the same batch.
@@ -76,28 +78,31 @@ class PatchSampler:
             ],
             dtype=torch.float32,
         )
-        # the image at twice the resolution, then averaged: area resampling, as scanners do it
-        fine = 2 * self.size
-        axis = (torch.arange(fine) + 0.5) / 2 - self.size / 2
+        axis = torch.arange(self.size) + 0.5 - self.size / 2
         where = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), -1)
-        where = where + self._elastic(fine, rng)
-        xy = where @ linear.T + centre
-        grid = (xy / torch.tensor([width, height]) * 2 - 1)[None]
-
-        rgb = torch.tensor(sample.image).permute(2, 0, 1).float() / 255
-        image = F.avg_pool2d(_sample(rgb, grid), 2)
-        coarse = F.avg_pool2d(grid.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)
-        maps = _sample(torch.from_numpy(self.targets[index]).float(), coarse)
-        inside = (coarse.abs() <= 1).all(-1).float()
+        xy = (where + self._elastic(rng)).flatten(0, 1) @ linear.T + centre
+        low = xy.amin(0).floor().int().sub(2).clamp(min=0).tolist()
+        high = xy.amax(0).ceil().int().add(2).tolist()
+        window = (slice(low[1], high[1]), slice(low[0], high[0]))
+        pixels = torch.tensor(sample.image[window]).permute(2, 0, 1).float() / 255
+        extent = torch.tensor([pixels.shape[2], pixels.shape[1]])
+        grid = ((xy - torch.tensor(low)) / extent * 2 - 1).reshape(1, self.size, self.size, 2)
+        maps = _sample(torch.tensor(self.targets[index][:, window[0], window[1]]).float(), grid)
+        inside = (grid.abs() <= 1).all(-1).float()
+        if step > FINE_ENOUGH:  # sample finer and average: area resampling, as scanners do it
+            grid = F.interpolate(grid.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear")
+            image = F.avg_pool2d(_sample(pixels, grid.permute(0, 2, 3, 1)), 2)
+        else:
+            image = _sample(pixels, grid)
         # averaged with the zeros of the background at an outline: undo that
         maps[2:] /= maps[:1].clamp(min=0.25)
         offsets = torch.linalg.solve(linear, maps[2:].reshape(2, -1)).reshape(2, *maps.shape[1:])
         return image, torch.cat([maps[:2], offsets, inside])
 
-    def _elastic(self, fine: int, rng: np.random.Generator) -> torch.Tensor:
-        """Smooth displacement of a patch pixel or two, (fine, fine, 2)."""
+    def _elastic(self, rng: np.random.Generator) -> torch.Tensor:
+        """Smooth displacement of a patch pixel or two, (size, size, 2)."""
         coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, 2.0), (1, 2, 8, 8))).float()
-        field = F.interpolate(coarse, size=(fine, fine), mode="bicubic", align_corners=False)
+        field = F.interpolate(coarse, size=(self.size, self.size), mode="bicubic", align_corners=False)
         return field[0].permute(1, 2, 0)
 
 

@@ -116,6 +116,7 @@ def train(
         )
         partial.replace(checkpoint)
 
+    mixed = device.startswith("cuda") or torch.ops.mkldnn._is_mkldnn_bf16_supported()
     network.train()
     sums: dict[str, float] = {}
     summed = 0
@@ -128,7 +129,9 @@ def train(
         for group in optimizer.param_groups:
             group["lr"] = max(rate, 1e-6)
         pixels = images.to(device, memory_format=torch.channels_last)
-        losses = nuclei_loss(network(1 - pixels), targets.to(device))
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
+            output = network(1 - pixels)
+        losses = nuclei_loss(output.float(), targets.to(device))
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)

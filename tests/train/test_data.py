@@ -54,7 +54,7 @@ def test_scale_is_estimated_from_the_nuclei():
 @pytest.fixture
 def sampler(monkeypatch):
     monkeypatch.setattr(
-        PatchSampler, "_elastic", lambda self, fine, rng: torch.zeros(fine, fine, 2)
+        PatchSampler, "_elastic", lambda self, rng: torch.zeros(self.size, self.size, 2)
     )
     labels = discs((256, 256), 64, 24)
     image = np.where(labels[..., None] > 0, 60, 230).astype(np.uint8).repeat(3, 2)
