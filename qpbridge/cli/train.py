@@ -9,15 +9,19 @@ import click
 
 from qpbridge.cli.options import device_option, json_option
 from qpbridge.cli.output import print_json
+from qpbridge.engine.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 NAMES = ("aji", "pq", "f1", "dice")
+ROW_START = ("step", "minutes", "learning_rate")
+HOLDOUT = 0.2
+"""Share of the patients that are kept for validation, where no folder for it is given."""
 
 
 @click.command()
 @click.option(
     "--target",
-    type=click.Choice(["nuclei"]),
+    type=click.Choice(TARGETS),
     default="nuclei",
     show_default=True,
     help="What the model is to find.",
@@ -34,12 +38,25 @@ NAMES = ("aji", "pq", "f1", "dice")
     "--validation",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     multiple=True,
-    help="Folder to score the finished model on, never trained on (may be repeated).",
+    help="Folder to choose and score the model on, never trained on (may be repeated).  "
+    "[default: a fifth of the patients of --data]",
 )
 @click.option(
     "--mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),
-    help="µm per pixel of the images.  [default: estimated from the size of their nuclei]",
+    help="µm per pixel of the images.  [default: nuclei: estimated from their size; glands and "
+    "vessels: as the model's]",
+)
+@click.option(
+    "--patient",
+    metavar="REGEX",
+    help="Finds the patient in a file name, as its first group: '^(\\d+)_'.  [default: as a CSV "
+    "file in the folder says (columns name and patient), or each image is a patient]",
+)
+@click.option(
+    "--init",
+    metavar="BUNDLE",
+    help="Name or path of a model to begin with: its weights, µm per pixel and decoder settings.",
 )
 @click.option(
     "--recipe",
@@ -71,6 +88,8 @@ def train(
     data: tuple[Path, ...],
     validation: tuple[Path, ...],
     mpp: float | None,
+    patient: str | None,
+    init: str | None,
     recipe: Path | None,
     output: Path,
     minutes: float | None,
@@ -89,42 +108,57 @@ def train(
     same options.
     """
     from qpbridge.evaluate.labelled import DataSource
+    from qpbridge.models.bundle import load_bundle
     from qpbridge.models.network import choose_device
     from qpbridge.train.build import train_bundle
     from qpbridge.train.loop import TrainConfig
-    from qpbridge.train.recipe import Recipe, read_recipe
+    from qpbridge.train.recipe import Recipe, go_on_with, read_recipe
+    from qpbridge.train.tasks import find_task
 
     if (minutes is None) == (steps is None):
         raise click.UsageError("Give either --minutes or --steps.")
+    start = None if init is None else load_bundle(init)
     if recipe is not None:
-        if validation or mpp is not None or len(data) != 1:
+        if validation or mpp is not None or patient is not None or len(data) != 1:
             raise click.UsageError(
                 "--recipe takes one --data (the folder that its folders are in), "
-                "and neither --validation nor --mpp."
+                "and neither --validation nor --mpp nor --patient."
             )
         plan = read_recipe(recipe, data[0])
     else:
         plan = Recipe(
-            mpp=0.5,
-            train=tuple(DataSource(folder, mpp) for folder in data),
-            validation=tuple(DataSource(folder, mpp) for folder in validation),
+            decoder=target,
+            mpp=find_task(target).mpp,
+            train=tuple(DataSource(folder, mpp, patient=patient) for folder in data),
+            validation=tuple(DataSource(folder, mpp, patient=patient) for folder in validation),
+            holdout=0.0 if validation else HOLDOUT,
         )
+        if start is not None:
+            plan = go_on_with(plan, start)
+    if plan.task.target != target:
+        raise click.UsageError(f"The model is one for {plan.task.target}: say --target.")
     work = work or output.with_name(output.name + ".training")
     if restart:
         for name in ("checkpoint.pt", "curve.csv"):
             (work / name).unlink(missing_ok=True)
 
     def progress(row: Mapping[str, float]) -> None:
-        parts = (
-            f"{name} {row[name]:.3f}" for name in ("total", "foreground", "distance", "offset")
-        )
+        parts = (f"{k} {v:.3f}" for k, v in row.items() if k not in ROW_START)
         click.echo(
             f"step {row['step']:.0f}  {row['minutes']:.1f} min  {'  '.join(parts)}", err=True
         )
 
-    config = TrainConfig(plan.network, minutes=minutes, steps=steps, seed=seed, batch=batch_size)
+    config = TrainConfig(
+        plan.network_definition, minutes=minutes, steps=steps, seed=seed, batch=batch_size
+    )
     bundle = train_bundle(
-        plan, config, output, work=work, device=str(choose_device(device)), progress=progress
+        plan,
+        config,
+        output,
+        work=work,
+        start=start,
+        device=str(choose_device(device)),
+        progress=progress,
     )
     if as_json:
         print_json({"bundle": str(bundle.path), "scores": bundle.scores})
@@ -132,4 +166,4 @@ def train(
     click.echo(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES)
-        click.echo(f"{title} ({scores['images']} images, {scores['objects']} nuclei): {values}")
+        click.echo(f"{title} ({scores['images']} images, {scores['objects']} {target}): {values}")

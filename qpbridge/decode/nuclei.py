@@ -13,6 +13,8 @@ import numpy.typing as npt
 from scipy import ndimage
 from skimage.measure import label as label_parts
 
+from qpbridge.decode.instances import Instances
+
 
 def decode_nuclei(
     maps: npt.NDArray[np.float32],
@@ -24,7 +26,7 @@ def decode_nuclei(
     min_votes: float = 0.3,
     min_area_um2: float = 10.0,
     min_probability: float = 0.0,
-) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+) -> Instances:
     """Find nuclei in maps.
 
     Parameters
@@ -47,13 +49,6 @@ def decode_nuclei(
     min_probability
         Nuclei with a lower mean foreground probability are dropped.
 
-    Returns
-    -------
-    labels : int32 array, shape (H, W)
-        0 is background, 1..n the nuclei, each in one part (sides touching).
-    probability : float32 array, shape (n,)
-        Mean foreground probability of each.
-
     Raises
     ------
     ValueError
@@ -71,7 +66,8 @@ def decode_nuclei(
     labels = np.zeros(shape, np.int32)
     labels.ravel()[pixel] = centres
     labels = _without_tails(labels)
-    return _select(labels, foreground, min_area_um2 / mpp**2, min_probability)
+    labels, probability = _select(labels, foreground, min_area_um2 / mpp**2, min_probability)
+    return Instances(labels, probability, foreground, threshold)
 
 
 def _goals(maps: npt.NDArray[np.float32], pixel: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:

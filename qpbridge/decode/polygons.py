@@ -77,6 +77,67 @@ def instances_to_polygons(
     Rings
         In order of labels; ``owner`` holds the labels. Clockwise as displayed (y down).
     """
+    traced = _trace(labels, level, threshold)
+    order = np.lexsort((-traced.area, traced.label))
+    best = order[np.r_[True, np.diff(traced.label[order]) > 0]] if len(order) else order
+    coords, offsets = _take_rings(traced.points, traced.start, traced.length, best)
+    rings = Rings(coords, offsets, traced.label[best])
+    return _simplify(rings, tolerance) if tolerance > 0 else rings
+
+
+def instances_to_areas(
+    labels: npt.NDArray[np.integer],
+    level: npt.NDArray[np.floating] | None = None,
+    threshold: float = 0.5,
+    *,
+    tolerance: float = 0.1,
+) -> npt.NDArray[np.object_]:
+    """Outline every instance with its holes.
+
+    Parameters
+    ----------
+    labels, level, threshold, tolerance
+        As for `instances_to_polygons`; instances are 1..n, each in one part.
+
+    Returns
+    -------
+    polygons
+        Valid shapely polygons (n,), in order of labels.
+    """
+    traced = _trace(labels, level, threshold)
+    order = np.lexsort((-traced.area, traced.label))  # the outer ring first, holes are negative
+    coords, offsets = _take_rings(traced.points, traced.start, traced.length, order)
+    first = np.flatnonzero(np.r_[True, np.diff(traced.label[order]) > 0])[: len(order)]
+    parts = np.r_[first, len(order)].astype(np.int64)
+    if not len(order):
+        return np.empty(0, object)
+    made = shapely.from_ragged_array(shapely.GeometryType.POLYGON, coords, (offsets, parts))
+    polygons = np.asarray(shapely.simplify(made, tolerance) if tolerance > 0 else made)
+    broken = np.flatnonzero(~shapely.is_valid(polygons))
+    polygons[broken] = [_largest_polygon(shapely.make_valid(p)) for p in polygons[broken]]
+    return polygons
+
+
+def _largest_polygon(geometry: shapely.Geometry) -> shapely.Geometry:
+    parts = shapely.get_parts(geometry)
+    flat = shapely.get_parts(parts)
+    best: shapely.Geometry = flat[np.argmax(shapely.area(flat))]
+    return best
+
+
+class _Traced(NamedTuple):
+    """Open rings around everything, one after the other; holes have negative areas."""
+
+    points: npt.NDArray[np.float64]
+    start: npt.NDArray[np.int64]
+    length: npt.NDArray[np.int64]
+    label: npt.NDArray[np.int64]
+    area: npt.NDArray[np.float64]
+
+
+def _trace(
+    labels: npt.NDArray[np.integer], level: npt.NDArray[np.floating] | None, threshold: float
+) -> _Traced:
     padded = np.pad(labels, 1).astype(np.int64)
     width = padded.shape[1]
     flat = padded.ravel()
@@ -87,7 +148,8 @@ def instances_to_polygons(
     which, side = np.nonzero(leaves)
     pixel = inside[which]
     if not len(pixel):
-        return Rings(np.empty((0, 2)), np.zeros(1, np.int64), np.empty(0, np.int64))
+        none = np.empty(0, np.int64)
+        return _Traced(np.empty((0, 2)), none, none, none, np.empty(0))
 
     following = _following(flat, steps, pixel, side)
     root, rank = _chain(following)
@@ -107,13 +169,7 @@ def instances_to_polygons(
     )
     points = _smooth(points, following, ~exact)[order]
 
-    area = _ring_area(points, start)
-    label = flat[pixel[first]]
-    best = np.lexsort((-area, label))
-    best = best[np.r_[True, np.diff(label[best]) > 0]]
-    coords, offsets = _take_rings(points, start, length, best)
-    rings = Rings(coords, offsets, label[best])
-    return _simplify(rings, tolerance) if tolerance > 0 else rings
+    return _Traced(points, start, length, flat[pixel[first]], _ring_area(points, start))
 
 
 def round_rings(

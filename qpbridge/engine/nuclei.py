@@ -79,7 +79,7 @@ class NucleusDecoder:
     def __call__(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
         """Decode one tile; see `qpbridge.engine.run.find_objects`."""
         decode = self.bundle.decode
-        labels, probability = decode_nuclei(maps, **decode)
+        labels, probability, *_ = decode_nuclei(maps, **decode)
         rings = instances_to_polygons(labels, maps[0], decode["threshold"])
         centroids = shapely.get_coordinates(shapely.centroid(rings.polygons()))
         depth = core_depth(centroids, self.plan.core, self.plan.halo)

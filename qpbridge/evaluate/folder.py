@@ -8,16 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
-from PIL import Image
-from skimage.draw import polygon
 from torch import nn
 
-from qpbridge.decode.nuclei import decode_nuclei
-from qpbridge.decode.polygons import Rings, instances_to_polygons
 from qpbridge.evaluate.labelled import DataSource, Sample, load_source
 from qpbridge.evaluate.metrics import instance_scores
+from qpbridge.evaluate.predict import predict
 from qpbridge.models.bundle import Bundle
 
 
@@ -71,9 +66,8 @@ def score_samples(
     network = network or bundle.network()
     scores = {}
     for sample in samples:
-        rings = find_outlines(network, sample.image, sample.mpp, bundle)
-        prediction = draw(rings, sample.labels.shape, bundle.mpp / sample.mpp)
-        scores[sample.name] = asdict(instance_scores(sample.labels, prediction))
+        found = predict(bundle, network, sample.image, sample.mpp)
+        scores[sample.name] = asdict(instance_scores(sample.labels, found.labels))
     return summarise(scores)
 
 
@@ -89,44 +83,3 @@ def summarise(per_image: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
         **means,
         "per_image": {name: dict(v) for name, v in per_image.items()},
     }
-
-
-def find_outlines(
-    network: nn.Module, image: npt.NDArray[np.uint8], mpp: float, bundle: Bundle
-) -> Rings:
-    """Outline the nuclei of one RGB image (H, W, 3), in pixels at the model's resolution."""
-    maps = predict(network, resample(image, mpp / bundle.mpp), bundle.stride, bundle.halo)
-    labels, _ = decode_nuclei(maps, **bundle.decode)
-    return instances_to_polygons(labels, maps[0], bundle.decode["threshold"])
-
-
-def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
-    """Make an image `factor` times as large; by area where it becomes smaller."""
-    height, width = (max(1, round(length * factor)) for length in image.shape[:2])
-    how = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
-
-
-def predict(
-    network: nn.Module, image: npt.NDArray[np.uint8], stride: int, margin: int
-) -> npt.NDArray[np.float32]:
-    """Draw the maps (C, H, W) of one RGB image (H, W, 3), mirrored at its edges for context."""
-    height, width = image.shape[:2]
-    pad = [(margin, margin + -length % stride) for length in (height, width)]
-    wide = np.pad(image, [*pad, (0, 0)], mode="symmetric")
-    device = next(network.parameters()).device
-    with torch.inference_mode():
-        maps = network(torch.from_numpy(wide).permute(2, 0, 1)[None].to(device))[0]
-    inner: npt.NDArray[np.float32] = maps.cpu().numpy()
-    return inner[:, margin : margin + height, margin : margin + width]
-
-
-def draw(rings: Rings, shape: tuple[int, ...], scale: float) -> npt.NDArray[np.int32]:
-    """Instance map of outlines that are enlarged by `scale`; a pixel counts by its centre."""
-    labels = np.zeros(shape, np.int32)
-    for number, (start, end) in enumerate(
-        zip(rings.offsets[:-1], rings.offsets[1:], strict=True), 1
-    ):
-        x, y = rings.coords[start:end].T * scale - 0.5
-        labels[polygon(y, x, shape)] = number  # type: ignore[no-untyped-call]
-    return labels

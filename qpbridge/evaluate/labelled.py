@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +33,10 @@ class DataSource:
         Which stems belong, as a shell pattern with ``[..]`` and ``*``; several joined by ``|``.
     weight
         Share of this source in a training batch, relative to the others.
+    patient
+        Regular expression whose first group, found in a stem, is the patient. Without it, a CSV
+        file in the folder with columns ``patient...`` and ``name`` tells; without that, too, each
+        image is a patient of its own.
     about
         Name, licence, citation and whatever else the bundle's metadata should repeat.
     """
@@ -38,21 +45,57 @@ class DataSource:
     mpp: float | None
     pattern: str = "*"
     weight: float = 1.0
+    patient: str | None = None
     about: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What to call it in tables."""
+        return dict(self.about).get("title", self.folder.name)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One labelled image: uint8 RGB (H, W, 3), integer labels (H, W), µm per pixel."""
+    """One labelled image.
+
+    Attributes
+    ----------
+    name
+        What tells it apart.
+    image
+        uint8 RGB (H, W, 3).
+    labels
+        Integers (H, W), 0 is background.
+    mpp
+        µm per pixel.
+    patient
+        Whom it comes from: images of one patient are never on both sides of a split.
+    known
+        bool (H, W), where the labels say the truth; None: everywhere.
+    lumen
+        bool (H, W), the lumina of the objects, if known.
+    """
 
     name: str
     image: npt.NDArray[np.uint8]
     labels: npt.NDArray[np.integer]
     mpp: float
+    patient: str = ""
+    known: npt.NDArray[np.bool_] | None = None
+    lumen: npt.NDArray[np.bool_] | None = None
 
 
-def load_source(source: DataSource) -> list[Sample]:
+def load_source(
+    source: DataSource, unknown_mpp: Callable[[npt.NDArray[np.integer]], float] | None = None
+) -> list[Sample]:
     """Read all images of a source with their labels, in the order of their names.
+
+    Parameters
+    ----------
+    source
+        The folder.
+    unknown_mpp
+        Gives µm per pixel for labels, where the source doesn't.  [default: `estimate_mpp`]
 
     Raises
     ------
@@ -67,6 +110,7 @@ def load_source(source: DataSource) -> list[Sample]:
                 f"{folder}: no such folder. A data folder holds images/ and labels/, "
                 "with the same file stems in both."
             )
+    patient_of = _patients(source)
     patterns = source.pattern.split("|")
     samples = []
     for path in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
@@ -81,11 +125,41 @@ def load_source(source: DataSource) -> list[Sample]:
             raise QpbridgeError(
                 f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
             )
-        mpp = source.mpp or estimate_mpp(instances)
-        samples.append(Sample(path.stem, rgb, instances.astype(np.int32), mpp))
+        mpp = source.mpp or (unknown_mpp or estimate_mpp)(instances)
+        patient = patient_of(path.stem)
+        samples.append(Sample(path.stem, rgb, instances.astype(np.int32), mpp, patient))
     if not samples:
         raise QpbridgeError(f"{images}: no image matches {source.pattern!r}.")
     return samples
+
+
+def _patients(source: DataSource) -> Callable[[str], str]:
+    """Return what tells the patient from the stem of an image."""
+    if source.patient is not None:
+        pattern = re.compile(source.patient)
+        if pattern.groups < 1:
+            raise QpbridgeError(
+                f"The pattern {source.patient!r} for patients has no group: put (...) around the "
+                "part of the file name that is the patient."
+            )
+
+        def by_name(stem: str) -> str:
+            match = pattern.search(stem)
+            if match is None:
+                raise QpbridgeError(
+                    f"{source.folder}: the pattern {source.patient!r} finds no patient in {stem!r}."
+                )
+            return match[1]
+
+        return by_name
+    table: dict[str, str] = {}
+    for path in sorted(source.folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file, skipinitialspace=True):
+                patient = next((v for k, v in row.items() if k and k.startswith("patient")), None)
+                if patient is not None and row.get("name"):
+                    table[row["name"].strip()] = patient.strip()
+    return lambda stem: table.get(stem, stem)
 
 
 def estimate_mpp(labels: npt.NDArray[np.integer]) -> float:

@@ -59,6 +59,16 @@ class Bundle:
         return str(self._own["target"])
 
     @property
+    def decoder(self) -> str:
+        """Name of the decoder that its maps are for; the target's own, if it doesn't say."""
+        return str(self._own.get("decoder", self.target))
+
+    @property
+    def notice(self) -> str:
+        """What whoever uses it must know, said once in every run; mostly empty."""
+        return str(self._own.get("notice", ""))
+
+    @property
     def mpp(self) -> float:
         """Pixel size of its input and its maps, in µm."""
         return float(self._own["mpp"])
@@ -100,6 +110,12 @@ class Bundle:
         return section
 
     @property
+    def data(self) -> Mapping[str, Any]:
+        """What it was trained and validated on."""
+        section: Mapping[str, Any] = self._own.get("data", {})
+        return section
+
+    @property
     def network_definition(self) -> Mapping[str, Any]:
         """MONAI's definition of the network, from ``configs/inference.json``."""
         config = _read_json(self.path / "configs" / "inference.json")
@@ -121,19 +137,34 @@ class Bundle:
             If the weights are missing, damaged, or don't fit the definition.
         """
         weights = self.path / "models" / "model.pt"
+        state = self.state()
         try:
             network = build_network(self.network_definition)
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            network.load_state_dict({name: value.float() for name, value in state.items()})
-        except FileNotFoundError as error:
-            raise ModelError(f"{weights}: missing. Install the model again.") from error
-        except (RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
+            network.load_state_dict(state)
+        except (RuntimeError, ValueError, AttributeError) as error:
             raise ModelError(
-                f"{weights}: damaged, or not of the network in inference.json ({error})."
+                f"{weights}: not of the network in inference.json ({error})."
             ) from error
         fold_batch_norm(network.eval())
         ready: nn.Module = MapNetwork(network, self._own["channels"]).eval().to(device)
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Read the weights, float32.
+
+        Raises
+        ------
+        ModelError
+            If they are missing or damaged.
+        """
+        weights = self.path / "models" / "model.pt"
+        try:
+            state = torch.load(weights, map_location="cpu", weights_only=True)
+            return {name: value.float() for name, value in state.items()}
+        except FileNotFoundError as error:
+            raise ModelError(f"{weights}: missing. Install the model again.") from error
+        except (RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
+            raise ModelError(f"{weights}: damaged ({error}).") from error
 
 
 def build_network(definition: Mapping[str, Any]) -> nn.Module:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import nn
 
 from qpbridge.evaluate.folder import score_samples
-from qpbridge.evaluate.labelled import DataSource, load_source
-from qpbridge.models.bundle import Bundle, load_bundle
+from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
+from qpbridge.models.bundle import Bundle, build_network, load_bundle
+from qpbridge.models.network import MapNetwork
+from qpbridge.train.curve import draw_curve
 from qpbridge.train.data import PatchSampler
-from qpbridge.train.export import write_bundle
+from qpbridge.train.export import metadata, receptive_reach, write_bundle
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.recipe import Recipe
+
+Group = tuple[DataSource, Sequence[Sample]]
 
 
 def train_bundle(
@@ -23,6 +29,7 @@ def train_bundle(
     output: Path,
     *,
     work: Path,
+    start: Bundle | None = None,
     device: str = "cpu",
     progress: Callable[[Mapping[str, float]], None] | None = None,
 ) -> Bundle:
@@ -38,20 +45,38 @@ def train_bundle(
         Folder of the bundle; files in it that are not written here stay.
     work
         Folder for the checkpoint and the learning curve; with a checkpoint in it, the run goes on.
+    start
+        Model whose weights to begin with.
     device
         "cpu" or "cuda[:N]".
     progress
         Called with every row of the learning curve.
+
+    Raises
+    ------
+    QpbridgeError
+        If data can't be read, or nothing is left to train on.
     """
-    validation = [(source, load_source(source)) for source in recipe.validation]
+    training, validation = load_groups(recipe, config.seed)
     sampler = PatchSampler(
-        [(source.weight, load_source(source)) for source in recipe.train],
+        [(source.weight, samples) for source, samples in training],
+        recipe.task,
         mpp=recipe.mpp,
         size=config.patch,
+        scale=recipe.scale,
     )
-    network = train(config, sampler, work, device=device, progress=progress)
-    run = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)
-    training = {
+    judge = _judge(recipe, output, [s for _, samples in validation for s in samples])
+    network = train(
+        config,
+        sampler,
+        work,
+        device=device,
+        start=None if start is None else start.state(),
+        validate=judge,
+        progress=progress,
+    )
+    run = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)["state"]
+    facts = {
         "steps": run["step"],
         "minutes": round(run["spent"] / 60, 1),
         "hardware": describe_hardware(device),
@@ -63,23 +88,89 @@ def train_bundle(
         "weight_decay": config.weight_decay,
         "parameters": sum(p.numel() for p in network.parameters()),
     }
-    write_bundle(output, network, recipe, training=training, scores={})
+    if start is not None:
+        facts["init"] = {"name": start.name, "version": start.version, "data": start.data}
+    write_bundle(output, network, recipe, training=facts, scores={})
+    draw_curve(work / "curve.csv", output / "docs")
     bundle = load_bundle(output)
     ready = bundle.network(device)  # the weights as they were stored
     scores = {}
     for source, samples in validation:
         score = score_samples(bundle, samples, network=ready)
-        scores[_title(source)] = {k: v for k, v in score.items() if k != "per_image"}
-    write_bundle(output, network, recipe, training=training, scores=scores)
+        scores[source.title] = {k: v for k, v in score.items() if k != "per_image"}
+    write_bundle(output, network, recipe, training=facts, scores=scores)
     return load_bundle(output)
+
+
+def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
+    """Read all images of a recipe, and set patients aside for validation as it says.
+
+    Returns
+    -------
+    training, validation
+        Sources with their samples. No patient of a source is on both sides.
+    """
+
+    def load(source: DataSource) -> list[Sample]:
+        return load_source(source, estimate_mpp if recipe.task.target == "nuclei" else at_own_scale)
+
+    def at_own_scale(_: object) -> float:
+        return recipe.mpp
+
+    training = [(source, load(source)) for source in recipe.train]
+    validation: list[Group] = [(source, load(source)) for source in recipe.validation]
+    if not recipe.holdout:
+        return list(training), validation
+    left: list[Group] = []
+    for source, samples in training:
+        kept, held = split_by_patient(samples, recipe.holdout, seed)
+        left.append((source, kept))
+        if held:
+            validation.append((source, held))
+    return left, validation
+
+
+def split_by_patient(
+    samples: Sequence[Sample], share: float, seed: int
+) -> tuple[list[Sample], list[Sample]]:
+    """Set aside about `share` of the samples, all of a patient or none.
+
+    With a single patient nothing is set aside; with more, one stays on each side at least.
+    """
+    patients = sorted({sample.patient for sample in samples})
+    order = np.random.default_rng(seed).permutation(len(patients)).tolist()
+    held: set[str] = set()
+    for index in order[:-1]:
+        if sum(sample.patient in held for sample in samples) >= share * len(samples):
+            break
+        held.add(patients[index])
+    return (
+        [sample for sample in samples if sample.patient not in held],
+        [sample for sample in samples if sample.patient in held],
+    )
 
 
 def describe_hardware(device: str) -> str:
     """Say what a run used, in words that mean something elsewhere."""
     if device.startswith("cuda"):
         return f"1 GPU ({torch.cuda.get_device_name(device)})"
-    return f"{min(torch.get_num_threads(), os.cpu_count() or 1)} CPU cores"
+    cores = min(torch.get_num_threads(), os.cpu_count() or 1)
+    return f"{cores} CPU {'core' if cores == 1 else 'cores'}"
 
 
-def _title(source: DataSource) -> str:
-    return dict(source.about).get("title", source.folder.name)
+def _judge(
+    recipe: Recipe, output: Path, samples: Sequence[Sample]
+) -> Callable[[nn.Module], float] | None:
+    """Make what scores a network in training on the validation images, if there are any."""
+    if not samples:
+        return None
+
+    halo = receptive_reach(build_network(recipe.network_definition).eval(), recipe.stride)
+    draft = Bundle("draft", output, metadata(recipe, halo, training={}, scores={}))
+
+    def judge(network: nn.Module) -> float:
+        ready = MapNetwork(network, recipe.task.channels).eval()
+        ready.to(next(network.parameters()).device)
+        return float(score_samples(draft, samples, network=ready)[recipe.task.score])
+
+    return judge

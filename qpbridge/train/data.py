@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from qpbridge.evaluate.labelled import Sample
-from qpbridge.train.targets import instance_targets
+from qpbridge.train.tasks import Task
 
 FINE_ENOUGH = 1.3  # source pixels per patch pixel up to which plain bilinear sampling will do
 
@@ -22,6 +23,8 @@ class PatchSampler:
     ----------
     sources
         Pairs of a weight and the samples that share it.
+    task
+        What is drawn on the patches.
     mpp
         Pixel size of the patches, in µm.
     size
@@ -33,27 +36,29 @@ class PatchSampler:
     def __init__(
         self,
         sources: Sequence[tuple[float, Sequence[Sample]]],
+        task: Task,
         *,
         mpp: float,
         size: int,
-        scale: tuple[float, float] = (0.6, 1.6),
+        scale: tuple[float, float] = (0.65, 1.5),
     ) -> None:
-        self.mpp, self.size, self.scale = mpp, size, scale
+        self.task, self.mpp, self.size, self.scale = task, mpp, size, scale
         self.samples = [s for _, group in sources for s in group]
-        # images full of nuclei teach more than nearly empty ones, which still must be seen
+        # images full of objects teach more than nearly empty ones, which still must be seen
         shares = [
             weight * crowd / crowd.sum()
             for weight, group in sources
             for crowd in [np.array([0.1 + (s.labels > 0).mean() for s in group])]
         ]
         self.chance = np.concatenate(shares) / sum(weight for weight, _ in sources)
-        self.targets = [instance_targets(s.labels).astype(np.float16) for s in self.samples]
+        self.targets = [_targets(sample, task) for sample in self.samples]
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-        """Return images (count, 3, size, size) in 0..1 and targets (count, 5, size, size).
+        """Return images (count, 3, size, size) in 0..1 and targets (count, C + 1, size, size).
 
-        The fifth target channel is 1 inside the image and 0 where it was mirrored to fill the
-        patch: offsets mean nothing there. Offsets are in pixels of the patch.
+        The last target channel is 1 where the truth is known, and 0 elsewhere: outside of what was
+        labelled, and where the image was mirrored to fill the patch. Offsets are in pixels of the
+        patch.
         """
         chosen = rng.choice(len(self.samples), count, p=self.chance)
         pairs = [self._patch(int(index), rng) for index in chosen]
@@ -94,17 +99,34 @@ class PatchSampler:
             image = F.avg_pool2d(_sample(pixels, grid.permute(0, 2, 3, 1)), 2)
         else:
             image = _sample(pixels, grid)
-        # averaged with the zeros of the background at an outline: undo that
-        maps[2:] /= maps[:1].clamp(min=0.25)
-        offsets = torch.linalg.solve(linear, maps[2:].reshape(2, -1)).reshape(2, *maps.shape[1:])
-        return image, torch.cat([maps[:2], offsets, inside])
+        if self.task.offsets is not None:
+            maps = _turn_offsets(maps, self.task.offsets, linear)
+        maps[-1] = (maps[-1] > 0.99) * inside
+        return image, maps
 
     def _elastic(self, rng: np.random.Generator) -> torch.Tensor:
         """Smooth displacement of a patch pixel or two, (size, size, 2)."""
         coarse = torch.from_numpy(rng.normal(0, rng.uniform(0, 2.0), (1, 2, 8, 8))).float()
-        field = F.interpolate(coarse, size=(self.size, self.size), mode="bicubic", align_corners=False)
+        field = F.interpolate(
+            coarse, size=(self.size, self.size), mode="bicubic", align_corners=False
+        )
         return field[0].permute(1, 2, 0)
 
 
 def _sample(maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(maps[None], grid, "bilinear", "reflection", align_corners=False)[0]
+
+
+def _targets(sample: Sample, task: Task) -> npt.NDArray[np.float16]:
+    known = np.ones(sample.labels.shape, bool) if sample.known is None else sample.known
+    return np.concatenate([task.draw(sample), known[None]]).astype(np.float16)
+
+
+def _turn_offsets(
+    maps: torch.Tensor, offsets: tuple[int, int], linear: torch.Tensor
+) -> torch.Tensor:
+    """Turn displacements in pixels of the source into pixels of the patch."""
+    # averaged with the zeros of the background at an outline: undo that
+    pair = maps[list(offsets)] / maps[:1].clamp(min=0.25)
+    maps[list(offsets)] = torch.linalg.solve(linear, pair.flatten(1)).reshape(pair.shape)
+    return maps

@@ -14,16 +14,10 @@ from torch import nn
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource
-from qpbridge.train.losses import OFFSET_UNIT
 from qpbridge.train.recipe import Recipe
-from qpbridge.train.targets import CHANNELS
 
-CHANNEL_SECTION: tuple[Mapping[str, Any], ...] = (
-    {"name": CHANNELS[0], "activation": "sigmoid"},
-    {"name": CHANNELS[1]},
-    {"name": CHANNELS[2], "scale": OFFSET_UNIT, "unit": "pixel"},
-    {"name": CHANNELS[3], "scale": OFFSET_UNIT, "unit": "pixel"},
-)
+OWN_FACTS = ("commercial_use", "notice")
+"""Of a recipe's section ``about``, what goes into the section ``qpbridge`` of the metadata."""
 
 
 def write_bundle(
@@ -31,7 +25,6 @@ def write_bundle(
     network: nn.Module,
     recipe: Recipe,
     *,
-    target: str = "nuclei",
     training: Mapping[str, Any],
     scores: Mapping[str, Any],
 ) -> None:
@@ -53,7 +46,7 @@ def write_bundle(
     scores
         By data set.
     """
-    halo = receptive_reach(network, int(np.prod(recipe.network["strides"])))
+    halo = receptive_reach(network, recipe.stride)
     for part in ("configs", "models", "docs"):
         (folder / part).mkdir(parents=True, exist_ok=True)
     state = {
@@ -63,9 +56,7 @@ def write_bundle(
     state = {name: value.contiguous() for name, value in state.items()}
     torch.save(state, folder / "models" / "model.pt")
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
-    _write_json(
-        folder / "configs" / "metadata.json", metadata(recipe, target, halo, training, scores)
-    )
+    _write_json(folder / "configs" / "metadata.json", metadata(recipe, halo, training, scores))
 
 
 def receptive_reach(network: nn.Module, stride: int) -> int:
@@ -94,15 +85,15 @@ def receptive_reach(network: nn.Module, stride: int) -> int:
 
 def metadata(
     recipe: Recipe,
-    target: str,
     halo: int,
     training: Mapping[str, Any],
     scores: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Make the metadata, in MONAI's schema, with our section ``qpbridge``."""
     about = dict(recipe.about)
-    own = {key: about.pop(key) for key in ("commercial_use",) if key in about}
-    stride = int(np.prod(recipe.network["strides"]))
+    own = {key: about.pop(key) for key in OWN_FACTS if key in about}
+    stride = recipe.stride
+    task = recipe.task
     size = [f"{stride}*n", f"{stride}*n"]
     return {
         "schema": "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/"
@@ -112,7 +103,7 @@ def metadata(
         "pytorch_version": torch.__version__.split("+")[0],
         "numpy_version": np.__version__,
         "required_packages_version": {},
-        "task": f"Instance segmentation of {target}",
+        "task": f"Segmentation of {task.target}",
         **about,
         "network_data_format": {
             "inputs": {
@@ -132,21 +123,22 @@ def metadata(
                 "pred": {
                     "type": "image",
                     "format": "segmentation",
-                    "num_channels": len(CHANNEL_SECTION),
+                    "num_channels": len(task.channels),
                     "spatial_shape": size,
                     "dtype": "float32",
                     "value_range": [],
                     "is_patch_data": True,
-                    "channel_def": {str(i): name for i, name in enumerate(CHANNELS)},
+                    "channel_def": {str(i): name for i, name in enumerate(task.names)},
                 }
             },
         },
         "qpbridge": {
-            "target": target,
+            "target": task.target,
+            "decoder": recipe.decoder,
             "mpp": recipe.mpp,
             "halo": halo,
             "stride": stride,
-            "channels": [dict(channel) for channel in CHANNEL_SECTION],
+            "channels": [dict(channel) for channel in task.channels],
             "decode": dict(recipe.decode),
             **own,
             "data": {
@@ -165,7 +157,7 @@ def inference_config(recipe: Recipe) -> dict[str, Any]:
         "bundle_root": ".",
         "device": "$torch.device('cuda' if torch.cuda.is_available() else 'cpu')",
         "imports": ["$import torch"],
-        "network_def": dict(recipe.network),
+        "network_def": recipe.network_definition,
         "network": "$@network_def.to(@device)",
         "preprocessing": {
             "_target_": "Compose",

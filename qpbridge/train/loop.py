@@ -21,10 +21,13 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.models.bundle import build_network
 from qpbridge.train.augment import vary_appearance
 from qpbridge.train.data import PatchSampler
-from qpbridge.train.losses import nuclei_loss
 
 Batch = tuple[torch.Tensor, torch.Tensor]
-CURVE = ("step", "minutes", "learning_rate", "total", "foreground", "distance", "offset")
+CHECKS = 20
+"""How often in a run the validation images are scored."""
+
+PATIENCE = 6
+"""After so many checks without a better score the run stops early."""
 
 
 @dataclass(frozen=True)
@@ -56,12 +59,25 @@ class TrainConfig:
     average: float = 0.999
 
 
+@dataclass
+class _State:
+    """Where a run is."""
+
+    step: int = 0
+    spent: float = 0.0
+    check: int = 0
+    best_check: int = 0
+    best_score: float = -math.inf
+
+
 def train(
     config: TrainConfig,
     sampler: PatchSampler,
     folder: Path,
     *,
     device: str = "cpu",
+    start: Mapping[str, torch.Tensor] | None = None,
+    validate: Callable[[nn.Module], float] | None = None,
     checkpoint_seconds: float = 120.0,
     progress: Callable[[Mapping[str, float]], None] | None = None,
 ) -> nn.Module:
@@ -69,91 +85,145 @@ def train(
 
     `folder` receives ``checkpoint.pt`` and ``curve.csv`` (one row per 20 steps, of means). Where
     it holds a checkpoint of the same configuration, the run goes on from there; time that was
-    spent before counts.
+    spent before counts. Where the hardware has bfloat16, the network runs in it.
+
+    Parameters
+    ----------
+    config
+        How.
+    sampler
+        Makes the batches.
+    folder
+        For the checkpoint and the learning curve.
+    device
+        "cpu" or "cuda[:N]".
+    start
+        Weights to begin with.
+    validate
+        Scores the averaged network, the higher the better. It is asked `CHECKS` times; the weights
+        of the best score are returned, and without a better one for `PATIENCE` times the run ends.
+    checkpoint_seconds
+        Time between checkpoints.
+    progress
+        Called with every row of the learning curve.
 
     Raises
     ------
     QpbridgeError
-        If neither or both bounds are given, or the checkpoint is of another configuration.
+        If neither or both bounds are given, the checkpoint is of another configuration, or the
+        weights to begin with don't fit.
     """
     if (config.minutes is None) == (config.steps is None):
         raise QpbridgeError("Give either the minutes or the steps to train, not both.")
     torch.manual_seed(config.seed)
     network = build_network(config.network).to(device)
+    if start is not None:
+        _begin_with(network, start)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     averaged = copy.deepcopy(network)
+    best = copy.deepcopy(network)
     optimizer = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
+    stored: dict[str, nn.Module | torch.optim.Optimizer] = {
+        "network": network,
+        "averaged": averaged,
+        "best": best,
+        "optimizer": optimizer,
+    }
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint = folder / "checkpoint.pt"
-    step, spent = 0, 0.0
+    state = _State()
     if checkpoint.is_file():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["config"] != _plain(config):
+        saved = torch.load(checkpoint, map_location=device, weights_only=True)
+        if saved["config"] != _plain(config):
             raise QpbridgeError(
                 f"{checkpoint} belongs to a run with other settings. Remove it, or train into "
                 "another folder."
             )
-        network.load_state_dict(state["network"])
-        averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        step, spent = state["step"], state["spent"]
-    started = last_saved = time.monotonic()
+        for name, module in stored.items():
+            module.load_state_dict(saved[name])
+        state = _State(**saved["state"])
+    spent, started = state.spent, time.monotonic()
+    last_saved = started
 
     def save() -> None:
         partial = checkpoint.with_suffix(".tmp")
-        torch.save(
-            {
-                "config": _plain(config),
-                "network": network.state_dict(),
-                "averaged": averaged.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "step": step,
-                "spent": spent + time.monotonic() - started,
-            },
-            partial,
-        )
+        contents = {name: module.state_dict() for name, module in stored.items()}
+        torch.save({"config": _plain(config), "state": asdict(state), **contents}, partial)
         partial.replace(checkpoint)
 
-    mixed = device.startswith("cuda") or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    def check() -> dict[str, float]:
+        if validate is None:
+            return {}
+        averaged.eval()
+        score = validate(averaged)
+        if score > state.best_score:
+            state.best_score, state.best_check = score, state.check
+            best.load_state_dict(averaged.state_dict())
+        return {"score": score}
+
+    mixed = _has_bfloat16(torch.device(device))
     network.train()
     sums: dict[str, float] = {}
     summed = 0
-    for images, targets in _batches(sampler, config, step):
-        elapsed = spent + time.monotonic() - started
-        done = elapsed / (60 * config.minutes) if config.minutes else step / (config.steps or 1)
-        if done >= 1:
+    for images, targets in _batches(sampler, config, state.step):
+        state.spent = spent + time.monotonic() - started
+        done = (
+            state.spent / (60 * config.minutes)
+            if config.minutes
+            else state.step / (config.steps or 1)
+        )
+        if done >= 1 or (validate and state.check - state.best_check >= PATIENCE):
             break
         rate = config.learning_rate * min(done / 0.03, 1.0) * (1 + math.cos(math.pi * done)) / 2
         for group in optimizer.param_groups:
             group["lr"] = max(rate, 1e-6)
         pixels = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=mixed):
+        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
             output = network(1 - pixels)
-        losses = nuclei_loss(output.float(), targets.to(device))
+        losses = sampler.task.loss(output.float(), targets.to(device))
         optimizer.zero_grad(set_to_none=True)
         losses["total"].backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        _average(averaged, network, min(config.average, (1 + step) / (10 + step)))
-        step += 1
+        _average(averaged, network, min(config.average, (1 + state.step) / (10 + state.step)))
+        state.step += 1
         for name, value in losses.items():
             sums[name] = sums.get(name, 0.0) + float(value.detach())
         summed += 1
-        if step % 20 == 0:
-            row = {"step": step, "minutes": elapsed / 60, "learning_rate": rate}
+        if state.step % 20 == 0:
+            row = {"step": state.step, "minutes": state.spent / 60, "learning_rate": rate}
             row |= {name: value / summed for name, value in sums.items()}
             sums, summed = {}, 0
+            if done * CHECKS >= state.check + 1:
+                state.check = int(done * CHECKS)
+                row |= check()
             _append(folder / "curve.csv", row)
             if progress is not None:
                 progress(row)
         if time.monotonic() - last_saved > checkpoint_seconds:
             save()
             last_saved = time.monotonic()
+    state.check += 1
+    check()
     save()
-    averaged.eval()
-    return averaged
+    return (averaged if validate is None else best).eval()
+
+
+def _begin_with(network: nn.Module, start: Mapping[str, torch.Tensor]) -> None:
+    try:
+        network.load_state_dict({name: value.float() for name, value in start.items()})
+    except RuntimeError as error:
+        raise QpbridgeError(f"The weights to begin with are of another network: {error}") from error
+
+
+def _has_bfloat16(device: torch.device) -> bool:
+    """Tell whether the hardware computes in bfloat16; where it only pretends to, that is slow."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported())
+    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return supported
 
 
 def _batches(sampler: PatchSampler, config: TrainConfig, first: int) -> Iterator[Batch]:
@@ -188,12 +258,14 @@ def _average(averaged: nn.Module, network: nn.Module, decay: float) -> None:
 
 
 def _append(path: Path, row: Mapping[str, float]) -> None:
+    """Add a row to the table; its last column, the score, is mostly empty."""
+    names = [*(name for name in row if name != "score"), "score"]
     fresh = not path.is_file()
     with path.open("a", newline="") as file:
-        writer = csv.DictWriter(file, CURVE)
+        writer = csv.DictWriter(file, names)
         if fresh:
             writer.writeheader()
-        writer.writerow({name: f"{row[name]:.6g}" for name in CURVE})
+        writer.writerow({name: f"{value:.6g}" for name, value in row.items()})
 
 
 def _plain(config: TrainConfig) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a nuclei network learns to draw: maps computed from instance labels."""
+"""What networks learn to draw: maps computed from instance labels."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-CHANNELS = ("foreground", "distance", "offset_x", "offset_y")
+from qpbridge.evaluate.labelled import Sample
+
+CONTOUR_UM = 3.0  # how far from its outline the contour of a gland or vessel reaches, either way
+LUMEN_BRIGHTNESS = 0.85  # of white: where a gland's own picture shows nothing
+MIN_LUMEN_UM2 = 60.0
 
 
 def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
-    """Return the maps that stand for an instance map, at the labels' own resolution.
-
-    Targets are made before any resampling, so that downsampling them keeps the sub-pixel position
-    of every outline.
+    """Return the maps that stand for an instance map of nuclei, at the labels' own resolution.
 
     Parameters
     ----------
@@ -27,19 +28,9 @@ def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]
         largest distance in that nucleus (0 outside, 1 at its core); ``offset_x`` and
         ``offset_y``, the way from the pixel to the centroid of its nucleus, in pixels (0 outside).
     """
-    _, dense = np.unique(labels, return_inverse=True)
-    dense = dense.reshape(labels.shape)
-    if labels.size and labels.min() > 0:  # no background at all: keep 0 for it
-        dense = dense + 1
+    dense = _dense(labels)
     foreground = dense > 0
-    inner_edge = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        differs = np.diff(dense, axis=axis) != 0
-        before, after = [slice(None)] * 2, [slice(None)] * 2
-        before[axis], after[axis] = slice(None, -1), slice(1, None)
-        inner_edge[tuple(before)] |= differs
-        inner_edge[tuple(after)] |= differs
-    inner_edge &= foreground
+    inner_edge = _edges(dense) & foreground
     # half a pixel from the centre of an edge pixel to the boundary itself
     distance = ndimage.distance_transform_edt(~inner_edge) + 0.5 if inner_edge.any() else foreground
     distance = np.where(foreground, distance, 0)
@@ -56,3 +47,61 @@ def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]
     maps[2] = np.where(foreground, centre_x[dense] - columns, 0)
     maps[3] = np.where(foreground, centre_y[dense] - rows, 0)
     return maps
+
+
+def profile_targets(sample: Sample) -> npt.NDArray[np.float32]:
+    """Return the maps that stand for glands, or for vessels in a section.
+
+    Returns
+    -------
+    float32 array, shape (3, H, W)
+        ``foreground``, lumen included; ``contour``, 1 up to `CONTOUR_UM` from an outline;
+        ``lumen``, as the sample gives it, or else where the picture is empty inside of an object.
+    """
+    dense = _dense(sample.labels)
+    foreground = dense > 0
+    edges = _edges(dense)
+    away = ndimage.distance_transform_edt(~edges) if edges.any() else np.full(dense.shape, np.inf)
+    contour = away * sample.mpp < CONTOUR_UM
+    lumen = find_lumina(sample) if sample.lumen is None else sample.lumen
+    return np.stack([foreground, contour, lumen & foreground]).astype(np.float32)
+
+
+def find_lumina(sample: Sample) -> npt.NDArray[np.bool_]:
+    """Find the lumina of labelled glands by their brightness, bool (H, W).
+
+    Where the picture, smoothed over 2 µm, is brighter than `LUMEN_BRIGHTNESS` of its own white (the
+    99th percentile), in parts of at least `MIN_LUMEN_UM2` inside of a gland.
+    """
+    grey = ndimage.gaussian_filter(sample.image.min(axis=2).astype(np.float32), 2.0 / sample.mpp)
+    white = max(float(np.percentile(grey, 99)), 200.0)
+    bright = (grey > LUMEN_BRIGHTNESS * white) & (sample.labels > 0)
+    parts, _ = ndimage.label(bright)
+    large = np.bincount(parts.ravel()) * sample.mpp**2 >= MIN_LUMEN_UM2
+    large[0] = False
+    found: npt.NDArray[np.bool_] = large[parts]
+    return found
+
+
+def line_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+    """Return the one map of a network for lines, the ``foreground``, float32 (1, H, W)."""
+    return (labels > 0)[None].astype(np.float32)
+
+
+def _dense(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Renumber objects 1..n, background 0."""
+    _, number = np.unique(labels, return_inverse=True)
+    dense: npt.NDArray[np.int64] = number.reshape(labels.shape)
+    return dense + 1 if labels.size and labels.min() > 0 else dense
+
+
+def _edges(dense: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Pixels with a neighbour of another label, on both sides of an outline."""
+    edge = np.zeros(dense.shape, bool)
+    for axis in (0, 1):
+        differs = np.diff(dense, axis=axis) != 0
+        before, after = [slice(None)] * 2, [slice(None)] * 2
+        before[axis], after[axis] = slice(None, -1), slice(1, None)
+        edge[tuple(before)] |= differs
+        edge[tuple(after)] |= differs
+    return edge

@@ -32,7 +32,7 @@ def noisy_maps(labels, seed):
 
 def test_touching_nuclei_are_told_apart_in_noise():
     labels = ellipses((300, 320), 180, 1)
-    found, probability = decode_nuclei(noisy_maps(labels, 2), mpp=0.5)
+    found, probability, *_ = decode_nuclei(noisy_maps(labels, 2), mpp=0.5)
     scores = instance_scores(labels, found)
     assert scores.f1 > 0.85 and scores.aji > 0.8
     assert len(probability) == found.max() and found.dtype == np.int32
@@ -41,8 +41,8 @@ def test_touching_nuclei_are_told_apart_in_noise():
 
 def test_a_nucleus_does_not_depend_on_what_is_far_from_it():
     maps = noisy_maps(ellipses((256, 256), 120, 3), 4)
-    whole, _ = decode_nuclei(maps, mpp=0.5)
-    part, _ = decode_nuclei(maps[:, 48:208, 32:224], mpp=0.5)
+    whole, *_ = decode_nuclei(maps, mpp=0.5)
+    part, *_ = decode_nuclei(maps[:, 48:208, 32:224], mpp=0.5)
     window = whole[48:208, 32:224]
     inner = np.zeros(part.shape, bool)
     inner[48:-48, 48:-48] = True
@@ -61,7 +61,7 @@ def test_small_and_doubtful_nuclei_are_dropped():
     assert decode_nuclei(maps, mpp=0.5, min_area_um2=10)[0].max() == 1
     assert decode_nuclei(maps, mpp=0.5, min_area_um2=1, min_votes=0.1)[0].max() == 2
     maps[0] *= 0.6
-    found, probability = decode_nuclei(maps, mpp=0.5, min_probability=0.7)
+    found, probability, *_ = decode_nuclei(maps, mpp=0.5, min_probability=0.7)
     assert found.max() == 0 and probability.shape == (0,)
 
 
@@ -70,14 +70,14 @@ def test_thin_tails_are_cut():
     labels[10:30, 10:30] = 1
     maps = instance_targets(labels)
     maps[0, 20, 30:45], maps[2, 20, 30:45] = 1, np.arange(-10, -25, -1)  # votes for the square
-    found, _ = decode_nuclei(maps, mpp=0.5)
+    found, *_ = decode_nuclei(maps, mpp=0.5)
     assert found.max() == 1 and not found[:, 31:].any()
     assert (found[11:29, 11:29] == 1).all()
 
 
 @pytest.mark.parametrize("shape", [(4, 1, 1), (4, 40, 17)])
 def test_empty_maps(shape):
-    found, probability = decode_nuclei(np.zeros(shape, np.float32), mpp=0.5)
+    found, probability, *_ = decode_nuclei(np.zeros(shape, np.float32), mpp=0.5)
     assert found.shape == shape[1:] and not found.any() and len(probability) == 0
 
 

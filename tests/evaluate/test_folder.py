@@ -11,9 +11,8 @@ from PIL import Image
 from skimage.measure import label
 from torch import nn
 
-from qpbridge.decode.polygons import instances_to_polygons
 from qpbridge.evaluate.__main__ import main
-from qpbridge.evaluate.folder import draw, predict, resample, score_samples, summarise
+from qpbridge.evaluate.folder import score_samples, summarise
 from qpbridge.evaluate.labelled import Sample
 from qpbridge.models import load_bundle
 from qpbridge.train.targets import instance_targets
@@ -48,30 +47,6 @@ def test_a_perfect_network_scores_nearly_one_at_any_resolution(mpp):
     assert (scores["images"], scores["objects"]) == (1, 16)
     assert scores["f1"] == 1 and scores["aji"] > 0.85 and scores["dice"] > 0.92
     assert scores["per_image"]["discs"]["pq"] == scores["pq"]
-
-
-def test_drawing_is_the_inverse_of_outlining():
-    labels = discs(120, 0.35)
-    rings = instances_to_polygons(labels, tolerance=0)
-    assert (draw(rings, labels.shape, 1.0) == labels).all()
-    twice = draw(rings, (240, 240), 2.0)
-    area = np.bincount(labels.ravel())[1:] * 4
-    assert np.allclose(np.bincount(twice.ravel())[1:], area, rtol=0.02)
-
-
-def test_resampling_keeps_the_mean_and_the_size_fits():
-    image = np.random.default_rng(0).integers(0, 256, (90, 61, 3), np.uint8)
-    half = resample(image, 0.5)
-    assert half.shape == (45, 30, 3) and abs(half.mean() - image.mean()) < 1
-    assert np.allclose(half[3, 4], image[6:8, 8:10].mean((0, 1)), atol=12)
-    assert resample(image, 1.7).shape == (153, 104, 3)
-
-
-def test_prediction_has_the_size_of_the_image_whatever_the_stride():
-    image = np.repeat((discs(100, 0.4)[:77, :93] * 10).astype(np.uint8)[..., None], 3, 2)
-    maps = predict(Oracle(), image, 16, 32)
-    assert maps.shape == (4, 77, 93)
-    assert ((maps[0] > 0.5) == (image[..., 0] > 0)).all()
 
 
 def test_means_leave_out_what_is_not_defined():

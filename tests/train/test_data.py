@@ -10,6 +10,7 @@ from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_so
 from qpbridge.train.augment import vary_appearance
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.targets import instance_targets
+from qpbridge.train.tasks import TASKS
 
 
 def discs(shape, spacing, radius):
@@ -59,7 +60,7 @@ def sampler(monkeypatch):
     labels = discs((256, 256), 64, 24)
     image = np.where(labels[..., None] > 0, 60, 230).astype(np.uint8).repeat(3, 2)
     sample = Sample("discs", image, labels, 0.25)
-    return PatchSampler([(1.0, [sample])], mpp=0.5, size=96)
+    return PatchSampler([(1.0, [sample])], TASKS["nuclei"], mpp=0.5, size=96)
 
 
 def test_patches_keep_image_and_targets_together(sampler):

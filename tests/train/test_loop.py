@@ -18,8 +18,9 @@ from qpbridge.train.export import receptive_reach
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
 from qpbridge.train.recipe import NETWORK
+from qpbridge.train.tasks import TASKS
 
-TINY = {**NETWORK, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
+TINY = {**NETWORK, "out_channels": 4, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
 
 
 def discs():
@@ -34,7 +35,8 @@ def discs():
 @pytest.fixture(scope="module")
 def sampler():
     image, labels = discs()
-    return PatchSampler([(1.0, [Sample("discs", image, labels, 0.5)])], mpp=0.5, size=32)
+    samples = [Sample("discs", image, labels, 0.5)]
+    return PatchSampler([(1.0, samples)], TASKS["nuclei"], mpp=0.5, size=32)
 
 
 def config(steps, **changes):
@@ -50,7 +52,7 @@ def test_it_learns(sampler, tmp_path):
     train(config(80, learning_rate=0.01), sampler, tmp_path, progress=rows.append)
     assert rows[-1]["foreground"] < 0.6 * rows[0]["foreground"]
     table = (tmp_path / "curve.csv").read_text().splitlines()
-    assert table[0].startswith("step,minutes,learning_rate,total") and len(table) == 5
+    assert table[0].startswith("step,minutes,learning_rate,foreground") and len(table) == 5
 
 
 def test_a_stopped_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
@@ -64,7 +66,7 @@ def test_a_stopped_run_goes_on_as_if_it_had_not_been(sampler, tmp_path):
     with pytest.raises(Stop):
         train(config(40), sampler, tmp_path / "parts", checkpoint_seconds=0, progress=stop)
     state = torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)
-    assert state["step"] == 19
+    assert state["state"]["step"] == 19
     parts = train(config(40), sampler, tmp_path / "parts")
     assert torch.equal(weights(whole), weights(parts))
     other = train(config(40, seed=1), sampler, tmp_path / "other")
@@ -77,7 +79,7 @@ def test_a_run_bound_by_time_stops(sampler, tmp_path):
     bound = TrainConfig(TINY, minutes=0.02, batch=2, patch=32)
     train(bound, sampler, tmp_path)
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    assert state["step"] > 0 and 1.2 <= state["spent"] < 30
+    assert state["state"]["step"] > 0 and 1.2 <= state["state"]["spent"] < 30
     with pytest.raises(QpbridgeError, match="either the minutes or the steps"):
         train(TrainConfig(TINY), sampler, tmp_path)
 
@@ -104,6 +106,7 @@ def test_the_command_writes_a_working_bundle(tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(
         f"""
+        decoder = "nuclei"
         mpp = 0.5
         network = {{ {
             ", ".join(

@@ -1,0 +1,35 @@
+"""The decoders by name, as a bundle's metadata gives it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.decode.instances import Instances
+from qpbridge.decode.nuclei import decode_nuclei
+from qpbridge.errors import ModelError
+
+DECODERS: Mapping[str, Callable[..., Instances]] = {
+    "nuclei": decode_nuclei,
+}
+
+
+def decode(name: str, maps: npt.NDArray[np.float32], **settings: Any) -> Instances:
+    """Turn maps (C, H, W) into objects with the decoder called `name`.
+
+    Raises
+    ------
+    ModelError
+        If there is no such decoder, or it has no such settings.
+    """
+    if name not in DECODERS:
+        raise ModelError(f"There is no decoder {name!r}; there are: {', '.join(sorted(DECODERS))}.")
+    try:
+        inspect.signature(DECODERS[name]).bind(maps, **settings)
+    except TypeError as error:
+        raise ModelError(f"The decoder {name!r} can't be used so: {error}.") from error
+    return DECODERS[name](maps, **settings)
