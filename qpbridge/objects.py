@@ -54,6 +54,17 @@ class RoiKind(enum.IntEnum):
     """No shape (a cell without nucleus)."""
 
 
+class ImageType(enum.Enum):
+    """QuPath's image types, by the names in its files."""
+
+    BRIGHTFIELD_H_E = "BRIGHTFIELD_H_E"
+    BRIGHTFIELD_H_DAB = "BRIGHTFIELD_H_DAB"
+    BRIGHTFIELD_OTHER = "BRIGHTFIELD_OTHER"
+    FLUORESCENCE = "FLUORESCENCE"
+    OTHER = "OTHER"
+    UNSET = "UNSET"
+
+
 class Plane(NamedTuple):
     """Channel (-1: all), z-slice and time point that an object lies on."""
 

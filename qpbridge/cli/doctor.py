@@ -15,7 +15,7 @@ import torch
 import qpbridge
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json
-from qpbridge.engine.nuclei import NucleusNetwork
+from qpbridge.engine.network import TargetNetwork
 from qpbridge.models.bundle import find_bundles, load_bundle
 from qpbridge.project.paquo_backend import find_qupath
 
@@ -58,7 +58,7 @@ def self_test(model: str) -> str:
     image = np.full((side, side, 3), (235, 205, 220), np.uint8)
     image[np.hypot(x - side / 2, y - side / 2) < 8] = (85, 50, 125)
     try:
-        maps = NucleusNetwork(load_bundle(model), "auto")(image[None])
+        maps = TargetNetwork(load_bundle(model), "auto")(image[None])
     except Exception as error:  # noqa: BLE001 (whatever it is, it belongs in the report)
         return f"{type(error).__name__}: {error}"
     inside, outside = maps[0, 0, side // 2, side // 2], maps[0, 0, 8, 8]

@@ -32,18 +32,33 @@ from qpbridge.engine.job import ImageReport, Progress, Request, segment_project
 from qpbridge.engine.regions import Selection
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
-from qpbridge.models.bundle import Bundle, load_bundle
+from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
+from qpbridge.objects import ObjectKind
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
-DEFAULT_MODELS = {"nuclei": "nuclei_he"}
+CONTENTS = ("nuclei",)
+"""Targets that are written below the objects of others."""
+
+COLUMNS = {
+    "nuclei": {"Density per mm^2": "per mm²", "Area mean µm^2": "Area µm²", "Area SD µm^2": "SD"},
+    "glands": {"Density per mm^2": "per mm²", "Area %": "%", "Area mean µm^2": "Area µm²"},
+}
+COLUMNS["vessels"] = COLUMNS["glands"]
 
 
 @click.command()
 @project_argument
 @image_option
 @target_option
-@click.option("--model", metavar="BUNDLE", help="Name or path of a model.  [default: nuclei_he]")
+@click.option(
+    "--model",
+    "models",
+    metavar="BUNDLE",
+    multiple=True,
+    help="Name or path of a model; may be given once for each target.  "
+    f"[default: {', '.join(DEFAULT_MODELS.values())}]",
+)
 @click.option(
     "--within",
     metavar="CLASS",
@@ -83,32 +98,42 @@ DEFAULT_MODELS = {"nuclei": "nuclei_he"}
     show_default=True,
     help="Threads that read, and as many that decode.",
 )
+@click.option(
+    "--write",
+    "area_kind",
+    type=click.Choice(["annotations", "detections"]),
+    default="annotations",
+    show_default=True,
+    help="What glands and vessels are written as. Annotations can be edited and hold nuclei.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @json_option
 def segment(
     project: Path,
     images: tuple[str, ...],
     targets: tuple[str, ...],
-    model: str | None,
+    models: tuple[str, ...],
+    area_kind: str,
     places: Places,
     backend: Backend,
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Segment nuclei inside the annotations of PROJECT, and write them below these annotations.
+    """Segment inside the annotations of PROJECT, and write what is found below these annotations.
 
-    Without further options all annotations that enclose an area are segmented, except those of
-    ignored classes such as Ignore*. A nucleus belongs to the innermost annotation that holds its
-    centroid. Running again replaces what qpbridge found there before; what a person drew or
-    changed stays.
+    Without further options nuclei are segmented in all annotations that enclose an area, except
+    those of ignored classes such as Ignore*. A nucleus belongs to the innermost annotation that
+    holds its centroid, a gland or vessel to the innermost that covers it. Running again replaces
+    what qpbridge found there before; what a person drew or changed stays.
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
-    bundle = _bundle(model, targets)
+    bundles = _bundles(models, targets)
     request = Request(
         selection=Selection(
             settings.pop("within"), settings.pop("selected"), settings.pop("whole_image")
         ),
+        area_kind=ObjectKind[area_kind.upper().removesuffix("S")],
         command="qpbridge " + shlex.join(sys.argv[1:]),
         **settings,
     )
@@ -123,34 +148,55 @@ def segment(
         transient=True,
         disable=not messages.is_terminal,
     ) as bars:
-        reports = segment_project(opened, bundle, request, images=images, progress=_progress(bars))
+        runs = []
+        for bundle in bundles:
+            if bundle.notice:
+                messages.print(f"{bundle.name}: {bundle.notice}", markup=False)
+            watch = _progress(bars, bundle.target)
+            runs.append(segment_project(opened, bundle, request, images=images, progress=watch))
     if as_json:
-        print_json(
-            {
-                "project": str(opened.path),
-                "target": bundle.target,
-                "model": {"name": bundle.name, "version": bundle.version, "mpp": bundle.mpp},
-                "images": [asdict(r) for r in reports],
-            }
-        )
+        print_json({"project": str(opened.path), **_as_json(bundles, runs)})
     else:
-        _print(reports)
-    failures = {r.image: r.message for r in reports if r.status == "failed" and not r.missing}
-    exit_with_failures(failures, len(reports), missing=sum(r.missing for r in reports))
+        for bundle, reports in zip(bundles, runs, strict=True):
+            _print(reports, bundle.target)
+    failures = {
+        r.image: r.message for run in runs for r in run if r.status == "failed" and not r.missing
+    }
+    exit_with_failures(failures, len(runs[0]), missing=sum(r.missing for r in runs[0]))
 
 
-def _bundle(model: str | None, targets: tuple[str, ...]) -> Bundle:
-    wanted = targets or ("nuclei",)
-    missing = [t for t in wanted if t not in DEFAULT_MODELS]
-    if missing:
-        raise ModelError(f"no model for --target {missing[0]} yet; there is one for nuclei")
-    bundle = load_bundle(model or DEFAULT_MODELS[wanted[0]])
-    if bundle.target not in wanted:
-        raise ModelError(f"--model {model}: segments {bundle.target}, not {' or '.join(wanted)}")
-    return bundle
+def _bundles(models: tuple[str, ...], targets: tuple[str, ...]) -> list[Bundle]:
+    """Load one model for each target; nuclei last, since glands and vessels can hold them."""
+    given = [load_bundle(model) for model in models]
+    wanted = dict.fromkeys(targets or [b.target for b in given] or ["nuclei"])
+    for model, bundle in zip(models, given, strict=True):
+        if bundle.target not in wanted:
+            raise ModelError(
+                f"--model {model}: segments {bundle.target}, not {' or '.join(wanted)}"
+            )
+    by_target = {bundle.target: bundle for bundle in given}
+    if len(by_target) < len(given):
+        raise ModelError("--model: only one model for each target can be used at a time")
+    return [
+        by_target.get(target) or load_bundle(DEFAULT_MODELS[target])
+        for target in sorted(wanted, key=lambda t: (t in CONTENTS, t))
+    ]
 
 
-def _progress(bars: Bars) -> Progress:
+def _as_json(bundles: list[Bundle], runs: list[list[ImageReport]]) -> dict[str, Any]:
+    """Describe the run of a target; those of several as a list."""
+    described = [
+        {
+            "target": bundle.target,
+            "model": {"name": bundle.name, "version": bundle.version, "mpp": bundle.mpp},
+            "images": [asdict(report) for report in reports],
+        }
+        for bundle, reports in zip(bundles, runs, strict=True)
+    ]
+    return described[0] if len(described) == 1 else {"runs": described}
+
+
+def _progress(bars: Bars, target: str) -> Progress:
     task = bars.add_task("", total=None, visible=False)
 
     def end(report: ImageReport) -> None:
@@ -158,7 +204,7 @@ def _progress(bars: Bars) -> Progress:
         if report.missing or report.status == "planned":
             return  # is listed elsewhere
         note = (
-            report.message if report.status in ("skipped", "failed") else f"{report.found} nuclei"
+            report.message if report.status in ("skipped", "failed") else f"{report.found} {target}"
         )
         messages.print(f"{report.image}: {note}", markup=False)
 
@@ -174,34 +220,33 @@ def _progress(bars: Bars) -> Progress:
     )
 
 
-def _print(reports: list[ImageReport]) -> None:
+def _print(reports: list[ImageReport], target: str) -> None:
+    many = target.capitalize()
+    names = COLUMNS[target]
     rows = [
         (
             report.image,
             region.name,
             region.path_class,
             region.measurements[EVALUATED_AREA] / 1e6,
-            *(
-                region.measurements.get(f"Nuclei: {name}")
-                for name in ("Count", "Density per mm^2", "Area mean µm^2", "Area SD µm^2")
-            ),
+            *(region.measurements.get(f"{many}: {name}") for name in ("Count", *names)),
         )
         for report in reports
         for region in report.regions
     ]
     if rows:
-        columns = ("Image", "Region", "Class", "mm²", "Nuclei", "per mm²", "Area µm²", "SD")
+        columns = ("Image", "Region", "Class", "mm²", many, *names.values())
         print_table(columns, rows)
     for report in reports:
         if report.status == "planned":
             click.echo(
                 f"{report.image}: {report.tiles} tiles, {report.megapixels:.1f} MPix, about "
-                f"{report.memory_gb:.1f} GB; would replace {report.replaced} nuclei, and keep "
+                f"{report.memory_gb:.1f} GB; would replace {report.replaced} {target}, and keep "
                 f"{report.kept_changed} that were changed by hand"
             )
         elif report.status == "written":
             click.echo(
-                f"{report.image}: {report.found} nuclei written, {report.replaced} replaced, "
+                f"{report.image}: {report.found} {target} written, {report.replaced} replaced, "
                 f"{report.kept_changed} changed by hand kept; {report.seconds:.1f} s, "
                 f"{report.megapixels / report.seconds:.2f} MPix/s"
             )

@@ -14,8 +14,8 @@ import qpbridge
 from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.measure.summary import EVALUATED_AREA
-from qpbridge.objects import GeometryArray, ObjectTable
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
+from qpbridge.objects import GeometryArray, ImageType, ObjectTable
+from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
 
 
 @dataclass(frozen=True)
@@ -122,8 +122,9 @@ def plan_edit(
     found: ObjectTable,
     record: RunRecord,
     summaries: Sequence[Mapping[str, float]],
-    innermost: npt.NDArray[np.int64],
+    below: npt.NDArray[np.uint8],
     existing: Existing,
+    image_type: ImageType,
 ) -> Edit:
     """Plan the change to one image.
 
@@ -139,12 +140,13 @@ def plan_edit(
         What was run.
     summaries
         For each region, measurements of its annotation.
-    innermost
-        int64 (n,), the region of each new object.
+    below
+        uint8 (n, 16), ids of the annotations that the new objects go below.
     existing
         What is replaced, and what stays.
+    image_type
+        What the image must be, for the model to work on it.
     """
-    below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[innermost]
     metadata = {provenance_key(record.target): record.summary()}
     staying = np.delete(objects.ids, existing.replaced, axis=0)
     return Edit(
@@ -157,7 +159,7 @@ def plan_edit(
             if region.row >= 0
         },
         steps=(record.step(),),
-        image_type=ImageType.BRIGHTFIELD_H_E,
+        image_type=image_type,
     )
 
 

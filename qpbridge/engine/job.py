@@ -6,23 +6,27 @@ import datetime
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from qpbridge.engine.apply import apply_planned
+from qpbridge.engine.areas import Areas
 from qpbridge.engine.edit import RunRecord, find_existing, plan_removal
-from qpbridge.engine.nuclei import NucleusDecoder, NucleusNetwork
+from qpbridge.engine.merge import Found
+from qpbridge.engine.network import TargetNetwork
 from qpbridge.engine.plan import TilePlan, plan_tiles
 from qpbridge.engine.regions import Region, Selection, find_again, select_regions
-from qpbridge.engine.result import Result, plan_nuclei
-from qpbridge.engine.run import find_objects
+from qpbridge.engine.result import Result
+from qpbridge.engine.run import Maps, Pixels, find_objects
+from qpbridge.engine.whole import WholeObjects
 from qpbridge.errors import MissingImageError, QpbridgeError, SelectionError
 from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
+from qpbridge.objects import ImageType, ObjectKind, ObjectTable
 from qpbridge.project.model import (
     Edit,
     ImageData,
     ImageEntry,
-    ImageType,
     Project,
     missing_images,
 )
@@ -49,6 +53,8 @@ class Request:
         Tiles per batch.
     workers
         Threads that read, and as many that decode.
+    area_kind
+        What glands and vessels are written as: annotations or detections.
     dry_run
         Plan only.
     command
@@ -61,6 +67,7 @@ class Request:
     tile: int = 1024
     batch_size: int = 2
     workers: int = 2
+    area_kind: ObjectKind = ObjectKind.ANNOTATION
     dry_run: bool = False
     command: str = "qpbridge segment"
 
@@ -106,6 +113,21 @@ class _ImagePlan:
     mpp: tuple[float, float]
 
 
+class Target(Protocol):
+    """The way from the maps of single tiles to objects of an image."""
+
+    def find(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
+        """Decode one tile; see `qpbridge.engine.run.find_objects`."""
+
+    def merge(self, tiles: Sequence[Found]) -> Found:
+        """Make the image's objects of the tiles'."""
+
+    def plan(
+        self, objects: ObjectTable, regions: tuple[Region, ...], found: Found, record: RunRecord
+    ) -> tuple[Edit, Result]:
+        """Plan how what `merge` gave goes into regions of an image that holds `objects`."""
+
+
 Missing = Sequence[tuple[ImageEntry, MissingImageError]]
 
 
@@ -131,7 +153,7 @@ def segment_project(
     images: tuple[str, ...] = (),
     progress: Progress | None = None,
 ) -> list[ImageReport]:
-    """Segment nuclei in the regions of a project's images, and write them into the project.
+    """Segment the regions of a project's images with a model, and write what it finds.
 
     Each image is written when it is done. One that fails is reported, and the others go on.
 
@@ -169,7 +191,7 @@ def segment_project(
     missing = dict(missing_images(entries))
     if missing:
         progress.missing(list(missing.items()), len(entries))
-    network = None if len(missing) == len(entries) else NucleusNetwork(bundle, request.device)
+    network = None if len(missing) == len(entries) else TargetNetwork(bundle, request.device)
     reports = []
     for entry in entries:
         if network is None or entry in missing:
@@ -200,7 +222,7 @@ def remove_objects(entry: ImageEntry, target: str) -> int | None:
 
 
 def _segment_safely(
-    entry: ImageEntry, network: NucleusNetwork, request: Request, watch: Progress
+    entry: ImageEntry, network: TargetNetwork, request: Request, watch: Progress
 ) -> ImageReport:
     try:
         return _segment_image(entry, network, request, watch)
@@ -211,7 +233,7 @@ def _segment_safely(
 
 
 def _segment_image(
-    entry: ImageEntry, network: NucleusNetwork, request: Request, watch: Progress
+    entry: ImageEntry, network: TargetNetwork, request: Request, watch: Progress
 ) -> ImageReport:
     began = time.perf_counter()
     if not request.dry_run:
@@ -220,22 +242,22 @@ def _segment_image(
     with open_server(entry.image_path(), entry.server) as slide:
         plan = _plan_image(entry, data, slide, network.bundle, request)
         if request.dry_run:
-            return _report(entry, plan, "planned", request, began, _expected(plan))
+            return _report(entry, plan, "planned", request, began, _expected(plan, network.bundle))
         watch.start_image(entry.name, len(plan.tiles))
-        stains = data.stains or (H_DAB if data.image_type is ImageType.BRIGHTFIELD_H_DAB else H_E)
-        decoder = NucleusDecoder(network.bundle, plan.tiles, plan.mpp, stains)
+        target = _target(network.bundle, plan, request)
         found = find_objects(
             plan.tiles,
             lambda x, y, w, h: slide.read(x, y, w, h, plan.tiles.downsample),
             network,
-            decoder,
+            target.find,
+            merge=target.merge,
             batch_size=request.batch_size,
             workers=request.workers,
             progress=watch.advance,
         )
         size = slide.width, slide.height
     record = RunRecord(
-        target="nuclei",
+        target=network.bundle.target,
         model=network.bundle.name,
         model_version=network.bundle.version,
         mpp=network.bundle.mpp,
@@ -247,16 +269,25 @@ def _segment_image(
         regions = plan.regions
         if now is not data:
             regions = find_again(regions, now.objects, request.selection, *size)
-        return plan_nuclei(now.objects, regions, found, decoder.names, plan.mpp, record)
+        return target.plan(now.objects, regions, found, record)
 
     result = apply_planned(entry, data, place)
     return _report(entry, plan, "written", request, began, result)
 
 
+def _target(bundle: Bundle, plan: _ImagePlan, request: Request) -> Target:
+    if bundle.target != "nuclei":
+        return Areas(bundle, plan.tiles, plan.mpp, request.area_kind)
+    h_dab = plan.data.image_type is ImageType.BRIGHTFIELD_H_DAB
+    stains = plan.data.stains or (H_DAB if h_dab else H_E)
+    return WholeObjects(bundle, plan.tiles, plan.mpp, stains)
+
+
 def _plan_image(
     entry: ImageEntry, data: ImageData, slide: Slide, bundle: Bundle, request: Request
 ) -> _ImagePlan:
-    mpp = pixel_size(entry.name, entry.server.mpp, slide.mpp, request.mpp)
+    known = slide.mpp or ((bundle.mpp, bundle.mpp) if bundle.nominal_mpp else None)
+    mpp = pixel_size(entry.name, entry.server.mpp, known, request.mpp)
     regions = select_regions(data.objects, request.selection, slide.width, slide.height)
     downsample = slide.snap(downsample_for(mpp, bundle.mpp))
     tiles = plan_tiles(
@@ -265,9 +296,9 @@ def _plan_image(
     return _ImagePlan(data, regions, tiles, mpp)
 
 
-def _expected(plan: _ImagePlan) -> Result:
-    """Tell what can be told of the result before any nucleus is found."""
-    existing = find_existing(plan.data.objects, plan.regions, "nuclei")
+def _expected(plan: _ImagePlan, bundle: Bundle) -> Result:
+    """Tell what can be told of the result before anything is found."""
+    existing = find_existing(plan.data.objects, plan.regions, bundle.target)
     areas = [r.geometry.area * plan.mpp[0] * plan.mpp[1] for r in plan.regions]
     return Result(plan.regions, existing, 0, tuple({EVALUATED_AREA: area} for area in areas))
 

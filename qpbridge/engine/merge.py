@@ -30,12 +30,15 @@ class Found:
         outside of it.
     tile
         int64 (n,), number of the tile.
+    class_index
+        int64 (n,), index into the model's classes; -1: the class of the target. None: all -1.
     """
 
     shapes: Shapes
     measurements: FloatArray
     depth: FloatArray
     tile: IntArray
+    class_index: IntArray | None = None
 
     def __len__(self) -> int:
         return len(self.shapes)
@@ -47,7 +50,20 @@ class Found:
             self.measurements[index],
             self.depth[index],
             self.tile[index],
+            None if self.class_index is None else self.class_index[index],
         )
+
+
+def concatenate_found(parts: Sequence[Found]) -> Found:
+    """Put objects behind one another."""
+    classes = [part.class_index for part in parts if part.class_index is not None]
+    return Found(
+        concatenate_shapes([part.shapes for part in parts]),
+        np.concatenate([part.measurements for part in parts]),
+        np.concatenate([part.depth for part in parts]),
+        np.concatenate([part.tile for part in parts]),
+        np.concatenate(classes) if len(classes) == len(parts) else None,
+    )
 
 
 def merge_tiles(tiles: Sequence[Found], margin: float) -> Found:
@@ -69,12 +85,7 @@ def merge_tiles(tiles: Sequence[Found], margin: float) -> Found:
     found
         Objects in the order of the tiles.
     """
-    found = Found(
-        concatenate_shapes([t.shapes for t in tiles]),
-        np.concatenate([t.measurements for t in tiles]),
-        np.concatenate([t.depth for t in tiles]),
-        np.concatenate([t.tile for t in tiles]),
-    )
+    found = concatenate_found(tiles)
     near = np.flatnonzero(found.depth < margin * 2)
     if not len(near):
         return found

@@ -1,21 +1,27 @@
-"""From the nuclei found in some regions to what is written: measured, placed, summarized."""
+"""What a run comes to in one image, and what its objects are called and placed below."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-import shapely
+import numpy as np
+import numpy.typing as npt
 
-from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
-from qpbridge.engine.merge import Found
-from qpbridge.engine.regions import Region, assign_regions
-from qpbridge.measure.summary import summarize_nuclei
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass
-from qpbridge.project.model import Edit
+from qpbridge.engine.edit import Existing
+from qpbridge.engine.provenance import Origin, origins
+from qpbridge.engine.regions import Region, each_held, valid_areas
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable, PathClass
 
-NUCLEUS = PathClass(("Nucleus",), (110, 60, 160))
-"""The class of nuclei."""
+CLASSES = {
+    "nuclei": PathClass(("Nucleus",), (110, 60, 160)),
+    "glands": PathClass(("Gland",), (30, 150, 110)),
+    "vessels": PathClass(("Vessel",), (230, 110, 30)),
+}
+"""The class of each target's objects; none is one that QuPath comes with."""
+
+HOLDERS = ("glands", "vessels")
+"""Targets whose annotations hold other objects."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +35,7 @@ class Result:
     existing
         What is replaced, and what stays.
     found
-        Number of new nuclei.
+        Number of new objects.
     summaries
         For each region, the measurements of its annotation.
     """
@@ -40,47 +46,46 @@ class Result:
     summaries: tuple[dict[str, float], ...]
 
 
-def plan_nuclei(
+def classify(new: ObjectTable, bundle: Bundle, class_index: IntArray | None) -> ObjectTable:
+    """Give new objects the classes that the model tells apart, or else the target's own."""
+    classes = (CLASSES[bundle.target], *bundle.classes)
+    index = np.zeros(len(new), np.int32)
+    if class_index is not None:
+        index = (class_index + 1).astype(np.int32)
+    return replace(new, classes=classes, class_index=index)
+
+
+def ids_below(
     objects: ObjectTable,
     regions: tuple[Region, ...],
-    found: Found,
-    names: Sequence[str],
-    mpp: tuple[float, float],
-    record: RunRecord,
-) -> tuple[Edit, Result]:
-    """Plan how the nuclei that were found go into an image.
+    innermost: IntArray,
+    points: GeometryArray,
+) -> npt.NDArray[np.uint8]:
+    """Find the annotations that small objects go below.
 
     Parameters
     ----------
     objects
         What the image holds.
     regions
-        The regions; nuclei whose centroid is in none of them are left out, and so are those that a
-        person corrected after an earlier run.
-    found
-        Nuclei, with measurements called `names`.
-    mpp
-        µm per pixel (x, y).
-    record
-        What was run.
+        The regions.
+    innermost
+        int64 (n,), the region of each object.
+    points
+        Its centroid, shapely points (n,).
+
+    Returns
+    -------
+    ids
+        uint8 (n, 16): of the region, or of the gland or vessel of ours below it that holds the
+        point.
     """
-    existing = find_existing(objects, regions, record.target)
-    kept = objects.shapes.take(existing.changed).geometries
-    geometries = found.shapes.geometries
-    innermost, inside = assign_regions(shapely.centroid(geometries), regions)
-    stay = (innermost >= 0) & without_twins(geometries, kept)
-    found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
-    nuclei = ObjectTable.new(
-        ObjectKind.DETECTION,
-        found.shapes,
-        path_class=NUCLEUS,
-        measurement_names=names,
-        measurements=found.measurements,
-    )
-    areas = [region.geometry.area * mpp[0] * mpp[1] for region in regions]
-    summaries = tuple(
-        summarize_nuclei(names, nuclei.measurements[member], area)
-        for member, area in zip(inside, areas, strict=True)
-    )
-    edit = plan_edit(objects, regions, nuclei, record, summaries, innermost, existing)
-    return edit, Result(regions, existing, len(nuclei), summaries)
+    below = np.array([np.frombuffer(region.id, np.uint8) for region in regions])[innermost]
+    region_row = np.array([region.row for region in regions], np.int64)[innermost]
+    rows = np.flatnonzero(objects.kind == ObjectKind.ANNOTATION)
+    made = [origins(objects.take(rows), target) != Origin.OTHER for target in HOLDERS]
+    rows = rows[np.any(made, axis=0)]
+    for i, held in each_held(points, valid_areas(objects.shapes.take(rows).geometries)):
+        here = held[region_row[held] == objects.parent[rows[i]]]
+        below[here] = objects.ids[rows[i]]
+    return below

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.engine.merge import Found, merge_tiles
+from qpbridge.engine.merge import Found
 from qpbridge.engine.plan import TilePlan
 
 In = TypeVar("In")
@@ -31,6 +31,7 @@ def find_objects(
     *,
     batch_size: int,
     workers: int,
+    merge: Callable[[Sequence[Found]], Found],
     progress: Callable[[int], None] = lambda _: None,
 ) -> Found:
     """Find the objects of all tiles of a plan.
@@ -50,6 +51,8 @@ def find_objects(
         Tiles per batch.
     workers
         Threads that read, and as many that decode.
+    merge
+        Makes the image's objects of the tiles'.
     progress
         Called with the number of tiles done, whenever it changes.
 
@@ -80,6 +83,7 @@ def find_objects(
                 found.measurements,
                 found.depth,
                 np.full(len(found), number, np.int64),
+                found.class_index,
             )
 
         done: list[Found] = []
@@ -91,7 +95,7 @@ def find_objects(
             readers.shutdown(wait=False, cancel_futures=True)
             decoders.shutdown(wait=False, cancel_futures=True)
             raise
-    return merge_tiles(done, MERGE_MARGIN)
+    return merge(done)
 
 
 def core_depth(centroids: npt.NDArray[np.float64], core: int, halo: int) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import numpy as np
 from qpbridge.objects import FloatArray
 
 EVALUATED_AREA = "Evaluated area µm^2"
+PROBABILITY = "Detection probability"
 
 SUMMARY_NAMES = (
     "Nuclei: Count",

@@ -21,6 +21,10 @@ from torch import nn
 
 from qpbridge.errors import ModelError
 from qpbridge.models.network import MapNetwork, fold_batch_norm
+from qpbridge.objects import ImageType, PathClass
+
+DEFAULT_MODELS = {"nuclei": "nuclei_he", "glands": "glands_he", "vessels": "vessels_he"}
+"""The model of each target that is used where none is named."""
 
 REQUIRED = ("target", "mpp", "halo", "stride", "channels", "decode")
 
@@ -67,6 +71,21 @@ class Bundle:
     def notice(self) -> str:
         """What whoever uses it must know, said once in every run; mostly empty."""
         return str(self._own.get("notice", ""))
+
+    @property
+    def image_type(self) -> ImageType:
+        """Kind of image that it is made for; H&E, if it doesn't say."""
+        return ImageType(self._own.get("image_type", ImageType.BRIGHTFIELD_H_E.value))
+
+    @property
+    def classes(self) -> tuple[PathClass, ...]:
+        """Classes that it tells apart; none: everything is of the target's own class."""
+        return ()
+
+    @property
+    def nominal_mpp(self) -> bool:
+        """Whether images without a pixel size are taken to have the model's own."""
+        return bool(self._own.get("nominal_mpp", False))
 
     @property
     def mpp(self) -> float:

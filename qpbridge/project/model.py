@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import abc
-import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import MissingImageError, SelectionError, SlideError
-from qpbridge.objects import IntArray, ObjectTable, PathClass
+from qpbridge.objects import ImageType, IntArray, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
-
-
-class ImageType(enum.Enum):
-    """QuPath's image types, by the names in its files."""
-
-    BRIGHTFIELD_H_E = "BRIGHTFIELD_H_E"
-    BRIGHTFIELD_H_DAB = "BRIGHTFIELD_H_DAB"
-    BRIGHTFIELD_OTHER = "BRIGHTFIELD_OTHER"
-    FLUORESCENCE = "FLUORESCENCE"
-    OTHER = "OTHER"
-    UNSET = "UNSET"
 
 
 @dataclass(frozen=True)

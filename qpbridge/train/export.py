@@ -16,7 +16,7 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource
 from qpbridge.train.recipe import Recipe
 
-OWN_FACTS = ("commercial_use", "notice")
+OWN_FACTS = ("commercial_use", "notice", "image_type", "nominal_mpp")
 """Of a recipe's section ``about``, what goes into the section ``qpbridge`` of the metadata."""
 
 

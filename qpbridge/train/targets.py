@@ -10,7 +10,8 @@ from qpbridge.evaluate.labelled import Sample
 
 CONTOUR_UM = 3.0  # how far from its outline the contour of a gland or vessel reaches, either way
 LUMEN_BRIGHTNESS = 0.85  # of white: where a gland's own picture shows nothing
-MIN_LUMEN_UM2 = 60.0
+MIN_LUMEN_UM2 = 200.0  # more than a goblet cell's vacuole
+WALL_UM = 5.0  # nearer to the outline, what is empty is a gap around the gland
 
 
 def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
@@ -63,7 +64,9 @@ def profile_targets(sample: Sample) -> npt.NDArray[np.float32]:
     edges = _edges(dense)
     away = ndimage.distance_transform_edt(~edges) if edges.any() else np.full(dense.shape, np.inf)
     contour = away * sample.mpp < CONTOUR_UM
-    lumen = find_lumina(sample) if sample.lumen is None else sample.lumen
+    lumen = sample.lumen
+    if lumen is None:
+        lumen = find_lumina(sample) & (away * sample.mpp > WALL_UM)
     return np.stack([foreground, contour, lumen & foreground]).astype(np.float32)
 
 

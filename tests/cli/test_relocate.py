@@ -65,7 +65,7 @@ def test_missing_images_are_listed_once(qpbridge, lab, tmp_path):
 
 
 def test_no_model_is_loaded_for_nothing(qpbridge, lab, monkeypatch):
-    monkeypatch.setattr(job, "NucleusNetwork", None)
+    monkeypatch.setattr(job, "TargetNetwork", None)
     report = qpbridge.json("segment", lab, code=3)
     assert all(image["missing"] for image in report["images"])
 

@@ -284,9 +284,9 @@ def test_an_interrupted_run_leaves_the_project_as_it_was(project):
     before = contents(project.parent)
     program = (
         "import signal, threading, os, sys\n"
-        "from qpbridge.engine import run\n"
+        "from qpbridge.engine import whole\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(5)\n"
-        "run.merge_tiles = stop\n"
+        "whole.merge_tiles = stop\n"
         "from qpbridge.cli import main\n"
         f"main(['segment', {str(project)!r}])\n"
     )

@@ -16,8 +16,9 @@ from qpbridge.engine.edit import (
 )
 from qpbridge.engine.provenance import Origin, mint_ids, origins
 from qpbridge.engine.regions import Region
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Shapes
 
+H_E = ImageType.BRIGHTFIELD_H_E
 NUCLEUS = PathClass(("Nucleus",))
 RECORD = RunRecord(
     target="nuclei",
@@ -90,7 +91,7 @@ def test_an_edit_puts_nuclei_below_their_region_and_notes_the_run():
     found = nuclei((60, 20), (10, 10))
     existing = find_existing(table, regions, "nuclei")
     summaries = [{"Nuclei: Count": 1.0}, {"Nuclei: Count": 2.0}]
-    edit = plan_edit(table, regions, found, RECORD, summaries, np.array([1, 0]), existing)
+    edit = plan_edit(table, regions, found, RECORD, summaries, table.ids[[1, 0]], existing, H_E)
     assert edit.remove.tolist() == table.ids[2:].tolist()
     assert edit.add_below.tolist() == table.ids[[1, 0]].tolist()
     assert (origins(edit.add, "nuclei") == Origin.OURS).all()
@@ -110,7 +111,8 @@ def test_a_nucleus_that_was_moved_away_keeps_its_id_and_the_one_found_again_gets
     regions = regions_of(moved, 0)
     existing = find_existing(moved, regions, "nuclei")
     assert existing.changed.tolist() == [2]
-    edit = plan_edit(moved, regions, nuclei((10, 10)), RECORD, [{}], np.array([0]), existing)
+    below = moved.ids[[0]]
+    edit = plan_edit(moved, regions, nuclei((10, 10)), RECORD, [{}], below, existing, H_E)
     assert edit.add.ids[0].tolist() != moved.ids[2].tolist()
     assert origins(edit.add, "nuclei")[0] == Origin.OURS
 
@@ -119,7 +121,8 @@ def test_the_whole_image_has_no_annotation_to_note_anything_on():
     table = image()
     whole = Region(-1, bytes(16), "whole image", None, shapely.box(0, 0, 100, 100))
     existing = find_existing(table, [whole], "nuclei")
-    edit = plan_edit(table, [whole], nuclei((10, 10)), RECORD, [{}], np.array([0]), existing)
+    root = np.zeros((1, 16), np.uint8)
+    edit = plan_edit(table, [whole], nuclei((10, 10)), RECORD, [{}], root, existing, H_E)
     assert not edit.update
     assert not edit.add_below.any()
 

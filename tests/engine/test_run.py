@@ -60,6 +60,10 @@ def decoder(core, halo):
     return decode
 
 
+def whole_objects(tiles):
+    return merge_tiles(tiles, MERGE_MARGIN)
+
+
 @pytest.mark.parametrize("tile", [64, 96, 200, 1024])
 @pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
 def test_every_disc_is_found_once_and_whole_whatever_the_tiles(tile, batch_size, workers):
@@ -72,6 +76,7 @@ def test_every_disc_is_found_once_and_whole_whatever_the_tiles(tile, batch_size,
         reader(image),
         infer,
         decoder(plan.core, plan.halo),
+        merge=whole_objects,
         batch_size=batch_size,
         workers=workers,
         progress=seen.append,
@@ -121,5 +126,13 @@ def test_an_error_in_a_thread_ends_the_run_and_its_threads():
 
     before = threading.active_count()
     with pytest.raises(OSError, match="taken out"):
-        find_objects(plan, broken, infer, decoder(plan.core, plan.halo), batch_size=2, workers=2)
+        find_objects(
+            plan,
+            broken,
+            infer,
+            decoder(plan.core, plan.halo),
+            merge=whole_objects,
+            batch_size=2,
+            workers=2,
+        )
     assert threading.active_count() <= before

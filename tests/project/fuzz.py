@@ -23,6 +23,7 @@ from project.tables import TUMOR, file_of, many_cells
 
 from qpbridge.errors import FormatError
 from qpbridge.objects import (
+    ImageType,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -50,7 +51,7 @@ from qpbridge.project.embedded.java_write import Changes
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.records import write_integer, write_list, write_metadata
 from qpbridge.project.embedded.values import BLOCKS
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData, ImageType, WorkflowStep
+from qpbridge.project.model import AnnotationUpdate, Edit, ImageData, WorkflowStep
 
 # --- samples ----------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from project.tables import by_id
 
 from qpbridge.errors import ProjectError, SelectionError
 from qpbridge.objects import (
+    ImageType,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -24,7 +25,6 @@ from qpbridge.project.model import (
     AnnotationUpdate,
     Edit,
     ImageEntry,
-    ImageType,
     Project,
     WorkflowStep,
 )

@@ -15,10 +15,10 @@ from project.files import digests, png
 from project.suite import ProjectSuite, discs
 
 from qpbridge.errors import ProjectError
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, Shapes
+from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Plane, Shapes
 from qpbridge.project import Project, create_project, open_project, paquo_backend
 from qpbridge.project.embedded.qpproj import EmbeddedProject
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData, ImageType
+from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
 from qpbridge.project.paquo_backend import PaquoProject, find_qupath, start_qupath
 
 needs_qupath = pytest.mark.skipif(

@@ -16,6 +16,7 @@ from project.tables import TUMOR, by_id, file_of, many_cells, read
 
 from qpbridge.errors import FormatError, ProjectError
 from qpbridge.objects import (
+    ImageType,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -26,7 +27,7 @@ from qpbridge.objects import (
 )
 from qpbridge.project.embedded.java_stream import parse
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
+from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
 
 # --- tables of all sorts ----------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.embedded.java_nodes import (
     ARRAY,
     ENUM,
@@ -29,7 +29,7 @@ from qpbridge.project.embedded.java_nodes import (
 from qpbridge.project.embedded.java_stream import Stream, parse
 from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
 from qpbridge.project.embedded.values import BLOCKS, read_list
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageType, WorkflowStep
+from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
 
 ENUM_FLAG = 0x10
 

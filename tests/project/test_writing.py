@@ -13,11 +13,11 @@ from project.files import Trap, digests
 from project.suite import discs, rectangle
 
 from qpbridge.errors import FormatError, ProjectError
-from qpbridge.objects import PathClass
+from qpbridge.objects import ImageType, PathClass
 from qpbridge.project import open_project
 from qpbridge.project.embedded import qpproj
 from qpbridge.project.locking import LOCK_NAME
-from qpbridge.project.model import Edit, ImageType
+from qpbridge.project.model import Edit
 
 
 class TestWriting:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from qpbridge.errors import FormatError
+from qpbridge.objects import ImageType
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.hierarchy import Hierarchy, read_hierarchy
 from qpbridge.project.embedded.java_build import Builder
@@ -19,7 +20,7 @@ from qpbridge.project.embedded.java_stream import Stream, parse
 from qpbridge.project.embedded.java_write import Changes
 from qpbridge.project.embedded.plain import is_map, read_plain, read_properties
 from qpbridge.project.embedded.values import BLOCKS
-from qpbridge.project.model import ImageType, Stains, WorkflowStep
+from qpbridge.project.model import Stains, WorkflowStep
 
 VERSION_PREFIX = b"Data file version"
 MAX_STAINS = 10_000

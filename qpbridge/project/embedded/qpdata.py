@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
+from qpbridge.objects import ImageType
 from qpbridge.project.embedded import specs
 from qpbridge.project.embedded.edits import change_objects
 from qpbridge.project.embedded.hierarchy import read_tma_grid
@@ -27,7 +28,7 @@ from qpbridge.project.embedded.java_write import Changes, assemble
 from qpbridge.project.embedded.plain import read_properties
 from qpbridge.project.embedded.records import write_metadata
 from qpbridge.project.embedded.values import OBJECT_ID
-from qpbridge.project.model import Edit, ImageData, ImageType
+from qpbridge.project.model import Edit, ImageData
 
 
 def read_image_data(data: bytes) -> ImageData:

@@ -1,0 +1,139 @@
+"""Large objects, glands and vessels: seen in parts, joined across tiles, cut to the regions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import shapely
+from skimage.measure import label as label_parts
+
+from qpbridge.decode.decoders import decode
+from qpbridge.decode.polygons import instances_to_areas
+from qpbridge.engine.clip import clip_to_regions
+from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.merge import Found
+from qpbridge.engine.plan import TilePlan
+from qpbridge.engine.provenance import storable
+from qpbridge.engine.regions import Region, assign_regions, valid_areas
+from qpbridge.engine.result import Result, classify
+from qpbridge.engine.run import Maps, Pixels
+from qpbridge.engine.stitch import stitch_tiles
+from qpbridge.measure.areas import area_measurements, area_names, summarize_areas
+from qpbridge.measure.summary import PROBABILITY
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.project.model import Edit
+
+MARGIN = 16
+"""How far around its core a tile reports parts of objects, in grid pixels."""
+
+TOLERANCE = 0.25
+"""How far simplification may move an outline, in grid pixels."""
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Glands or vessels from the maps of tiles; a `qpbridge.engine.job.Target`.
+
+    Parameters
+    ----------
+    bundle
+        The model that made the maps.
+    tiles
+        The tiles.
+    mpp
+        µm per server pixel (x, y).
+    kind
+        What is written: annotations, which can be edited and hold nuclei, or detections.
+    """
+
+    bundle: Bundle
+    tiles: TilePlan
+    mpp: tuple[float, float]
+    kind: ObjectKind = ObjectKind.ANNOTATION
+
+    def find(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
+        """Decode one tile; of each part, sum pixels and probability over the tile's core."""
+        margin = min(MARGIN, self.tiles.halo)
+        start, end = self.tiles.halo - margin, self.tiles.halo + self.tiles.core + margin
+        seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
+        labels, level = seen.labels[start:end, start:end], seen.level[start:end, start:end]
+        parts = label_parts(labels, connectivity=1)  # type: ignore[no-untyped-call]
+        areas = instances_to_areas(parts, level, seen.threshold, tolerance=TOLERANCE)
+        core = np.s_[margin : margin + self.tiles.core, margin : margin + self.tiles.core]
+        inside = parts[core].ravel()
+        sums = [
+            np.bincount(inside, weight, len(areas) + 1)[1:]
+            for weight in (None, level[core].ravel())
+        ]
+        bounds = shapely.bounds(areas) - margin
+        depth = np.column_stack([bounds[:, :2], self.tiles.core - bounds[:, 2:]]).min(axis=1)
+        scale, shift = self.tiles.downsample, np.array(corner) + start
+        return Found(
+            Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
+            np.column_stack(sums).astype(np.float64),
+            depth,
+            np.zeros(len(areas), np.int64),
+            None,
+        )
+
+    def merge(self, tiles: Sequence[Found]) -> Found:
+        """Join the parts of each object."""
+        return stitch_tiles(tiles, self.tiles, min(MARGIN, self.tiles.halo))
+
+    def plan(
+        self,
+        objects: ObjectTable,
+        regions: tuple[Region, ...],
+        found: Found,
+        record: RunRecord,
+    ) -> tuple[Edit, Result]:
+        """Cut objects to the regions, measure them, and put them below the one they lie in."""
+        target = self.bundle.target
+        existing = find_existing(objects, regions, target)
+        kept = valid_areas(objects.shapes.take(existing.changed).geometries)
+        pieces, source, region = clip_to_regions(_on_grid(found.shapes.geometries), regions)
+        pieces = _on_grid(pieces)
+        least = self.bundle.decode.get("min_area_um2", 0.0)
+        stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
+        stay &= without_twins(_filled(pieces), _filled(kept))
+        sums, region = found.measurements[source[stay]], region[stay]
+        shapes = Shapes.from_geometries(pieces[stay])
+        probability = sums[:, 1] / np.maximum(sums[:, 0], 1)
+        names = area_names(target, self.mpp)
+        new = ObjectTable.new(
+            self.kind,
+            shapes,
+            measurement_names=(PROBABILITY, *names),
+            measurements=np.column_stack([probability, area_measurements(shapes, self.mpp)]),
+        )
+        new = classify(new, self.bundle, None)
+        _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
+        areas = [region.geometry.area * self.mpp[0] * self.mpp[1] for region in regions]
+        summaries = tuple(
+            summarize_areas(target, names, new.measurements[member, 1:], area)
+            for member, area in zip(inside, areas, strict=True)
+        )
+        below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
+        edit = plan_edit(
+            objects, regions, new, record, summaries, below, existing, self.bundle.image_type
+        )
+        return edit, Result(regions, existing, len(new), summaries)
+
+
+def _filled(geometries: GeometryArray) -> GeometryArray:
+    """Outlines without their holes: what lies in a lumen lies in the gland."""
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    outer = shapely.polygons(shapely.get_exterior_ring(parts))
+    filled = np.full(len(geometries), shapely.Polygon(), object)
+    for row in np.unique(owner):
+        filled[row] = shapely.union_all(outer[owner == row])
+    return filled
+
+
+def _on_grid(geometries: GeometryArray) -> GeometryArray:
+    """Make areas valid, with vertices that every way through QuPath gives back."""
+    snapped = shapely.set_precision(valid_areas(geometries), 0.01)
+    return valid_areas(shapely.transform(snapped, storable))
