@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.decode.glands import decode_glands
 from qpbridge.decode.instances import Instances
+from qpbridge.decode.lines import decode_lines
 from qpbridge.decode.nuclei import decode_nuclei
+from qpbridge.decode.vessels import decode_vessels
 from qpbridge.errors import ModelError
 
-DECODERS: Mapping[str, Callable[..., Instances]] = {
+DECODERS: dict[str, Callable[..., Instances]] = {
     "nuclei": decode_nuclei,
+    "glands": decode_glands,
+    "vessels": decode_vessels,
+    "lines": decode_lines,
 }
 
 
