@@ -135,6 +135,17 @@ class Bundle:
         return section
 
     @property
+    def training(self) -> Mapping[str, Any]:
+        """How it was trained: steps, minutes, hardware, seed."""
+        section: Mapping[str, Any] = self._own.get("training", {})
+        return section
+
+    @property
+    def limits(self) -> str:
+        """What it is known to get wrong."""
+        return str(self._own.get("limits", ""))
+
+    @property
     def network_definition(self) -> Mapping[str, Any]:
         """MONAI's definition of the network, from ``configs/inference.json``."""
         config = _read_json(self.path / "configs" / "inference.json")

@@ -16,9 +16,12 @@ STAINS = np.array([[0.650, 0.704, 0.286], [0.072, 0.990, 0.105], [0.268, 0.570, 
 STAINS /= np.linalg.norm(STAINS, axis=1, keepdims=True)
 
 
-def vary_appearance(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+def vary_appearance(
+    images: torch.Tensor, rng: np.random.Generator, *, stained: bool = True
+) -> torch.Tensor:
     """Return images (N, 3, H, W), in 0..1, as another laboratory might have made them."""
-    images = vary_stain(images, rng)
+    if stained:
+        images = vary_stain(images, rng)
     images = vary_colour(images, rng)
     images = vary_sharpness(images, rng)
     images = images + _per_image(rng.random(len(images)) < 0.4, rng, 0.0, 0.04) * torch.from_numpy(

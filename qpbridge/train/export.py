@@ -14,9 +14,11 @@ from torch import nn
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource
+from qpbridge.models.bundle import Bundle, load_bundle
+from qpbridge.train.readme import readme
 from qpbridge.train.recipe import Recipe
 
-OWN_FACTS = ("commercial_use", "notice", "image_type", "nominal_mpp")
+OWN_FACTS = ("commercial_use", "notice", "limits", "image_type", "nominal_mpp")
 """Of a recipe's section ``about``, what goes into the section ``qpbridge`` of the metadata."""
 
 
@@ -28,10 +30,10 @@ def write_bundle(
     training: Mapping[str, Any],
     scores: Mapping[str, Any],
 ) -> None:
-    """Write weights, inference configuration and metadata.
+    """Write weights, inference configuration, metadata, and a README made of it.
 
-    Weights are stored as float16, statistics of batch norms as float32. Files that are there
-    already (docs, LICENSE) are left alone.
+    Weights are stored as float16, statistics of batch norms as float32. Other files that are there
+    already (LICENSE, say) are left alone.
 
     Parameters
     ----------
@@ -57,6 +59,14 @@ def write_bundle(
     torch.save(state, folder / "models" / "model.pt")
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
     _write_json(folder / "configs" / "metadata.json", metadata(recipe, halo, training, scores))
+    write_readme(load_bundle(folder))
+
+
+def write_readme(bundle: Bundle) -> None:
+    """Write docs/README.md from a bundle's metadata."""
+    docs = bundle.path / "docs"
+    text = readme(bundle, curve=(docs / "curve.png").is_file())
+    (docs / "README.md").write_text(text, encoding="utf-8")
 
 
 def receptive_reach(network: nn.Module, stride: int) -> int:
@@ -144,6 +154,7 @@ def metadata(
             "data": {
                 "train": [_describe(source) for source in recipe.train],
                 "validation": [_describe(source) for source in recipe.validation],
+                "holdout": recipe.holdout,
             },
             "training": dict(training),
             "scores": dict(scores),

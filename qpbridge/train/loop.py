@@ -236,7 +236,7 @@ def _batches(sampler: PatchSampler, config: TrainConfig, first: int) -> Iterator
     def prepare(step: int) -> Batch:
         rng = np.random.default_rng((config.seed, step))
         images, targets = sampler.batch(config.batch, rng)
-        return vary_appearance(images, rng), targets
+        return vary_appearance(images, rng, stained=sampler.task.stained), targets
 
     with ThreadPoolExecutor(1) as ahead:
         upcoming = ahead.submit(prepare, first)

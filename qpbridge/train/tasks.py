@@ -38,6 +38,8 @@ class Task:
         Name of the score on the validation images that chooses the weights.
     mpp
         µm per pixel that a network works at, unless something else is asked for.
+    stained
+        Whether images are of stained tissue, whose stains vary.
     offsets
         The maps x and y of a displacement in pixels, which turns and scales with the image.
     """
@@ -48,6 +50,7 @@ class Task:
     loss: Loss
     score: str
     mpp: float
+    stained: bool = True
     offsets: tuple[int, int] | None = None
 
     @property
@@ -87,6 +90,7 @@ TASKS: Mapping[str, Task] = {
         line_loss,
         score="auc",
         mpp=9.4,
+        stained=False,
     ),
 }
 """By the name of the decoder that the maps are for."""

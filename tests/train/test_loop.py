@@ -1,8 +1,10 @@
 """Training: learns, is reproducible, goes on where it stopped, and ends in a bundle."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from click.testing import CliRunner
@@ -10,14 +12,15 @@ from PIL import Image
 
 from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
-from qpbridge.evaluate.labelled import Sample
+from qpbridge.evaluate.labelled import DataSource, Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.bundle import build_network
+from qpbridge.train.build import load_groups
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import receptive_reach
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
-from qpbridge.train.recipe import NETWORK
+from qpbridge.train.recipe import NETWORK, Recipe
 from qpbridge.train.tasks import TASKS
 
 TINY = {**NETWORK, "out_channels": 4, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
@@ -146,6 +149,101 @@ def test_the_command_writes_a_working_bundle(tmp_path):
         )
     for wrong in ([], ["--steps", "3", "--minutes", "1"], ["--steps", "3", "--mpp", "0.5"]):
         assert CliRunner().invoke(train_command, [*arguments, *wrong]).exit_code == 2
+
+
+def test_the_best_weights_are_kept_and_a_run_without_progress_ends(sampler, tmp_path):
+    scores = iter([0.1, 0.5, 0.4, 0.4, 0.3, 0.2, 0.2, 0.2, 0.2, 0.2])
+    seen = []
+
+    def validate(network):
+        assert not network.training
+        seen.append(weights(network).clone())
+        return next(scores)
+
+    best = train(config(400), sampler, tmp_path, validate=validate)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    assert state["step"] < 300 and state["best_score"] == 0.5
+    assert torch.equal(weights(best), seen[1])
+    table = pd.read_csv(tmp_path / "curve.csv")
+    assert table["score"].dropna().tolist()[:3] == [0.1, 0.5, 0.4]
+
+
+def test_a_run_can_begin_with_weights(sampler, tmp_path):
+    first = train(config(20), sampler, tmp_path / "first")
+    again = train(config(1, learning_rate=0), sampler, tmp_path / "again", start=first.state_dict())
+    parameters = [torch.cat([p.ravel() for p in n.parameters()]) for n in (first, again)]
+    assert torch.allclose(*parameters, atol=1e-4)
+    other = {name: torch.zeros(1) for name in first.state_dict()}
+    with pytest.raises(QpbridgeError, match="another network"):
+        train(config(1), sampler, tmp_path / "other", start=other)
+
+
+@pytest.mark.parametrize("decoder", TASKS)
+def test_every_task_learns(decoder, tmp_path):
+    image, labels = discs()
+    task = TASKS[decoder]
+    sampler = PatchSampler([(1.0, [Sample("discs", image, labels, 1.0)])], task, mpp=1.0, size=32)
+    network = {**TINY, "out_channels": len(task.channels)}
+    rows = []
+    settings = TrainConfig(network, steps=60, batch=2, patch=32, learning_rate=0.01)
+    train(settings, sampler, tmp_path, progress=rows.append)
+    assert rows[-1]["foreground"] < 0.9 * rows[0]["foreground"]
+
+
+def write_set(folder, names, csv=""):
+    image, labels = discs()
+    for part, pixels in (("images", image), ("labels", labels)):
+        (folder / part).mkdir(parents=True)
+        for name in names:
+            Image.fromarray(pixels).save(folder / part / f"{name}.png")
+    if csv:
+        (folder / "patients.csv").write_text(csv)
+
+
+def test_patients_are_never_on_both_sides(tmp_path):
+    names = [f"{patient}_{i}" for patient in "abcde" for i in range(4)]
+    write_set(tmp_path / "named", names)
+    write_set(tmp_path / "listed", ["x", "y", "z"], "patient ID, name\n1, x\n1, y\n2, z\n")
+    recipe = Recipe(
+        "glands",
+        1.0,
+        (
+            DataSource(tmp_path / "named", 1.0, patient="^([a-z])_"),
+            DataSource(tmp_path / "listed", None),
+        ),
+        holdout=0.3,
+    )
+    training, validation = load_groups(recipe, seed=3)
+    for (_, kept), (_, held) in zip(training, validation, strict=True):
+        assert kept and held
+        assert not {s.patient for s in kept} & {s.patient for s in held}
+    assert {s.patient for s in training[0][1]} | {s.patient for s in validation[0][1]} == set(
+        "abcde"
+    )
+    assert {s.mpp for s in training[1][1]} == {1.0}
+    for pattern, message in (("^[a-z]_", "no group"), ("^([0-9])", "no patient in 'a_0'")):
+        wrong = replace(recipe, train=(DataSource(tmp_path / "named", 1.0, patient=pattern),))
+        with pytest.raises(QpbridgeError, match=message):
+            load_groups(wrong, seed=3)
+
+
+def test_fine_tuning_takes_what_the_model_was_and_says_so(tmp_path):
+    write_set(tmp_path / "set", ["p1", "p2", "p3", "p4", "p5"])
+    arguments = ["--data", str(tmp_path / "set"), "--mpp", "0.5", "--steps", "2", "--device", "cpu"]
+    output = tmp_path / "mine"
+    arguments += ["--init", "nuclei_he", "--batch-size", "1", "-o", str(output)]
+    result = CliRunner().invoke(train_command, arguments)
+    assert result.exit_code == 0, result.output
+    mine, first = load_bundle(output), load_bundle("nuclei_he")
+    assert mine.decode == first.decode and mine.mpp == first.mpp
+    assert mine.network_definition == first.network_definition
+    assert mine.training["init"]["name"] == "nuclei_he" and not mine.commercial_use
+    assert first.license in mine.license
+    text = (output / "docs" / "README.md").read_text()
+    for part in ("CC BY 4.0", "Training began with", "2 steps", "| set | images |"):
+        assert part in text
+    wrong = CliRunner().invoke(train_command, [*arguments, "--target", "glands"])
+    assert wrong.exit_code == 2 and "nuclei" in wrong.output
 
 
 def test_the_halo_is_what_the_network_sees():
