@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import shapely
 from skimage.measure import label as label_parts
 
 from qpbridge.decode.decoders import decode
+from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
 from qpbridge.engine.clip import clip_to_regions
 from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
@@ -20,7 +22,12 @@ from qpbridge.engine.regions import Region, assign_regions, valid_areas
 from qpbridge.engine.result import Result, classify
 from qpbridge.engine.run import Maps, Pixels
 from qpbridge.engine.stitch import stitch_tiles
-from qpbridge.measure.areas import area_measurements, area_names, summarize_areas
+from qpbridge.measure.areas import (
+    area_measurements,
+    line_measurements,
+    lumen_measurements,
+    summarize_areas,
+)
 from qpbridge.measure.summary import PROBABILITY
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
@@ -54,8 +61,17 @@ class Areas:
     mpp: tuple[float, float]
     kind: ObjectKind = ObjectKind.ANNOTATION
 
+    @property
+    def _line_mpp(self) -> float:
+        """µm per grid pixel."""
+        return self.tiles.downsample * math.sqrt(self.mpp[0] * self.mpp[1])
+
+    @property
+    def _lines(self) -> bool:
+        return self.bundle.decoder == "lines"
+
     def find(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
-        """Decode one tile; of each part, sum pixels and probability over the tile's core."""
+        """Decode one tile; of each part, sum pixels and others over the tile's core."""
         margin = min(MARGIN, self.tiles.halo)
         start, end = self.tiles.halo - margin, self.tiles.halo + self.tiles.core + margin
         seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
@@ -64,16 +80,17 @@ class Areas:
         areas = instances_to_areas(parts, level, seen.threshold, tolerance=TOLERANCE)
         core = np.s_[margin : margin + self.tiles.core, margin : margin + self.tiles.core]
         inside = parts[core].ravel()
-        sums = [
-            np.bincount(inside, weight, len(areas) + 1)[1:]
-            for weight in (None, level[core].ravel())
-        ]
+        summed = [np.ones_like(level), level]
+        if self._lines:
+            length, width = centre_lines(parts)
+            summed += [length, length * width]
+        sums = [np.bincount(inside, m[core].ravel(), len(areas) + 1)[1:] for m in summed]
         bounds = shapely.bounds(areas) - margin
         depth = np.column_stack([bounds[:, :2], self.tiles.core - bounds[:, 2:]]).min(axis=1)
         scale, shift = self.tiles.downsample, np.array(corner) + start
         return Found(
             Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
-            np.column_stack(sums).astype(np.float64),
+            np.column_stack(sums),
             depth,
             np.zeros(len(areas), np.int64),
             None,
@@ -94,26 +111,34 @@ class Areas:
         target = self.bundle.target
         existing = find_existing(objects, regions, target)
         kept = valid_areas(objects.shapes.take(existing.changed).geometries)
-        pieces, source, region = clip_to_regions(_on_grid(found.shapes.geometries), regions)
+        whole = _on_grid(found.shapes.geometries)
+        pieces, source, region = clip_to_regions(whole, regions)
         pieces = _on_grid(pieces)
         least = self.bundle.decode.get("min_area_um2", 0.0)
         stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
         stay &= without_twins(_filled(pieces), _filled(kept))
-        sums, region = found.measurements[source[stay]], region[stay]
-        shapes = Shapes.from_geometries(pieces[stay])
-        probability = sums[:, 1] / np.maximum(sums[:, 0], 1)
-        names = area_names(target, self.mpp)
+        pieces, source, region = pieces[stay], source[stay], region[stay]
+        sums = found.measurements[source]
+        shapes = Shapes.from_geometries(pieces)
+        columns = {PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)}
+        columns |= area_measurements(shapes, self.mpp)
+        if self._lines:
+            # of what was cut off, the line is taken to be as long as its share of the area
+            share = shapely.area(pieces) / shapely.area(whole[source])
+            columns |= line_measurements(sums[:, 2] * share, sums[:, 3] * share, self._line_mpp)
+        else:
+            columns |= lumen_measurements(target, shapes, self.mpp)
         new = ObjectTable.new(
             self.kind,
             shapes,
-            measurement_names=(PROBABILITY, *names),
-            measurements=np.column_stack([probability, area_measurements(shapes, self.mpp)]),
+            measurement_names=tuple(columns),
+            measurements=np.column_stack(list(columns.values())),
         )
         new = classify(new, self.bundle, None)
         _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
         areas = [region.geometry.area * self.mpp[0] * self.mpp[1] for region in regions]
         summaries = tuple(
-            summarize_areas(target, names, new.measurements[member, 1:], area)
+            summarize_areas(target, {k: v[member] for k, v in columns.items()}, area)
             for member, area in zip(inside, areas, strict=True)
         )
         below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]

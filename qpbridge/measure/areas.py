@@ -5,41 +5,60 @@ For research use; no diagnosis.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import shapely
 
-from qpbridge.measure.shape import shape_measurements, shape_names
+from qpbridge.measure.shape import shape_measurements
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.objects import FloatArray, GeometryArray, Shapes
 
-
-def area_names(target: str, mpp: tuple[float, float]) -> tuple[str, ...]:
-    """Return the names of the measurements of glands or vessels."""
-    one = target.removesuffix("s")
-    return (*shape_names(mpp), "Lumen area µm^2", f"Lumen/{one} area ratio")
+AREA, LUMEN = "Area µm^2", "Lumen area µm^2"
+LINE, WIDTH = "Centre line length µm", "Width mean µm"
 
 
-def area_measurements(shapes: Shapes, mpp: tuple[float, float]) -> FloatArray:
-    """Measure glands or vessels, whose lumina are holes.
+def area_measurements(shapes: Shapes, mpp: tuple[float, float]) -> dict[str, FloatArray]:
+    """Measure shapes as QuPath does (`qpbridge.measure.shape`), by name; holes don't count."""
+    names, values = shape_measurements(shapes, mpp)
+    return dict(zip(names, values.T, strict=True))
 
-    Parameters
-    ----------
-    shapes
-        Polygons, full-resolution pixels.
-    mpp
-        µm per pixel (x, y).
+
+def lumen_measurements(
+    target: str, shapes: Shapes, mpp: tuple[float, float]
+) -> dict[str, FloatArray]:
+    """Measure the lumina of glands or vessels, which are holes.
 
     Returns
     -------
-    values
-        float64 (n, 8), columns as `area_names`: the shape without the lumen, as QuPath has it; the
-        area of all lumina; and its ratio to the area within the outer outline.
+    dict
+        The area of all lumina of each, float64 (n,), and its ratio to the area within the outer
+        outline.
     """
-    _, shape = shape_measurements(shapes, mpp)
-    lumen = hole_area(shapes.geometries) * mpp[0] * mpp[1]
-    return np.column_stack([shape, lumen, lumen / (lumen + shape[:, 0])])
+    inner = hole_area(shapes.geometries) * mpp[0] * mpp[1]
+    outer = shapely.area(shapes.geometries) * mpp[0] * mpp[1] + inner
+    return {LUMEN: inner, _ratio(target): inner / outer}
+
+
+def line_measurements(length: FloatArray, width: FloatArray, mpp: float) -> dict[str, FloatArray]:
+    """Measure vessels seen from above.
+
+    Parameters
+    ----------
+    length
+        float64 (n,), of the centre line of each, in pixels.
+    width
+        float64 (n,), the width along the centre line, summed up over its length.
+    mpp
+        µm per pixel.
+
+    Returns
+    -------
+    dict
+        Length of the centre line and mean width of each; NaN without a line.
+    """
+    mean = np.divide(width, length, out=np.full(len(length), np.nan), where=length > 0)
+    return {LINE: length * mpp, WIDTH: mean * mpp}
 
 
 def hole_area(geometries: GeometryArray) -> FloatArray:
@@ -50,21 +69,8 @@ def hole_area(geometries: GeometryArray) -> FloatArray:
     return np.bincount(owner, holes, len(geometries)).astype(np.float64)
 
 
-def summary_names(target: str) -> tuple[str, ...]:
-    """Return the names of what `summarize_areas` gives."""
-    many, one = target.capitalize(), target.removesuffix("s")
-    return (
-        f"{many}: Count",
-        f"{many}: Density per mm^2",
-        f"{many}: Area %",
-        f"{many}: Area mean µm^2",
-        f"{many}: Lumen/{one} area ratio mean",
-        EVALUATED_AREA,
-    )
-
-
 def summarize_areas(
-    target: str, names: Sequence[str], measurements: FloatArray, evaluated_area: float
+    target: str, measurements: Mapping[str, FloatArray], evaluated_area: float
 ) -> dict[str, float]:
     """Summarize the glands or vessels of one region.
 
@@ -72,28 +78,38 @@ def summarize_areas(
     ----------
     target
         glands or vessels.
-    names
-        Of the measurements, `area_names`.
     measurements
-        float64 (n, len(names)).
+        By name, float64 (n,) each, as the functions of this module give them.
     evaluated_area
         Of the part of the region that was searched, µm^2.
 
     Returns
     -------
     dict
-        `summary_names` in order. Areas are those within the outer outline, lumen included. NaN
-        where there is nothing to divide by.
+        Count, density, area in % and on average (lumen included), evaluated area; where lumina were
+        measured, their ratio to the area on average; where centre lines were, their length in all
+        and the mean width along them. NaN where there is nothing to divide by.
     """
-    lumen = measurements[:, names.index("Lumen area µm^2")]
-    area = measurements[:, names.index("Area µm^2")] + lumen
-    n = len(measurements)
-    values = (
-        float(n),
-        n / evaluated_area * 1e6 if evaluated_area > 0 else np.nan,
-        float(area.sum()) / evaluated_area * 100 if evaluated_area > 0 else np.nan,
-        float(area.mean()) if n else np.nan,
-        float((lumen / area).mean()) if n else np.nan,
-        float(evaluated_area),
-    )
-    return dict(zip(summary_names(target), values, strict=True))
+    area = measurements[AREA] + measurements.get(LUMEN, 0.0)
+    n = len(area)
+    searched = evaluated_area if evaluated_area > 0 else np.nan
+    values = {
+        "Count": float(n),
+        "Density per mm^2": n / searched * 1e6,
+        "Area %": float(area.sum()) / searched * 100,
+        "Area mean µm^2": float(area.mean()) if n else np.nan,
+    }
+    if LUMEN in measurements:
+        ratio = measurements[_ratio(target)]
+        values[f"{_ratio(target)} mean"] = float(ratio.mean()) if n else np.nan
+    if LINE in measurements:
+        length, width = measurements[LINE], measurements[WIDTH]
+        total = float(length.sum())
+        values[LINE] = total
+        values[WIDTH] = float(np.nansum(length * width)) / total if total > 0 else np.nan
+    named = {f"{target.capitalize()}: {name}": value for name, value in values.items()}
+    return {**named, EVALUATED_AREA: float(evaluated_area)}
+
+
+def _ratio(target: str) -> str:
+    return f"Lumen/{target.removesuffix('s')} area ratio"

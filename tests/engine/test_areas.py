@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,6 +173,23 @@ def test_nuclei_go_below_the_gland_that_holds_them(bundle):
     points = shapely.points([[100, 70], [100, 100], [300, 300]])  # in the ring, lumen, outside
     below = ids_below(table, (region,), np.zeros(3, np.int64), points)
     assert [row.tobytes() for row in below] == [ids[0].tobytes(), region.id, region.id]
+
+
+@pytest.mark.parametrize("tile", [128, 1024])
+def test_centre_lines_go_on_across_tiles_and_end_at_the_region(tile):
+    own = {"target": "vessels", "decoder": "lines", "mpp": 1.0, "decode": {}}
+    bundle = Bundle("lines", Path("lines"), {"version": "1", "qpbridge": own})
+    level = np.zeros((SIZE, SIZE), np.float32)
+    level[300:309, 40:560] = 0.9
+    region = Region(-1, bytes(16), "", None, shapely.box(0, 0, 300, SIZE))
+    target, found = find(bundle, level, tile, [whole()])
+    record = replace(RECORD, target="vessels")
+    nothing = ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty())
+    for searched, length in ((whole(), 520), (region, 260)):
+        edit, result = target.plan(nothing, (searched,), found, record)
+        assert len(edit.add) == 1
+        assert edit.add.measurement("Centre line length µm")[0] == pytest.approx(length, rel=0.04)
+        assert result.summaries[0]["Vessels: Width mean µm"] == pytest.approx(9, abs=0.5)
 
 
 @pytest.mark.parametrize(
