@@ -177,7 +177,7 @@ def test_nuclei_go_below_the_gland_that_holds_them(bundle):
 
 @pytest.mark.parametrize("tile", [128, 1024])
 def test_centre_lines_go_on_across_tiles_and_end_at_the_region(tile):
-    own = {"target": "vessels", "decoder": "lines", "mpp": 1.0, "decode": {}}
+    own = {"target": "vessels", "decoder": "lines", "mpp": 1.0, "decode": {"min_area_um2": 9.0}}
     bundle = Bundle("lines", Path("lines"), {"version": "1", "qpbridge": own})
     level = np.zeros((SIZE, SIZE), np.float32)
     level[300:309, 40:560] = 0.9
