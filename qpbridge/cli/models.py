@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import click
 
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json, print_table
-from qpbridge.models.bundle import find_bundles, load_bundle
+from qpbridge.models.bundle import Bundle, find_bundles, load_bundle
+from qpbridge.train.readme import SCORES
+
+SHOWN = {
+    "nuclei": ("aji", "pq"),
+    "glands": ("object_f1", "object_dice", "object_hausdorff"),
+    "vessels": ("pq", "dice"),
+}
 
 
 @click.group()
@@ -29,6 +38,10 @@ def list_models(as_json: bool) -> None:
                         "version": b.version,
                         "mpp": b.mpp,
                         "license": b.license,
+                        "commercial_use": b.commercial_use,
+                        "notice": b.notice,
+                        "trained_on": trained_on(b),
+                        "scores": b.scores,
                         "path": str(b.path),
                     }
                     for b in bundles
@@ -36,8 +49,35 @@ def list_models(as_json: bool) -> None:
             }
         )
         return
-    rows = [(b.name, b.target, b.version, b.mpp, b.license) for b in bundles]
-    print_table(("Model", "Target", "Version", "µm/px", "Licence"), rows)
+    rows = [
+        (
+            b.name,
+            b.target,
+            b.mpp,
+            "; ".join(trained_on(b)),
+            b.license,
+            ", ".join(best_scores(b)),
+        )
+        for b in bundles
+    ]
+    columns = ("Model", "Target", "µm/px", "Trained on", "Licence", "Validation scores")
+    print_table(columns, rows)
+    for bundle in bundles:
+        if bundle.notice:
+            click.echo(f"{bundle.name}: {bundle.notice}")
+
+
+def trained_on(bundle: Bundle) -> list[str]:
+    """Name the data sets that a model was trained on."""
+    sources = bundle.data.get("train", ())
+    return [str(source.get("title", source.get("folder", ""))) for source in sources]
+
+
+def best_scores(bundle: Bundle) -> list[str]:
+    """Name the scores that matter for a target, on its first validation set."""
+    first: Mapping[str, float] = next(iter(bundle.scores.values()), {})
+    wanted = ("auc",) if bundle.decoder == "lines" else SHOWN[bundle.target]
+    return [f"{SCORES[key]} {first[key]:.3g}" for key in wanted if first.get(key) is not None]
 
 
 @models.command("show")
