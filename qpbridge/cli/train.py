@@ -149,7 +149,12 @@ def train(
         )
 
     config = TrainConfig(
-        plan.network_definition, minutes=minutes, steps=steps, seed=seed, batch=batch_size
+        plan.network_definition,
+        minutes=minutes,
+        steps=steps,
+        seed=seed,
+        batch=batch_size,
+        learning_rate=TrainConfig.learning_rate / (1 if start is None else 2),
     )
     bundle = train_bundle(
         plan,

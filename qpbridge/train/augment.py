@@ -51,6 +51,29 @@ def vary_stain(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     return torch.exp(-(_mix(density, matrix) + haze).clamp(min=-0.1)).clamp(0, 1)
 
 
+def vary_chromatin(
+    images: torch.Tensor, targets: torch.Tensor, rng: np.random.Generator
+) -> torch.Tensor:
+    """Make nuclei of some images pale inside of their rim, as vesicular ones are.
+
+    Parameters
+    ----------
+    images
+        (N, 3, H, W), in 0..1.
+    targets
+        (N, 5, H, W), of nuclei: foreground and distance come first.
+    rng
+        Source of chance.
+    """
+    core = targets[:, :1] * ((targets[:, 1:2] - 0.2) / 0.3).clamp(0, 1)
+    outside = (1 - targets[:, :1]).clamp(min=1e-3)
+    around = (images * outside).sum((2, 3), keepdim=True) / outside.sum((2, 3), keepdim=True)
+    strength = _per_image(rng.random(len(images)) < 0.35, rng, 0.2, 1.0)
+    field = torch.from_numpy(rng.random((len(images), 1, 8, 8), np.float32))  # not all nuclei alike
+    field = F.interpolate(field, images.shape[2:], mode="bicubic").clamp(0, 1)
+    return images + 0.8 * strength * field * core * (around - images)
+
+
 def vary_colour(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     """Change hue, saturation, contrast, brightness and gamma, image by image."""
     count = len(images)

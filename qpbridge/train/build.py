@@ -89,7 +89,13 @@ def train_bundle(
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     if start is not None:
-        facts["init"] = {"name": start.name, "version": start.version, "data": start.data}
+        before = start.training.get("minutes", 0) + start.training.get("init", {}).get("minutes", 0)
+        facts["init"] = {
+            "name": start.name,
+            "version": start.version,
+            "data": start.data,
+            "minutes": before,
+        }
     write_bundle(output, network, recipe, training=facts, scores={})
     draw_curve(work / "curve.csv", output / "docs")
     bundle = load_bundle(output)

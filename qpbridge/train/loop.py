@@ -236,6 +236,8 @@ def _batches(sampler: PatchSampler, config: TrainConfig, first: int) -> Iterator
     def prepare(step: int) -> Batch:
         rng = np.random.default_rng((config.seed, step))
         images, targets = sampler.batch(config.batch, rng)
+        if sampler.task.vary is not None:
+            images = sampler.task.vary(images, targets, rng)
         return vary_appearance(images, rng, stained=sampler.task.stained), targets
 
     with ThreadPoolExecutor(1) as ahead:

@@ -62,7 +62,8 @@ def _lines(bundle: Bundle, curve: bool) -> Iterator[str]:
         first = run["init"]
         yield from (
             "",
-            f"Training began with the weights of {first['name']} {first['version']}:",
+            f"Training began with the weights of {first['name']} {first['version']}, made in "
+            f"{first['minutes']:g} minutes of:",
             "",
         )
         for source in first["data"].get("train", ()):

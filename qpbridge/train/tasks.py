@@ -12,6 +12,7 @@ import torch
 
 from qpbridge.errors import ModelError
 from qpbridge.evaluate.labelled import Sample
+from qpbridge.train.augment import vary_chromatin
 from qpbridge.train.losses import OFFSET_UNIT, line_loss, nuclei_loss, profile_loss
 from qpbridge.train.targets import instance_targets, line_targets, profile_targets
 
@@ -40,6 +41,8 @@ class Task:
         µm per pixel that a network works at, unless something else is asked for.
     stained
         Whether images are of stained tissue, whose stains vary.
+    vary
+        Changes images (N, 3, H, W) in a way that depends on their targets.
     offsets
         The maps x and y of a displacement in pixels, which turns and scales with the image.
     """
@@ -51,6 +54,7 @@ class Task:
     score: str
     mpp: float
     stained: bool = True
+    vary: Callable[[torch.Tensor, torch.Tensor, np.random.Generator], torch.Tensor] | None = None
     offsets: tuple[int, int] | None = None
 
     @property
@@ -79,6 +83,7 @@ TASKS: Mapping[str, Task] = {
         nuclei_loss,
         score="aji",
         mpp=0.5,
+        vary=vary_chromatin,
         offsets=(2, 3),
     ),
     "glands": Task("glands", _PROFILE, profile_targets, profile_loss, score="pq", mpp=1.0),

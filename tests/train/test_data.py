@@ -7,7 +7,7 @@ from PIL import Image
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
-from qpbridge.train.augment import vary_appearance
+from qpbridge.train.augment import vary_appearance, vary_chromatin
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.targets import instance_targets
 from qpbridge.train.tasks import TASKS
@@ -102,6 +102,16 @@ def test_appearance_varies_within_range_and_keeps_shapes(sampler):
         for b, i, o in zip(brightness, inside, outside, strict=True)
     ]
     assert np.mean(darker) == 1  # nuclei stay darker than what is around them
+
+
+def test_pale_nuclei_keep_their_rim_and_what_is_around_them(sampler):
+    images, targets = sampler.batch(16, np.random.default_rng(2))
+    pale = vary_chromatin(images, targets, np.random.default_rng(2))
+    core, rim = targets[:, 1] > 0.6, (targets[:, 0] > 0.9) & (targets[:, 1] < 0.2)
+    changed = (pale - images).mean(1)
+    assert 0.05 < changed[core].max() < 0.7 and changed.min() > -1e-6
+    assert changed[rim].abs().max() < 1e-6 and changed[targets[:, 0] == 0].abs().max() < 1e-6
+    assert 0 < sum(bool(c.max() > 0.01) for c in changed) < 16
 
 
 def write(folder, name, image, labels):
