@@ -16,6 +16,7 @@ from qpbridge.errors import QpbridgeError
 _COMMANDS = (
     "create",
     "doctor",
+    "evaluate",
     "export",
     "import",
     "info",

@@ -18,7 +18,7 @@ from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_tw
 from qpbridge.engine.merge import Found
 from qpbridge.engine.plan import TilePlan
 from qpbridge.engine.provenance import storable
-from qpbridge.engine.regions import Region, assign_regions, valid_areas
+from qpbridge.engine.regions import Region, assign_regions, valid_areas, without_holes
 from qpbridge.engine.result import Result, classify
 from qpbridge.engine.run import Maps, Pixels
 from qpbridge.engine.stitch import stitch_tiles
@@ -116,7 +116,7 @@ class Areas:
         pieces = _on_grid(pieces)
         least = self.bundle.decode.get("min_area_um2", 0.0)
         stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
-        stay &= without_twins(_filled(pieces), _filled(kept))
+        stay &= without_twins(without_holes(pieces), without_holes(kept))
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)
@@ -146,16 +146,6 @@ class Areas:
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type
         )
         return edit, Result(regions, existing, len(new), summaries)
-
-
-def _filled(geometries: GeometryArray) -> GeometryArray:
-    """Outlines without their holes: what lies in a lumen lies in the gland."""
-    parts, owner = shapely.get_parts(geometries, return_index=True)
-    outer = shapely.polygons(shapely.get_exterior_ring(parts))
-    filled = np.full(len(geometries), shapely.Polygon(), object)
-    for row in np.unique(owner):
-        filled[row] = shapely.union_all(outer[owner == row])
-    return filled
 
 
 def _on_grid(geometries: GeometryArray) -> GeometryArray:

@@ -253,6 +253,18 @@ def valid_areas(geometries: GeometryArray) -> GeometryArray:
     return geometries
 
 
+def without_holes(geometries: GeometryArray) -> GeometryArray:
+    """Give polygons and multipolygons without their holes."""
+    parts, owner = shapely.get_parts(geometries, return_index=True)
+    outer = shapely.polygons(shapely.get_exterior_ring(parts))
+    single = np.bincount(owner, minlength=len(geometries)) == 1
+    filled = geometries.copy()
+    filled[single] = outer[single[owner]]
+    for row in np.flatnonzero(~single):
+        filled[row] = shapely.union_all(outer[owner == row])
+    return filled
+
+
 def _nothing_selected(
     objects: ObjectTable, rows: npt.NDArray[np.int64], selection: Selection
 ) -> str:

@@ -1,5 +1,5 @@
 """How well a segmentation agrees with the truth."""
 
-from qpbridge.evaluate.metrics import InstanceScores, instance_scores
+from qpbridge.evaluate.scores import image_scores, mean_scores
 
-__all__ = ["InstanceScores", "instance_scores"]
+__all__ = ["image_scores", "mean_scores"]

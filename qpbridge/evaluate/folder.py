@@ -1,52 +1,25 @@
-"""Score a model on a folder of labelled images."""
+"""Score a model on labelled images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from torch import nn
 
-from qpbridge.evaluate.labelled import DataSource, Sample, load_source
-from qpbridge.evaluate.metrics import instance_scores
+from qpbridge.evaluate.labelled import Sample
 from qpbridge.evaluate.predict import predict
+from qpbridge.evaluate.scores import image_scores, mean_scores
 from qpbridge.models.bundle import Bundle
 
-
-def score_folder(
-    bundle: Bundle, folder: Path, mpp: float | None = None, pattern: str = "*"
-) -> dict[str, Any]:
-    """Score a model on a folder with ``images/`` and ``labels/``; see `score_samples`.
-
-    Parameters
-    ----------
-    bundle
-        The model.
-    folder
-        Images and labels with the same stems.
-    mpp
-        µm per pixel of the images; None estimates it from the size of their nuclei.
-    pattern
-        Which stems belong; several patterns joined by ``|``.
-
-    Raises
-    ------
-    QpbridgeError
-        If the folder lacks images or labels, or they don't fit.
-    """
-    return score_samples(bundle, load_source(DataSource(folder, mpp, pattern)))
+COUNTS = ("truth_count", "predicted_count")
 
 
-def score_samples(
+def score_each(
     bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module | None = None
-) -> dict[str, Any]:
+) -> Iterable[tuple[str, dict[str, float]]]:
     """Segment images and compare with their labels, at the labels' own resolution.
-
-    Images are resampled to the model's µm per pixel; outlines are what is compared, drawn at the
-    resolution of the labels, so that everything up to the polygons is part of the score.
 
     Parameters
     ----------
@@ -57,29 +30,51 @@ def score_samples(
     network
         Instead of the bundle's own weights (during training).
 
+    Yields
+    ------
+    name, scores
+        Of each image; see `qpbridge.evaluate.scores.MEANINGS`. Where the labels are masks (see
+        `are_masks`), those of pixels only.
+    """
+    network = network or bundle.network()
+    samples = list(samples)
+    instances = not are_masks(bundle, samples)
+    for sample in samples:
+        found = predict(bundle, network, sample.image, sample.mpp)
+        yield (
+            sample.name,
+            image_scores(
+                sample.labels, found.labels, found.level, known=sample.known, instances=instances
+            ),
+        )
+
+
+def score_samples(
+    bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module | None = None
+) -> dict[str, Any]:
+    """Sum up `score_each`.
+
     Returns
     -------
     dict
-        ``images``, ``objects``, ``predicted``, the mean over images of ``aji``, ``aji_plus``,
-        ``pq``, ``dq``, ``sq``, ``f1``, ``dice``, and ``per_image`` (scores by name).
+        ``images``; ``objects`` and ``predicted``, how many there are in all, unless the labels are
+        masks; and the mean over images of every score.
     """
-    network = network or bundle.network()
-    scores = {}
-    for sample in samples:
-        found = predict(bundle, network, sample.image, sample.mpp)
-        scores[sample.name] = asdict(instance_scores(sample.labels, found.labels))
-    return summarise(scores)
-
-
-def summarise(per_image: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
-    """Mean over images of each score, NaN left out, with counts and the scores by image."""
-    names = ("aji", "aji_plus", "pq", "dq", "sq", "f1", "dice")
-    values = list(per_image.values())
-    means = {name: float(np.nanmean([v[name] for v in values])) for name in names} if values else {}
-    return {
-        "images": len(values),
-        "objects": int(sum(v["truth_count"] for v in values)),
-        "predicted": int(sum(v["predicted_count"] for v in values)),
-        **means,
-        "per_image": {name: dict(v) for name, v in per_image.items()},
+    scores = [values for _, values in score_each(bundle, samples, network=network)]
+    means = mean_scores(scores)
+    totals = {
+        name: int(sum(values[key] for values in scores))
+        for name, key in zip(("objects", "predicted"), COUNTS, strict=True)
+        if key in means
     }
+    return {
+        "images": len(scores),
+        **totals,
+        **{name: value for name, value in means.items() if name not in COUNTS},
+    }
+
+
+def are_masks(bundle: Bundle, samples: Sequence[Sample]) -> bool:
+    """Tell whether labels tell objects apart; vessels are often drawn as one mask of 0 and 255."""
+    one_value = all(len(np.setdiff1d(sample.labels, 0)) <= 1 for sample in samples)
+    return bundle.target == "vessels" and one_value

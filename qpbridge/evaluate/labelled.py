@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from PIL import Image
 from qpbridge.errors import QpbridgeError
 
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 TYPICAL_NUCLEUS_UM2 = 30.0  # median area of a nucleus in tissue sections, for unknown scales
 
 
@@ -102,8 +103,7 @@ def load_source(
     QpbridgeError
         If a folder is missing, nothing matches, or an image and its labels don't fit.
     """
-    images = source.folder / "images"
-    labels = source.folder / "labels"
+    images, labels = source.folder / "images", source.folder / "labels"
     for folder in (images, labels):
         if not folder.is_dir():
             raise QpbridgeError(
@@ -111,26 +111,63 @@ def load_source(
                 "with the same file stems in both."
             )
     patient_of = _patients(source)
-    patterns = source.pattern.split("|")
     samples = []
-    for path in sorted(p for p in images.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES):
-        if not any(Path(path.stem).match(pattern) for pattern in patterns):
-            continue
-        truth = labels / f"{path.stem}.png"
-        if not truth.is_file():
-            raise QpbridgeError(f"{truth}: the labels of {path.name} are missing.")
-        rgb = np.asarray(Image.open(path).convert("RGB"))
-        instances = np.asarray(Image.open(truth))
-        if instances.shape != rgb.shape[:2]:
-            raise QpbridgeError(
-                f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
-            )
+    for path, truth in _pairs(images, labels, source.pattern):
+        rgb, instances = _read_pair(path, truth)
         mpp = source.mpp or (unknown_mpp or estimate_mpp)(instances)
-        patient = patient_of(path.stem)
-        samples.append(Sample(path.stem, rgb, instances.astype(np.int32), mpp, patient))
-    if not samples:
-        raise QpbridgeError(f"{images}: no image matches {source.pattern!r}.")
+        samples.append(Sample(path.stem, rgb, instances, mpp, patient_of(path.stem)))
     return samples
+
+
+def load_pairs(images: Path, labels: Path, mpp: float) -> Iterator[Sample]:
+    """Read the images of a folder with their labels from another, one by one, by name.
+
+    Raises
+    ------
+    QpbridgeError
+        If there are no images, or one and its labels don't fit.
+    """
+    for path, truth in _pairs(images, labels, "*"):
+        rgb, instances = _read_pair(path, truth)
+        yield Sample(path.stem, rgb, instances, mpp, path.stem)
+
+
+def _pairs(images: Path, labels: Path, pattern: str) -> list[tuple[Path, Path]]:
+    """Files of images that match a pattern, with the files of their labels."""
+    patterns = pattern.split("|")
+    chosen = [
+        path
+        for path in sorted(images.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and any(Path(path.stem).match(pattern) for pattern in patterns)
+    ]
+    if not chosen:
+        raise QpbridgeError(f"{images}: no image matches {pattern!r}.")
+    pairs = []
+    for path in chosen:
+        there = [f for s in LABEL_SUFFIXES if (f := labels / f"{path.stem}{s}").is_file()]
+        if not there:
+            raise QpbridgeError(f"{labels / path.stem}.png: the labels of {path.name} are missing.")
+        pairs.append((path, there[0]))
+    return pairs
+
+
+def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    try:
+        with Image.open(path) as picture, Image.open(truth) as drawn:
+            rgb, instances = np.asarray(picture.convert("RGB")), np.asarray(drawn)
+    except OSError as error:
+        raise QpbridgeError(f"{path} or {truth}: can't be read ({error}).") from error
+    if instances.ndim != 2:
+        raise QpbridgeError(
+            f"{truth}: labels have one channel, 0 for background and a number for each object; "
+            f"this has {instances.shape[2]} channels."
+        )
+    if instances.shape != rgb.shape[:2]:
+        raise QpbridgeError(
+            f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
+        )
+    return rgb, instances.astype(np.int32)
 
 
 def _patients(source: DataSource) -> Callable[[str], str]:

@@ -102,8 +102,7 @@ def train_bundle(
     ready = bundle.network(device)  # the weights as they were stored
     scores = {}
     for source, samples in validation:
-        score = score_samples(bundle, samples, network=ready)
-        scores[source.title] = {k: v for k, v in score.items() if k != "per_image"}
+        scores[source.title] = score_samples(bundle, samples, network=ready)
     write_bundle(output, network, recipe, training=facts, scores=scores)
     return load_bundle(output)
 

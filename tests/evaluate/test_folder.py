@@ -1,20 +1,19 @@
 """Scoring a model from images to outlines, at the resolution of the labels."""
 
-import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
-from PIL import Image
 from skimage.measure import label
 from torch import nn
 
-from qpbridge.evaluate.__main__ import main
-from qpbridge.evaluate.folder import score_samples, summarise
+from qpbridge.evaluate.folder import score_samples
 from qpbridge.evaluate.labelled import Sample
+from qpbridge.evaluate.scores import mean_scores
 from qpbridge.models import load_bundle
+from qpbridge.models.bundle import Bundle
 from qpbridge.train.targets import instance_targets
 
 
@@ -46,27 +45,37 @@ def test_a_perfect_network_scores_nearly_one_at_any_resolution(mpp):
     scores = score_samples(bundle, [Sample("discs", image, labels, mpp)], network=Oracle())
     assert (scores["images"], scores["objects"]) == (1, 16)
     assert scores["f1"] == 1 and scores["aji"] > 0.85 and scores["dice"] > 0.92
-    assert scores["per_image"]["discs"]["pq"] == scores["pq"]
 
 
 def test_means_leave_out_what_is_not_defined():
-    one = dict.fromkeys(("aji", "aji_plus", "pq", "dq", "sq", "f1", "dice"), 0.5)
-    nothing = dict.fromkeys(one, math.nan)
-    counts = {"truth_count": 3, "predicted_count": 4}
-    total = summarise({"a": one | counts, "b": nothing | counts})
-    assert (total["aji"], total["objects"], total["predicted"]) == (0.5, 6, 8)
+    total = mean_scores([{"aji": 0.5, "pq": math.nan}, {"aji": math.nan, "pq": math.nan}])
+    assert total["aji"] == 0.5 and math.isnan(total["pq"])
 
 
-def test_the_command_prints_json(tmp_path, monkeypatch):
-    for part, pixels in (
-        ("images", np.full((40, 40, 3), 240, np.uint8)),
-        ("labels", discs(40, 0.4)),
-    ):
-        (tmp_path / part).mkdir()
-        Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / part / "a.png")
-    result = CliRunner().invoke(main, [str(tmp_path), "--mpp", "0.5"])
-    assert result.exit_code == 0, result.output
-    printed = json.loads(result.stdout)
-    assert printed["objects"] == 16 and printed["predicted"] == 0 and printed["aji"] == 0
-    result = CliRunner().invoke(main, [str(tmp_path), "--model", "nobody"])
-    assert result.exit_code == 1 and "nuclei_he" in result.output
+def test_masks_are_scored_by_pixels_only():
+    labels = (discs(64, 0.4) > 0).astype(np.int32) * 255
+    image = np.repeat(labels.astype(np.uint8)[..., None], 3, 2)
+    own = {"target": "vessels", "decoder": "lines", "mpp": 1.0, "halo": 0, "stride": 16}
+    own |= {"channels": [], "decode": {"min_area_um2": 1.0}}
+    bundle = Bundle("lines", Path("lines"), {"qpbridge": own})
+
+    class Level(Oracle):
+        def forward(self, rgb):
+            return (rgb[:, :1] > 0).float() * 0.9
+
+    scores = score_samples(bundle, [Sample("a", image, labels, 1.0)], network=Level())
+    assert scores["auc"] == scores["specificity"] == 1 and scores["sensitivity"] > 0.85
+    assert "pq" not in scores and "objects" not in scores
+
+
+def test_what_is_not_known_does_not_count():
+    labels = discs(64, 0.4)
+    image = np.repeat((labels * 10).astype(np.uint8)[..., None], 3, 2)
+    known = np.zeros(labels.shape, bool)
+    known[:, :32] = True
+    wrong = np.where(known, labels, 0)  # the other half was not labelled
+    bundle = load_bundle("nuclei_he")
+    half = Sample("half", image, wrong, 0.5, known=known)
+    scores = score_samples(bundle, [half], network=Oracle())
+    assert (scores["objects"], scores["predicted"], scores["f1"]) == (8, 8, 1)
+    assert scores["specificity"] > 0.9
