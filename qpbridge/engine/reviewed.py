@@ -110,13 +110,12 @@ def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.ND
 
 def _annotation_above(objects: ObjectTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Row of the nearest annotation with an area above each object, that is no object itself."""
-    above = objects.parent[rows]
+    above: npt.NDArray[np.int64] = objects.parent[rows]
     holds = (objects.kind == ObjectKind.ANNOTATION) & np.isin(objects.shapes.roi, AREAS)
     holds[rows] = False
     while (lost := (above >= 0) & ~holds[above]).any():
-        above = np.where(lost, objects.parent[above], above)
-    found: npt.NDArray[np.int64] = above
-    return found
+        above[lost] = objects.parent[above[lost]]
+    return above
 
 
 def _read_area(
