@@ -104,7 +104,9 @@ def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.ND
     if accepted:
         return rows
     chosen = objects.take(rows)
-    ours = np.any([origins(chosen, target) == Origin.OURS for target in TARGETS], axis=0)
+    ours: npt.NDArray[np.bool_] = np.any(
+        [origins(chosen, target) == Origin.OURS for target in TARGETS], axis=0
+    )
     return rows[~ours]
 
 

@@ -1,0 +1,150 @@
+"""``qpbridge evaluate``: on folders, and on a project with what a person drew."""
+
+import json
+
+import numpy as np
+import pytest
+import shapely
+from cli_helpers import annotations, nuclei_of, objects_of
+from PIL import Image
+
+from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
+from qpbridge.measure.raster import rasterize
+
+KEYS = {
+    "aji", "aji_plus", "pq", "dq", "sq", "f1", "dice", "jaccard", "object_f1", "object_dice",
+    "object_hausdorff", "abd", "ari", "sensitivity", "specificity", "accuracy", "auc", "missed",
+    "false", "merged", "split",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory, truth):
+    """Two parts of the generated slide, with its nuclei as labels."""
+    root = tmp_path_factory.mktemp("labelled")
+    labels = rasterize(Shapes.from_geometries(truth.nuclei), truth.pixels.shape[:2])
+    for part in ("images", "labels"):
+        (root / part).mkdir()
+    for name, window in (("a", np.s_[:300, :300]), ("b", np.s_[300:600, 200:500])):
+        Image.fromarray(truth.pixels[window]).save(root / "images" / f"{name}.png")
+        drawn = Image.fromarray(labels[window].astype(np.uint16))
+        drawn.save(root / "labels" / f"{name}.{'png' if name == 'a' else 'tif'}")
+    return "--images", root / "images", "--labels", root / "labels"
+
+
+def test_a_model_is_scored_on_folders(qpbridge, folders):
+    printed = qpbridge.json("evaluate", "--target", "nuclei", *folders, "--mpp", "0.5")
+    assert set(printed) == {"images", "mean"}
+    assert [image["name"] for image in printed["images"]] == ["a", "b"]
+    assert set(printed["mean"]) >= KEYS and set(printed["images"][0]) >= KEYS | {"name"}
+    assert printed["mean"]["aji"] > 0.7 and printed["mean"]["auc"] > 0.98
+    mean = np.mean([image["dice"] for image in printed["images"]])
+    assert printed["mean"]["dice"] == pytest.approx(mean)
+    text = qpbridge("evaluate", "--target", "nuclei", *folders)
+    assert "mean" in text and "aggregated Jaccard index" in text
+
+
+def test_images_are_taken_at_the_models_own_resolution(qpbridge, folders):
+    own = qpbridge.json("evaluate", "--target", "nuclei", *folders)
+    said = qpbridge.json("evaluate", "--target", "nuclei", *folders, "--mpp", "0.5")
+    other = qpbridge.json("evaluate", "--target", "nuclei", *folders, "--mpp", "0.25")
+    assert own == said and own["mean"]["aji"] != other["mean"]["aji"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        ((), 2, "Give either --images and --labels, or a project"),
+        (("--images", "{images}"), 2, "--images needs --labels"),
+        (("p.qpproj",), 2, "needs --truth"),
+        (("p.qpproj", "--images", "{images}", "--labels", "{labels}"), 2, "either"),
+        (("--images", "{images}", "--labels", "{images}"), 1, "3 channels"),
+        (("--images", "{images}", "--labels", "{empty}"), 1, "labels of a.png are missing"),
+        (("--images", "{empty}", "--labels", "{labels}"), 1, "no image"),
+        (("--images", "{images}", "--labels", "{labels}", "--model", "nobody"), 1, "no model"),
+    ],
+)
+def test_wrong_usage_is_named(qpbridge, folders, tmp_path, arguments, code, message):
+    places = {"images": folders[1], "labels": folders[3], "empty": tmp_path}
+    filled = [a.format(**places) for a in arguments]
+    qpbridge("evaluate", "--target", "nuclei", *filled, code=code)
+    assert message in qpbridge.result.output
+
+
+def test_a_model_of_another_target_is_refused(qpbridge, folders):
+    qpbridge("evaluate", "--target", "glands", *folders, "--model", "nuclei_he", code=1)
+    assert "finds nuclei, not glands" in qpbridge.result.output
+
+
+def draw_truth(project, truth):
+    """Let a person draw all nuclei that lie in the region "left"."""
+    table = objects_of(project)
+    left = next(row for row, name in table.names.items() if name == "left")
+    region = table.geometries[left]
+    inside = [n for n in truth.nuclei if region.contains(n)]
+    drawn = ObjectTable.new(
+        ObjectKind.DETECTION,
+        Shapes.from_geometries(inside),
+        path_class=PathClass(("True nucleus",)),
+    )
+    below = np.repeat(table.ids[[left]], len(inside), axis=0)
+    open_project(project).images[0].apply(Edit(add=drawn, add_below=below))
+    return len(inside)
+
+
+def test_what_is_in_a_project_is_scored_where_a_person_drew(qpbridge, project, truth):
+    count = draw_truth(project, truth)
+    target = ("--target", "nuclei", "--truth", "True nucleus")
+    before = qpbridge.json("evaluate", project, *target)["images"]
+    assert len(before) == 1 and before[0]["missed"] == before[0]["truth_count"] == count
+    qpbridge("segment", project)
+    after = qpbridge.json("evaluate", project, *target)
+    assert [image["name"] for image in after["images"]] == ["généré 1.svs: left"]
+    mean = after["mean"]
+    assert mean["f1"] > 0.9 and mean["aji"] > 0.7 and "auc" not in mean
+    assert mean["predicted_count"] < len(nuclei_of(project))
+    fresh = qpbridge.json("evaluate", project, *target, "--model", "nuclei_he")["mean"]
+    assert fresh["aji"] == pytest.approx(mean["aji"], abs=0.05) and fresh["auc"] > 0.95
+    qpbridge("evaluate", project, "--target", "nuclei", "--truth", "nobody", code=1)
+    assert "no object of class 'nobody'" in qpbridge.result.output
+
+
+def test_true_objects_below_no_annotation_are_compared_in_the_whole_image(qpbridge, project, truth):
+    drawn = annotations(*((nucleus, "True nucleus", None) for nucleus in truth.nuclei[:5]))
+    open_project(project).images[0].apply(Edit(add=drawn))
+    target = ("--target", "nuclei", "--truth", "True nucleus")
+    (image,) = qpbridge.json("evaluate", project, *target)["images"]
+    assert image["name"].endswith("whole image") and image["truth_count"] == 5
+
+
+def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
+    draw_truth(project, truth)
+    qpbridge("segment", project)
+    table = objects_of(project)
+    ours = np.flatnonzero(table.kind == ObjectKind.DETECTION)
+    entry = open_project(project).images[0]
+    target = ("--target", "nuclei", "--truth", "True nucleus")
+    before = qpbridge.json("evaluate", project, *target)["mean"]
+    mine = table.take(ours)
+    first = next(r for r in range(len(mine)) if str(mine.path_class(r)) == "Nucleus")
+    moved = mine.take([first])
+    shifted = shapely.affinity.translate(moved.geometries[0], 0.5, 0)
+    corrected = moved.replace(shapes=Shapes.from_geometries([shifted]), parent=np.array([-1]))
+    parent = table.ids[table.parent[ours[first]]][None]
+    entry.apply(Edit(remove=moved.ids))
+    entry.apply(Edit(add=corrected, add_below=parent))
+    after = qpbridge.json("evaluate", project, *target)["mean"]
+    assert after["predicted_count"] == before["predicted_count"]
+
+
+def test_json_has_null_where_nothing_can_be_measured(qpbridge, tmp_path):
+    for part, mode in (("images", "RGB"), ("labels", "L")):
+        (tmp_path / part).mkdir()
+        Image.new(mode, (64, 64), "white" if mode == "RGB" else 0).save(
+            tmp_path / part / "empty.png"
+        )
+    text = qpbridge(
+        "evaluate", "--target", "nuclei", "--images", tmp_path / "images",
+        "--labels", tmp_path / "labels", "--json",
+    )  # fmt: skip
+    assert json.loads(text)["mean"]["aji"] is None
