@@ -28,17 +28,17 @@ HOLDOUT = 0.2
 )
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     multiple=True,
     required=True,
-    help="Folder with images/ and labels/ to train on (may be repeated); "
+    help="Folder with images/ and labels/, or project (.qpproj), to train on (may be repeated); "
     "with --recipe, the folder that holds the recipe's folders.",
 )
 @click.option(
     "--validation",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     multiple=True,
-    help="Folder to choose and score the model on, never trained on (may be repeated).  "
+    help="Folder or project to choose and score the model on, never trained on (may be repeated).  "
     "[default: a fifth of the patients of --data]",
 )
 @click.option(
@@ -52,6 +52,12 @@ HOLDOUT = 0.2
     metavar="REGEX",
     help="Finds the patient in a file name, as its first group: '^(\\d+)_'.  [default: as a CSV "
     "file in the folder says (columns name and patient), or each image is a patient]",
+)
+@click.option(
+    "--truth",
+    metavar="CLASS",
+    help="Of projects: class of the objects to learn, which a person drew or corrected, in all of "
+    "the annotations that hold some.  [default: Nucleus, Gland or Vessel]",
 )
 @click.option(
     "--init",
@@ -89,6 +95,7 @@ def train(
     validation: tuple[Path, ...],
     mpp: float | None,
     patient: str | None,
+    truth: str | None,
     init: str | None,
     recipe: Path | None,
     output: Path,
@@ -104,9 +111,11 @@ def train(
     """Train a model on labelled images and write it as a bundle.
 
     A folder of data holds images/ (RGB) and labels/ (PNG, 0 is background, every other value one
-    nucleus) with the same file stems. A run that was stopped goes on when started again with the
-    same options.
+    object) with the same file stems. Of a project, the annotations are learned from that hold
+    objects of the class --truth: correct in QuPath what was found in a few regions, all of it, and
+    train on that. A run that was stopped goes on when started again with the same options.
     """
+    from qpbridge.engine.result import CLASSES
     from qpbridge.evaluate.labelled import DataSource
     from qpbridge.models.bundle import load_bundle
     from qpbridge.models.network import choose_device
@@ -117,20 +126,26 @@ def train(
 
     if (minutes is None) == (steps is None):
         raise click.UsageError("Give either --minutes or --steps.")
+
+    def source(path: Path) -> DataSource:
+        if path.is_file():
+            return DataSource(path, mpp, truth=truth or str(CLASSES[target]))
+        return DataSource(path, mpp, patient=patient)
+
     start = None if init is None else load_bundle(init)
     if recipe is not None:
-        if validation or mpp is not None or patient is not None or len(data) != 1:
+        if validation or mpp or patient or truth or len(data) != 1:
             raise click.UsageError(
                 "--recipe takes one --data (the folder that its folders are in), "
-                "and neither --validation nor --mpp nor --patient."
+                "and none of --validation, --mpp, --patient and --truth."
             )
         plan = read_recipe(recipe, data[0])
     else:
         plan = Recipe(
             decoder=target,
             mpp=find_task(target).mpp,
-            train=tuple(DataSource(folder, mpp, patient=patient) for folder in data),
-            validation=tuple(DataSource(folder, mpp, patient=patient) for folder in validation),
+            train=tuple(source(path) for path in data),
+            validation=tuple(source(path) for path in validation),
             holdout=0.0 if validation else HOLDOUT,
         )
         if start is not None:

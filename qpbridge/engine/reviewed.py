@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -64,7 +65,8 @@ def load_reviewed(
     target
         nuclei, glands or vessels: whose objects are `Reviewed.found`.
     mpp
-        µm per pixel at which pictures are read and objects are drawn.
+        µm per pixel at which pictures are read and objects are drawn; where the image itself is
+        coarser, its own.
     images
         Names or entry ids; empty: all.
     filled
@@ -131,7 +133,8 @@ def _read_area(
     filled: bool,
 ) -> Reviewed:
     own = pixel_size(entry.name, entry.server.mpp, slide.mpp)
-    downsample = slide.snap(downsample_for(own, mpp))
+    downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
+    mpp = downsample * math.sqrt(own[0] * own[1])
     if parent < 0:
         outline, name = shapely.box(0, 0, slide.width, slide.height), "whole image"
     else:

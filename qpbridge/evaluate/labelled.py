@@ -22,12 +22,12 @@ TYPICAL_NUCLEUS_UM2 = 30.0  # median area of a nucleus in tissue sections, for u
 
 @dataclass(frozen=True)
 class DataSource:
-    """A folder with ``images/`` and ``labels/`` (same stems), and what is known about it.
+    """Labelled images, and what is known about them.
 
     Attributes
     ----------
     folder
-        Where ``images`` and ``labels`` lie.
+        Where ``images`` and ``labels`` (same stems) lie, or a project.
     mpp
         Pixel size in µm, or None: estimated per image from the median size of its nuclei.
     pattern
@@ -38,6 +38,8 @@ class DataSource:
         Regular expression whose first group, found in a stem, is the patient. Without it, a CSV
         file in the folder with columns ``patient...`` and ``name`` tells; without that, too, each
         image is a patient of its own.
+    truth
+        Of a project: the class of the objects that a person drew or accepted. None: it's a folder.
     about
         Name, licence, citation and whatever else the bundle's metadata should repeat.
     """
@@ -47,6 +49,7 @@ class DataSource:
     pattern: str = "*"
     weight: float = 1.0
     patient: str | None = None
+    truth: str | None = None
     about: tuple[tuple[str, str], ...] = ()
 
     @property

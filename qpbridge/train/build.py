@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import nn
 
+from qpbridge.engine.reviewed import load_reviewed
 from qpbridge.evaluate.folder import score_samples
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
+from qpbridge.evaluate.predict import WITH_HOLES
 from qpbridge.models.bundle import Bundle, build_network, load_bundle
 from qpbridge.models.network import MapNetwork
+from qpbridge.project import open_project
 from qpbridge.train.curve import draw_curve
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import metadata, receptive_reach, write_bundle
@@ -117,6 +120,8 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
     """
 
     def load(source: DataSource) -> list[Sample]:
+        if source.truth is not None:
+            return list(_load_project(source, source.truth, recipe))
         return load_source(source, estimate_mpp if recipe.task.target == "nuclei" else at_own_scale)
 
     def at_own_scale(_: object) -> float:
@@ -133,6 +138,19 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
         if held:
             validation.append((source, held))
     return left, validation
+
+
+def _load_project(source: DataSource, truth: str, recipe: Recipe) -> Iterator[Sample]:
+    """Read what a person drew or accepted in a project, as fine as training can use it."""
+    for area in load_reviewed(
+        open_project(source.folder),
+        truth,
+        recipe.task.target,
+        mpp=recipe.mpp / recipe.scale[1],
+        filled=recipe.decoder not in WITH_HOLES,
+        accepted=True,
+    ):
+        yield area.sample
 
 
 def split_by_patient(

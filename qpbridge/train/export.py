@@ -197,6 +197,7 @@ def inference_config(recipe: Recipe) -> dict[str, Any]:
 def _describe(source: DataSource) -> dict[str, Any]:
     return {
         "folder": source.folder.name,
+        **({} if source.truth is None else {"truth": source.truth}),
         "pattern": source.pattern,
         "mpp": source.mpp,
         "weight": source.weight,

@@ -27,7 +27,7 @@ NETWORK: Mapping[str, Any] = {
 }
 """MONAI definition of the usual network, but for the number of its maps."""
 
-SOURCE_KEYS = ("folder", "mpp", "pattern", "weight", "patient")
+SOURCE_KEYS = ("folder", "mpp", "pattern", "weight", "patient", "truth")
 
 
 @dataclass(frozen=True)
@@ -134,5 +134,6 @@ def _source(entry: Mapping[str, Any], root: Path) -> DataSource:
         pattern=entry.get("pattern", "*"),
         weight=float(entry.get("weight", 1.0)),
         patient=entry.get("patient"),
+        truth=entry.get("truth"),
         about=tuple((str(k), str(v)) for k, v in entry.items() if k not in SOURCE_KEYS),
     )

@@ -137,6 +137,19 @@ def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
     assert after["predicted_count"] == before["predicted_count"]
 
 
+def test_a_model_learns_from_what_was_corrected_in_a_project(qpbridge, project, truth, tmp_path):
+    qpbridge("segment", project)
+    draw = ("--data", project, "--init", "nuclei_he", "--steps", 2, "--batch-size", 1)
+    output = tmp_path / "mine"
+    printed = qpbridge.json("train", "--target", "nuclei", *draw, "-o", output)
+    assert printed["bundle"] == str(output)
+    shown = qpbridge.json("models", "show", output)["qpbridge"]
+    assert shown["data"]["train"][0]["truth"] == "Nucleus"
+    assert shown["training"]["images"] == 2  # the regions that hold nuclei
+    qpbridge("train", "--target", "glands", "--data", project, "--steps", 2, "-o", output, code=1)
+    assert "no object of class 'Gland'" in qpbridge.result.output
+
+
 def test_json_has_null_where_nothing_can_be_measured(qpbridge, tmp_path):
     for part, mode in (("images", "RGB"), ("labels", "L")):
         (tmp_path / part).mkdir()
