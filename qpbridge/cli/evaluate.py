@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from qpbridge.cli.options import backend_option, image_option, json_option
+from qpbridge.cli.options import backend_option, image_option, json_option, model_mpp_option
 from qpbridge.cli.output import print_json, print_table
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.engine.reviewed import load_reviewed
@@ -50,6 +50,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 )
 @image_option
 @click.option("--model", metavar="BUNDLE", help="Name or path of a model.  [default: the target's]")
+@model_mpp_option
 @click.option(
     "--mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),
@@ -65,6 +66,7 @@ def evaluate(
     truth: str | None,
     images: tuple[str, ...],
     model: str | None,
+    model_mpp: float | None,
     mpp: float | None,
     backend: Backend,
     as_json: bool,
@@ -88,7 +90,7 @@ def evaluate(
         raise click.UsageError("--images needs --labels, and a project needs --truth.")
     if images and project is None:
         raise click.UsageError("--image chooses images of a project; there is none.")
-    bundle = load_bundle(model or DEFAULT_MODELS[target])
+    bundle = load_bundle(model or DEFAULT_MODELS[target], target=target, mpp=model_mpp)
     if bundle.target != target:
         raise ModelError(f"--model {bundle.name}: finds {bundle.target}, not {target}")
     if project is None:

@@ -12,6 +12,7 @@ import click
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Places
+from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 project_argument = click.argument("project", type=click.Path(path_type=Path))
 
@@ -52,6 +53,13 @@ device_option = click.option(
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
     help="Where the network runs; 'auto' takes a GPU where there is one.",
+)
+
+model_mpp_option = click.option(
+    "--model-mpp",
+    type=click.FloatRange(MIN_MPP, MAX_MPP),
+    metavar="F",
+    help="µm per pixel that the model expects, for a bundle of other origin that doesn't say.",
 )
 
 _relocate_option = click.option(

@@ -17,6 +17,7 @@ from qpbridge.cli.options import (
     device_option,
     image_option,
     json_option,
+    model_mpp_option,
     places_options,
     project_argument,
     target_option,
@@ -59,6 +60,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     help="Name or path of a model; may be given once for each target.  "
     f"[default: {', '.join(DEFAULT_MODELS.values())}]",
 )
+@model_mpp_option
 @click.option(
     "--within",
     metavar="CLASS",
@@ -113,6 +115,7 @@ def segment(
     images: tuple[str, ...],
     targets: tuple[str, ...],
     models: tuple[str, ...],
+    model_mpp: float | None,
     area_kind: str,
     places: Places,
     backend: Backend,
@@ -128,7 +131,7 @@ def segment(
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
-    bundles = _bundles(models, targets)
+    bundles = _bundles(models, targets, model_mpp)
     request = Request(
         selection=Selection(
             settings.pop("within"), settings.pop("selected"), settings.pop("whole_image")
@@ -165,9 +168,12 @@ def segment(
     exit_with_failures(failures, len(runs[0]), missing=sum(r.missing for r in runs[0]))
 
 
-def _bundles(models: tuple[str, ...], targets: tuple[str, ...]) -> list[Bundle]:
+def _bundles(
+    models: tuple[str, ...], targets: tuple[str, ...], model_mpp: float | None
+) -> list[Bundle]:
     """Load one model for each target; nuclei last, since glands and vessels can hold them."""
-    given = [load_bundle(model) for model in models]
+    only = targets[0] if len(targets) == 1 else None
+    given = [load_bundle(model, target=only, mpp=model_mpp) for model in models]
     wanted = dict.fromkeys(targets or [b.target for b in given] or ["nuclei"])
     for model, bundle in zip(models, given, strict=True):
         if bundle.target not in wanted:

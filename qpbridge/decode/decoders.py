@@ -10,9 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.decode.glands import decode_glands
+from qpbridge.decode.hover import decode_hover
 from qpbridge.decode.instances import Instances
 from qpbridge.decode.lines import decode_lines
 from qpbridge.decode.nuclei import decode_nuclei
+from qpbridge.decode.semantic import decode_semantic
 from qpbridge.decode.vessels import decode_vessels
 from qpbridge.errors import ModelError
 
@@ -21,6 +23,8 @@ DECODERS: dict[str, Callable[..., Instances]] = {
     "glands": decode_glands,
     "vessels": decode_vessels,
     "lines": decode_lines,
+    "hover": decode_hover,
+    "semantic": decode_semantic,
 }
 
 

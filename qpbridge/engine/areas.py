@@ -87,13 +87,15 @@ class Areas:
         sums = [np.bincount(inside, m[core].ravel(), len(areas) + 1)[1:] for m in summed]
         bounds = shapely.bounds(areas) - margin
         depth = np.column_stack([bounds[:, :2], self.tiles.core - bounds[:, 2:]]).min(axis=1)
+        label = np.zeros(len(areas) + 1, np.int64)
+        label[parts.ravel()] = labels.ravel()
         scale, shift = self.tiles.downsample, np.array(corner) + start
         return Found(
             Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
             np.column_stack(sums),
             depth,
             np.zeros(len(areas), np.int64),
-            None,
+            None if seen.classes is None else seen.classes[label[1:] - 1],
         )
 
     def merge(self, tiles: Sequence[Found]) -> Found:
@@ -134,7 +136,8 @@ class Areas:
             measurement_names=tuple(columns),
             measurements=np.column_stack(list(columns.values())),
         )
-        new = classify(new, self.bundle, None)
+        classes = None if found.class_index is None else found.class_index[source]
+        new = classify(new, self.bundle, classes)
         _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
         areas = [region.geometry.area * self.mpp[0] * self.mpp[1] for region in regions]
         summaries = tuple(

@@ -65,6 +65,9 @@ def _agreeing(found: Found, plan: TilePlan, margin: float) -> tuple[IntArray, In
     first, second = shapely.STRtree(geometries).query(geometries, predicate="intersects")
     tile = found.tile[near]
     apart = (first < second) & (tile[first] != tile[second])
+    if found.class_index is not None:
+        kind = found.class_index[near]
+        apart &= kind[first] == kind[second]
     first, second = first[apart], second[apart]
     strip = shapely.intersection(
         _reported(plan, tile[first], margin), _reported(plan, tile[second], margin)

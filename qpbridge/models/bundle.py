@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,11 @@ from monai.bundle.config_parser import ConfigParser
 from torch import nn
 
 from qpbridge.errors import ModelError
+from qpbridge.models.adapter import ForeignNetwork, load_network
+from qpbridge.models.archive import unpack_bundle
+from qpbridge.models.foreign import describe, path_classes
 from qpbridge.models.network import MapNetwork, fold_batch_norm
+from qpbridge.models.weights import read_state
 from qpbridge.objects import ImageType, PathClass
 
 DEFAULT_MODELS = {"nuclei": "nuclei_he", "glands": "glands_he", "vessels": "vessels_he"}
@@ -80,7 +83,7 @@ class Bundle:
     @property
     def classes(self) -> tuple[PathClass, ...]:
         """Classes that it tells apart; none: everything is of the target's own class."""
-        return ()
+        return path_classes(self._own)
 
     @property
     def nominal_mpp(self) -> bool:
@@ -166,6 +169,9 @@ class Bundle:
         ModelError
             If the weights are missing, damaged, or don't fit the definition.
         """
+        if "window" in self._own:
+            foreign = ForeignNetwork(load_network(self.path), self._own)
+            return foreign.eval().to(device)
         weights = self.path / "models" / "model.pt"
         state = self.state()
         try:
@@ -187,14 +193,7 @@ class Bundle:
         ModelError
             If they are missing or damaged.
         """
-        weights = self.path / "models" / "model.pt"
-        try:
-            state = torch.load(weights, map_location="cpu", weights_only=True)
-            return {name: value.float() for name, value in state.items()}
-        except FileNotFoundError as error:
-            raise ModelError(f"{weights}: missing. Install the model again.") from error
-        except (RuntimeError, ValueError, EOFError, AttributeError, pickle.PickleError) as error:
-            raise ModelError(f"{weights}: damaged ({error}).") from error
+        return read_state(self.path)
 
 
 def build_network(definition: Mapping[str, Any]) -> nn.Module:
@@ -224,30 +223,45 @@ def find_bundles(extra: Path | None = None) -> list[Path]:
     ]
 
 
-def load_bundle(name: str | Path) -> Bundle:
-    """Find a bundle by its name, or by the path of its folder.
+def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | None = None) -> Bundle:
+    """Find a bundle by its name, or by the path of its folder or zip file.
+
+    Parameters
+    ----------
+    name
+        Of one that comes with qpbridge, or a path.
+    target, mpp
+        What a bundle of other origin finds, and at which µm per pixel, if it doesn't say
+        (`qpbridge.models.foreign`).
 
     Raises
     ------
     ModelError
-        If there is none of that name, or its metadata can't be read.
+        If there is none of that name, its metadata can't be read, or it can't be used.
     """
     folder = Path(name)
-    if not (folder / "configs" / "metadata.json").is_file():
+    if folder.is_file():
+        folder = unpack_bundle(folder)
+    elif not (folder / "configs" / "metadata.json").is_file():
         known = {path.name: path for path in find_bundles()}
         if str(name) not in known:
             raise ModelError(
                 f"There is no model {str(name)!r}. Known models: {', '.join(sorted(known))}; "
-                "or give the path of a bundle (a folder with configs/metadata.json)."
+                "or give the path of a bundle (a folder or zip file with configs/metadata.json)."
             )
         folder = known[str(name)]
     source = folder / "configs" / "metadata.json"
     metadata = _read_json(source)
-    own = metadata.get("qpbridge")
+    own = metadata.get("qpbridge", {})
     missing = [key for key in REQUIRED if not isinstance(own, dict) or key not in own]
-    if missing:
+    if missing and "network_data_format" in metadata:
+        own = describe(folder, metadata, target=target, mpp=mpp)
+        metadata = {"version": "unknown", **metadata, "qpbridge": own}
+    elif missing:
         raise ModelError(
-            f"{source}: not made for qpbridge, its section 'qpbridge' lacks {', '.join(missing)}."
+            f"{source}: neither made for qpbridge (its section 'qpbridge' lacks "
+            f"{', '.join(missing)}) nor does it say what the network expects, as MONAI's bundles "
+            "do (network_data_format)."
         )
     return Bundle(folder.resolve().name, folder, metadata)
 

@@ -1,0 +1,52 @@
+"""Models of other origin on a project."""
+
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from cli_helpers import nuclei_of
+from models.test_foreign import HOVER_OUTPUTS, Hover, Level, write
+
+
+class Spots(Hover):
+    """As `Hover`, for purple nuclei."""
+
+    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
+        dark = (image[:, :1] < 0.6).float()[:, :, 20:-20, 20:-20]
+        zero = torch.zeros_like(dark)
+        return {
+            "np": torch.cat([20 - 40 * dark, 40 * dark - 20], 1),
+            "hv": torch.cat([zero, zero], 1),
+            "tp": torch.cat([20 - 40 * dark, 40 * dark - 20, zero - 20], 1),
+        }
+
+
+@pytest.fixture
+def hover(tmp_path):
+    folder = write(tmp_path / "spots", outputs=HOVER_OUTPUTS, script=Spots(), metadata={"mpp": 0.5})
+    path = tmp_path / "spots.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in folder.rglob("*"):
+            archive.write(file, file.relative_to(folder))
+    return path
+
+
+def test_a_hover_net_in_a_zip_finds_nuclei_with_their_types(qpbridge, project, hover, truth):
+    report = qpbridge.json("segment", project, "--model", hover)
+    assert report["target"] == "nuclei" and report["images"][0]["found"] > 30
+    found = nuclei_of(project)
+    assert {str(found.path_class(row)) for row in range(len(found))} == {"Tumor"}
+    again = qpbridge.json("segment", project, "--model", hover)["images"][0]
+    assert again["replaced"] == again["found"] == len(found)
+    assert "Tumor" in qpbridge("models", "show", hover)
+    assert np.isfinite(found.measurement("Detection probability")).all()
+
+
+def test_a_semantic_network_finds_glands_when_told_so(qpbridge, project, tmp_path):
+    folder = write(tmp_path / "dark", script=Level())
+    qpbridge("segment", project, "--model", folder, "--target", "glands", code=1)
+    assert "--model-mpp" in qpbridge.stderr
+    arguments = ("--model", folder, "--target", "glands", "--model-mpp", 0.5)
+    report = qpbridge.json("segment", project, *arguments)
+    assert report["target"] == "glands" and report["images"][0]["status"] == "written"
