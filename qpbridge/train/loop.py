@@ -26,7 +26,7 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 CHECKS = 20
 """How often in a run the validation images are scored."""
 
-PATIENCE = 6
+PATIENCE = 12
 """After so many checks without a better score the run stops early."""
 
 
