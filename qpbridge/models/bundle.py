@@ -7,7 +7,6 @@ that this package needs to run the model; see `Bundle`.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from monai.bundle.config_parser import ConfigParser
 from torch import nn
 
 from qpbridge.errors import ModelError
-from qpbridge.models.adapter import ForeignNetwork, load_network
+from qpbridge.models.adapter import ForeignNetwork
 from qpbridge.models.archive import unpack_bundle
+from qpbridge.models.definition import load_network
 from qpbridge.models.foreign import describe, path_classes
 from qpbridge.models.network import MapNetwork, fold_batch_norm
 from qpbridge.models.weights import read_state
@@ -169,19 +168,10 @@ class Bundle:
         ModelError
             If the weights are missing, damaged, or don't fit the definition.
         """
+        network = load_network(self.path)
         if "window" in self._own:
-            foreign = ForeignNetwork(load_network(self.path), self._own)
-            return foreign.eval().to(device)
-        weights = self.path / "models" / "model.pt"
-        state = self.state()
-        try:
-            network = build_network(self.network_definition)
-            network.load_state_dict(state)
-        except (RuntimeError, ValueError, AttributeError) as error:
-            raise ModelError(
-                f"{weights}: not of the network in inference.json ({error})."
-            ) from error
-        fold_batch_norm(network.eval())
+            return ForeignNetwork(network, self._own).eval().to(device)
+        fold_batch_norm(network)
         ready: nn.Module = MapNetwork(network, self._own["channels"]).eval().to(device)
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
@@ -194,15 +184,6 @@ class Bundle:
             If they are missing or damaged.
         """
         return read_state(self.path)
-
-
-def build_network(definition: Mapping[str, Any]) -> nn.Module:
-    """Instantiate a MONAI network from its ``_target_`` definition."""
-    parser = ConfigParser({"network_def": copy.deepcopy(dict(definition))})
-    network = parser.get_parsed_content("network_def")
-    if not isinstance(network, nn.Module):
-        raise ValueError(f"network_def does not define a torch module: {definition}")
-    return network
 
 
 def find_bundles(extra: Path | None = None) -> list[Path]:

@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import torch
 
 from qpbridge.errors import ModelError
-from qpbridge.models.adapter import HOVER, Maps, load_network
+from qpbridge.models.adapter import HOVER, Maps
 from qpbridge.models.config import Config, plain_value, read_config
+from qpbridge.models.definition import load_network
 from qpbridge.objects import PathClass
 
 HOVER_MPP = 0.25

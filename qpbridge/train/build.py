@@ -14,7 +14,8 @@ from qpbridge.engine.reviewed import load_reviewed
 from qpbridge.evaluate.folder import score_samples
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
 from qpbridge.evaluate.predict import WITH_HOLES
-from qpbridge.models.bundle import Bundle, build_network, load_bundle
+from qpbridge.models.bundle import Bundle, load_bundle
+from qpbridge.models.definition import build_network
 from qpbridge.models.network import MapNetwork
 from qpbridge.project import open_project
 from qpbridge.train.curve import draw_curve

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.models.bundle import build_network
+from qpbridge.models.definition import build_network
 from qpbridge.train.augment import vary_appearance
 from qpbridge.train.data import PatchSampler
 

@@ -10,7 +10,7 @@ from monai.bundle import ConfigParser
 
 from qpbridge.errors import ModelError
 from qpbridge.models import find_bundles, load_bundle
-from qpbridge.models.bundle import build_network
+from qpbridge.models.definition import build_network
 
 
 @pytest.fixture(scope="module")

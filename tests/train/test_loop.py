@@ -14,7 +14,7 @@ from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample
 from qpbridge.models import load_bundle
-from qpbridge.models.bundle import build_network
+from qpbridge.models.definition import build_network
 from qpbridge.train.build import load_groups
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import receptive_reach
