@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from qpbridge.evaluate.overlaps import IntArray, Labels, Overlaps, best_partners, dense
 
-BRUTE = 50_000
-"""Pairs of points up to which all distances are computed; from there on a tree is faster."""
+DIRECTIONS = np.array([(1, 0), (0, 1), (1, 1), (1, -1)]) / np.sqrt([[1], [1], [2], [2]])
+"""Unit vectors in which the extent of objects is compared."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,24 +27,63 @@ class Places:
 
     Attributes
     ----------
-    pixels : int64 array, shape (k, 2)
-        Row and column of all their pixels, object by object.
-    start : int64 array, shape (n + 1,)
-        Object i has ``pixels[start[i]:start[i + 1]]``.
-    outline : bool array, shape (k,)
-        Whether a pixel is on the outline of its object.
-    other : int64 array, shape (k,)
-        The object of the other map that the pixel is in; -1: none.
+    numbers : int64 array, shape (H, W)
+        0 is background, i + 1 is object i.
+    count : int
+        Of objects.
     """
 
-    pixels: IntArray
-    start: IntArray
-    outline: npt.NDArray[np.bool_]
-    other: IntArray
+    numbers: IntArray
+    count: int
 
-    def of(self, index: int) -> slice:
-        """Pixels of one object."""
-        return slice(self.start[index], self.start[index + 1])
+    @classmethod
+    def of(cls, labels: Labels) -> Places:
+        """Number the objects of a map."""
+        count, flat = dense(labels)
+        return cls(flat.reshape(labels.shape), count)
+
+    @cached_property
+    def pixels(self) -> list[IntArray]:
+        """Row and column of the pixels of each object, (k, 2)."""
+        return self._by_object(self.numbers > 0)
+
+    @cached_property
+    def outlines(self) -> list[IntArray]:
+        """The same of the outline of each object."""
+        height, width = self.numbers.shape
+        wide = np.pad(self.numbers, 1)
+        edge = np.zeros(self.numbers.shape, bool)
+        for row, column in ((0, 1), (2, 1), (1, 0), (1, 2)):
+            edge |= wide[row : row + height, column : column + width] != self.numbers
+        return self._by_object(edge & (self.numbers > 0))
+
+    @cached_property
+    def boxes(self) -> list[list[int]]:
+        """First row, first column, and the row and column after the last, of each object."""
+        return [[*o.min(axis=0).tolist(), *(o.max(axis=0) + 1).tolist()] for o in self.outlines]
+
+    @cached_property
+    def extents(self) -> npt.NDArray[np.float64]:
+        """Least and largest position of each object in each of `DIRECTIONS`, (n, 8)."""
+        along = [outline @ DIRECTIONS.T for outline in self.outlines]
+        return np.array([np.r_[a.min(axis=0), a.max(axis=0)] for a in along]).reshape(-1, 8)
+
+    def tree(self, index: int) -> cKDTree:
+        """Search tree of an outline."""
+        if index not in self._trees:
+            self._trees[index] = cKDTree(self.outlines[index])
+        return self._trees[index]
+
+    @cached_property
+    def _trees(self) -> dict[int, cKDTree]:
+        return {}
+
+    def _by_object(self, wanted: npt.NDArray[np.bool_]) -> list[IntArray]:
+        where = np.flatnonzero(wanted)
+        owner = self.numbers.ravel()[where]
+        where = where[np.argsort(owner, kind="stable")]
+        points = np.stack(np.divmod(where, self.numbers.shape[1]), axis=1)
+        return np.split(points, np.cumsum(np.bincount(owner, minlength=self.count + 1))[1:-1])
 
 
 def boundary_scores(truth: Labels, prediction: Labels, table: Overlaps) -> tuple[float, float]:
@@ -71,7 +111,7 @@ def boundary_scores(truth: Labels, prediction: Labels, table: Overlaps) -> tuple
     """
     if not len(table.truth_area) or not len(table.predicted_area):
         return float("nan"), float("nan")
-    one, two = _places(truth, prediction), _places(prediction, truth)
+    one, two = Places.of(truth), Places.of(prediction)
 
     @functools.cache  # mostly each is the other's partner
     def apart(i: int, j: int) -> tuple[float, float]:
@@ -82,76 +122,34 @@ def boundary_scores(truth: Labels, prediction: Labels, table: Overlaps) -> tuple
     return (forth[0] + back[0]) / 2, (forth[1] + back[1]) / 2
 
 
-def _places(labels: Labels, others: Labels) -> Places:
-    count, flat = dense(labels)
-    numbered = flat.reshape(labels.shape)
-    wide = np.pad(numbered, 1)
-    edge = np.zeros(numbered.shape, bool)
-    for rows, columns in ((0, 1), (2, 1), (1, 0), (1, 2)):
-        beside = wide[rows : rows + labels.shape[0], columns : columns + labels.shape[1]]
-        edge |= beside != numbered
-    inside = np.flatnonzero(flat)
-    inside = inside[np.argsort(flat[inside], kind="stable")]
-    start = np.cumsum(np.bincount(flat[inside], minlength=count + 1))
-    pixels = np.stack(np.divmod(inside, labels.shape[1]), axis=1)
-    return Places(
-        pixels.astype(np.int64),
-        start.astype(np.int64),
-        edge.ravel()[inside],
-        dense(others)[1][inside] - 1,
-    )
-
-
 def _weighted(
     one: Places, two: Places, table: Overlaps, apart: Callable[[int, int], tuple[float, float]]
 ) -> tuple[float, float]:
     pair = best_partners(table)
+    partner = np.where(pair >= 0, table.predicted[pair], -1) if len(table.pixels) else pair
     weight = table.truth_area / table.truth_area.sum()
-    distances = np.zeros((len(pair), 2))
-    with_partner = np.flatnonzero(pair >= 0)
-    for index, partner in zip(
-        with_partner.tolist(), table.predicted[pair[with_partner]].tolist(), strict=True
-    ):
-        distances[index] = apart(index, partner)
-    lonely = np.flatnonzero(pair < 0)
-    if len(lonely):
-        bound = np.abs(_boxes(one)[lonely][:, None] - _boxes(two)[None]).max(axis=2)
-        for index, least in zip(lonely.tolist(), bound, strict=True):
-            distances[index] = apart(index, _nearest(one, index, two, least))
-    hausdorff, average = (weight[:, None] * distances).sum(axis=0)
+    distances = [
+        apart(index, other if other >= 0 else _nearest(one, index, two))
+        for index, other in enumerate(partner.tolist())
+    ]
+    hausdorff, average = weight @ np.array(distances)
     return float(hausdorff), float(average)
 
 
-def _nearest(one: Places, index: int, two: Places, least: npt.NDArray[np.integer]) -> int:
-    """Find which of the others is nearest to an object by Hausdorff distance.
+def _nearest(one: Places, index: int, two: Places) -> int:
+    """Find which of the others is nearest to an object by Hausdorff distance, the first of several.
 
-    Parameters
-    ----------
-    one, index
-        The object.
-    two
-        The others.
-    least
-        (m,), what each distance is at least.
+    No two objects are nearer than their extents in any direction differ, so few are looked at.
     """
+    least = np.abs(two.extents - one.extents[index]).max(axis=1) - 1e-9
     best, which = np.inf, -1
     for other in np.argsort(least, kind="stable").tolist():
-        if least[other] >= best:
+        if least[other] > best:
             break
         distance = _hausdorff(one, index, two, other)
-        if distance < best:
+        if (distance, other) < (best, which):
             best, which = distance, other
     return which
-
-
-def _boxes(places: Places) -> IntArray:
-    """Bounding boxes (n, 4): least row and column, largest row and column.
-
-    No two objects are nearer by Hausdorff distance than any side of one's box is to the other's.
-    """
-    low = np.minimum.reduceat(places.pixels, places.start[:-1], axis=0)
-    high = np.maximum.reduceat(places.pixels, places.start[:-1], axis=0)
-    return np.concatenate([low, high], axis=1)
 
 
 def _hausdorff(one: Places, i: int, two: Places, j: int) -> float:
@@ -159,27 +157,29 @@ def _hausdorff(one: Places, i: int, two: Places, j: int) -> float:
 
 
 def _farthest(one: Places, i: int, two: Places, j: int) -> float:
-    """Largest distance from a pixel of one object to the nearest of the other."""
-    here = one.of(i)
-    outside = one.pixels[here][one.other[here] != j]
-    return float(_distances(outside, _outline(two, j)).max(initial=0.0))
+    """Largest distance from a pixel of one object to the nearest of the other.
+
+    From a pixel beyond the other's bounding box one can walk away from it until the object ends,
+    so of such pixels only the outline matters. And of the pixels left, none matters that is nearer
+    to some pixel of the other than the farthest one by more than the other's radius around it.
+    """
+    top, left, bottom, right = two.boxes[j]
+    if len(one.pixels[i]) <= (bottom - top) * (right - left):
+        points = one.pixels[i]
+    else:
+        window = one.numbers[top:bottom, left:right] == i + 1
+        points = np.concatenate([one.outlines[i], np.argwhere(window) + (top, left)])
+    points = points[two.numbers[points[:, 0], points[:, 1]] != j + 1]
+    if not len(points):
+        return 0.0
+    middle = two.pixels[j][len(two.pixels[j]) // 2]
+    distance = np.hypot(*(points - middle).T)
+    radius = np.hypot(*(two.outlines[j] - middle).T).max()
+    points = points[distance >= distance.max() - radius - 1e-9]
+    return float(two.tree(j).query(points)[0].max())
 
 
 def _average(one: Places, i: int, two: Places, j: int) -> float:
-    a, b = _outline(one, i), _outline(two, j)
-    return float(np.concatenate([_distances(a, b), _distances(b, a)]).mean())
-
-
-def _outline(places: Places, index: int) -> IntArray:
-    here = places.of(index)
-    return places.pixels[here][places.outline[here]]
-
-
-def _distances(points: IntArray, goals: IntArray) -> npt.NDArray[np.float64]:
-    """Distance from each point (k, 2) to the nearest goal, (k,)."""
-    if len(points) * len(goals) > BRUTE:
-        distance, _ = cKDTree(goals).query(points)
-        return np.asarray(distance, np.float64)
-    squares = (points[:, None, 0] - goals[:, 0]) ** 2 + (points[:, None, 1] - goals[:, 1]) ** 2
-    nearest: npt.NDArray[np.float64] = np.sqrt(squares.min(axis=1))
-    return nearest
+    forth = two.tree(j).query(one.outlines[i])[0]
+    back = one.tree(i).query(two.outlines[j])[0]
+    return float((forth.sum() + back.sum()) / (len(forth) + len(back)))
