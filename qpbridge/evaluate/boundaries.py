@@ -14,11 +14,15 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 from scipy.spatial import cKDTree
+from scipy.spatial.distance import cdist
 
 from qpbridge.evaluate.overlaps import IntArray, Labels, Overlaps, best_partners, dense
 
 DIRECTIONS = np.array([(1, 0), (0, 1), (1, 1), (1, -1)]) / np.sqrt([[1], [1], [2], [2]])
 """Unit vectors in which the extent of objects is compared."""
+
+FEW = 20_000
+"""Pairs of points up to which all distances are computed; from there on a tree is faster."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,19 +64,32 @@ class Places:
     @cached_property
     def boxes(self) -> list[list[int]]:
         """First row, first column, and the row and column after the last, of each object."""
-        return [[*o.min(axis=0).tolist(), *(o.max(axis=0) + 1).tolist()] for o in self.outlines]
+        points, start = np.concatenate(self.outlines), self._start
+        low = np.minimum.reduceat(points, start)
+        high = np.maximum.reduceat(points, start) + 1
+        boxes: list[list[int]] = np.concatenate([low, high], axis=1).tolist()
+        return boxes
 
     @cached_property
     def extents(self) -> npt.NDArray[np.float64]:
         """Least and largest position of each object in each of `DIRECTIONS`, (n, 8)."""
-        along = [outline @ DIRECTIONS.T for outline in self.outlines]
-        return np.array([np.r_[a.min(axis=0), a.max(axis=0)] for a in along]).reshape(-1, 8)
+        along, start = np.concatenate(self.outlines) @ DIRECTIONS.T, self._start
+        low, high = np.minimum.reduceat(along, start), np.maximum.reduceat(along, start)
+        return np.concatenate([low, high], axis=1)
 
-    def tree(self, index: int) -> cKDTree:
-        """Search tree of an outline."""
+    @property
+    def _start(self) -> IntArray:
+        return np.cumsum([0, *(len(outline) for outline in self.outlines[:-1])])
+
+    def distances(self, index: int, points: IntArray) -> npt.NDArray[np.float64]:
+        """Distance from each of some points (k, 2) to the nearest of an outline, (k,)."""
+        outline = self.outlines[index]
+        if len(points) * len(outline) <= FEW:
+            nearest: npt.NDArray[np.float64] = cdist(points, outline, "sqeuclidean").min(axis=1)
+            return np.sqrt(nearest)
         if index not in self._trees:
-            self._trees[index] = cKDTree(self.outlines[index])
-        return self._trees[index]
+            self._trees[index] = cKDTree(outline)
+        return np.asarray(self._trees[index].query(points)[0], np.float64)
 
     @cached_property
     def _trees(self) -> dict[int, cKDTree]:
@@ -172,14 +189,16 @@ def _farthest(one: Places, i: int, two: Places, j: int) -> float:
     points = points[two.numbers[points[:, 0], points[:, 1]] != j + 1]
     if not len(points):
         return 0.0
+    if len(points) * len(two.outlines[j]) <= FEW:
+        return float(two.distances(j, points).max())
     middle = two.pixels[j][len(two.pixels[j]) // 2]
     distance = np.hypot(*(points - middle).T)
     radius = np.hypot(*(two.outlines[j] - middle).T).max()
     points = points[distance >= distance.max() - radius - 1e-9]
-    return float(two.tree(j).query(points)[0].max())
+    return float(two.distances(j, points).max())
 
 
 def _average(one: Places, i: int, two: Places, j: int) -> float:
-    forth = two.tree(j).query(one.outlines[i])[0]
-    back = one.tree(i).query(two.outlines[j])[0]
+    forth = two.distances(j, one.outlines[i])
+    back = one.distances(i, two.outlines[j])
     return float((forth.sum() + back.sum()) / (len(forth) + len(back)))

@@ -22,7 +22,7 @@ class Overlaps:
     truth, predicted, pixels : int64 arrays, shape (k,)
         The pairs that share pixels, and how many they share.
     size : int
-        Pixels of the map.
+        Pixels of the map, or of the part of it that counts.
     """
 
     truth_area: IntArray
@@ -50,8 +50,15 @@ class Overlaps:
         )
 
 
-def overlaps(truth: Labels, prediction: Labels) -> Overlaps:
+def overlaps(truth: Labels, prediction: Labels, size: int | None = None) -> Overlaps:
     """Count the pixels that each pair of objects shares.
+
+    Parameters
+    ----------
+    truth, prediction
+        Instance maps (H, W).
+    size
+        How many of their pixels count, if not all: there is no object in the others.
 
     Raises
     ------
@@ -72,7 +79,7 @@ def overlaps(truth: Labels, prediction: Labels) -> Overlaps:
         truth=rows[both] - 1,
         predicted=columns[both] - 1,
         pixels=pixels[both].astype(np.int64),
-        size=truth.size,
+        size=truth.size if size is None else size,
     )
 
 

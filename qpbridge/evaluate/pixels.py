@@ -73,19 +73,11 @@ def auc(truth: Mask, level: npt.NDArray[np.floating]) -> float:
     Computed by ranks (Mann-Whitney U), equal levels counting one half: Hanley & McNeil, Radiology
     143:29, 1982. NaN where the truth is all foreground or all background.
     """
-    order = np.argsort(level, axis=None, kind="stable")
-    sorted_level = level.ravel()[order]
-    positive = truth.ravel()[order]
-    n_positive = int(np.count_nonzero(positive))
-    n_negative = positive.size - n_positive
-    if not n_positive or not n_negative:
+    above, below = np.sort(level[truth]), np.sort(level[~truth])
+    if not len(above) or not len(below):
         return float("nan")
-    last = np.flatnonzero(np.r_[np.diff(sorted_level) != 0, True])
-    above = np.diff(np.cumsum(positive)[last], prepend=0)
-    below = np.diff(np.cumsum(~positive)[last], prepend=0)
-    lower = np.cumsum(below) - below
-    wins = float((above * (lower + below / 2)).sum())
-    return wins / (n_positive * n_negative)
+    wins = sum(int(np.searchsorted(below, above, side).sum()) for side in ("left", "right"))
+    return wins / 2 / (len(above) * len(below))
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -79,7 +79,8 @@ def image_scores(
         raise ValueError(f"Shapes differ: truth {truth.shape}, prediction {prediction.shape}.")
     if known is not None:
         truth, prediction = np.where(known, truth, 0), np.where(known, prediction, 0)
-    scores = _of_objects(truth, prediction) if instances else {}
+    size = truth.size if known is None else int(np.count_nonzero(known))
+    scores = _of_objects(truth, prediction, size) if instances else {}
     counted = np.s_[:] if known is None else known
     truth, prediction = truth[counted], prediction[counted]
     counts = pixels.confusion(truth != 0, prediction != 0)
@@ -107,8 +108,8 @@ def mean_scores(images: Iterable[Mapping[str, float]]) -> dict[str, float]:
     }
 
 
-def _of_objects(truth: Labels, prediction: Labels) -> dict[str, float]:
-    table = overlaps(truth, prediction)
+def _of_objects(truth: Labels, prediction: Labels, size: int) -> dict[str, float]:
+    table = overlaps(truth, prediction, size)
     errors = objects.count_errors(table)
     hausdorff, average = boundary_scores(truth, prediction, table)
     dq = objects.detection_quality(table)

@@ -2,14 +2,16 @@
 
 import itertools
 import math
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from skimage.metrics import hausdorff_distance
 
-from qpbridge.evaluate import image_scores
+from qpbridge.evaluate import boundaries, image_scores
 from qpbridge.evaluate.objects import aji_plus, f1_by_iou
 from qpbridge.evaluate.overlaps import overlaps
 from qpbridge.evaluate.pixels import auc
@@ -316,3 +318,74 @@ def test_auc_of_chance_and_of_certainty():
     assert auc(truth, truth.astype(float)) == 1 and auc(truth, -truth.astype(float)) == 0
     assert auc(truth, np.ones(truth.shape)) == 0.5
     assert math.isnan(auc(np.ones((3, 3), bool), np.ones((3, 3))))
+
+
+def scattered(seed, count, size=60):
+    """Boxes of all sizes, some of one pixel, some at the border, with holes and gaps in numbers."""
+    rng = np.random.default_rng(seed)
+    labels = np.zeros((size, size), int)
+    for number in range(count):
+        (y, x), (h, w) = rng.integers(0, size, 2), rng.choice([1, 3, 8, 30], 2)
+        labels[y : y + h, x : x + w] = 3 * number + 5
+    labels[rng.random(labels.shape) < 0.05] = 0
+    return labels
+
+
+@pytest.mark.parametrize("few", [0, boundaries.FEW])
+@pytest.mark.parametrize("counts", [(1, 1), (12, 12), (25, 1), (3, 20)])
+def test_hausdorff_equals_that_of_scikit_image(monkeypatch, few, counts):
+    monkeypatch.setattr(boundaries, "FEW", few)
+    truth, prediction = (scattered(seed, count) for seed, count in enumerate(counts))
+    one, two = boundaries.Places.of(truth), boundaries.Places.of(prediction)
+    expected = np.array(
+        [[hausdorff_distance(a, b) for b in objects(prediction)] for a in objects(truth)]
+    )
+    for (i, j), distance in np.ndenumerate(expected):
+        assert boundaries._hausdorff(one, i, two, j) == pytest.approx(distance), (i, j)
+    for i in range(one.count):
+        nearest = boundaries._nearest(one, i, two)
+        assert expected[i, nearest] == pytest.approx(expected[i].min())
+
+
+@pytest.mark.parametrize(
+    ("truth", "prediction", "expected"),
+    [
+        # one object all over, in both; in the truth only, against a spot
+        (np.full((9, 9), 4), np.full((9, 9), 70000), {"ari": 1, "abd": 0, "object_f1": 1}),
+        (np.ones((9, 9), int), boxes((0, 0, 1, 1))[:9, :9], {"object_hausdorff": math.hypot(8, 8)}),
+        # a spot of one pixel, found; in the corner, found beside it
+        (boxes((7, 7, 8, 8)), boxes((7, 7, 8, 8)), {"aji": 1, "object_hausdorff": 0, "ari": 1}),
+        (boxes((0, 0, 1, 1)), boxes((0, 1, 1, 2)), {"object_hausdorff": 1, "abd": 1, "pq": 0}),
+        # nothing is true, nothing was found, neither
+        (boxes(), boxes((1, 1, 4, 4)), {"aji": 0, "pq": 0, "sensitivity": math.nan, "false": 1}),
+        (boxes((1, 1, 4, 4)), boxes(), {"aji": 0, "object_dice": 0, "missed": 1, "sq": 0}),
+        (boxes(), boxes(), {"aji": math.nan, "object_f1": math.nan, "accuracy": 1, "false": 0}),
+        # numbers that don't fit a table of all numbers
+        (boxes((1, 1, 4, 4)) * 2**40, boxes((1, 1, 4, 4)) * 2**50, {"aji": 1, "split": 0}),
+    ],
+)
+def test_extremes_by_hand(truth, prediction, expected):
+    scores = image_scores(truth, prediction)
+    assert {name: scores[name] for name in expected} == pytest.approx(expected, nan_ok=True)
+
+
+def test_pixels_that_are_not_known_count_nowhere():
+    rng = np.random.default_rng(3)
+    truth, prediction = rng.integers(0, 4, (2, 12, 14))
+    level = rng.random(truth.shape)
+    known = np.zeros(truth.shape, bool)
+    known[2:9, 3:11] = True
+    inside = np.s_[2:9, 3:11]
+    whole = image_scores(truth, prediction, level, known=known)
+    cut = image_scores(truth[inside], prediction[inside], level[inside])
+    # the outline of the part is no outline in the whole: there objects end in the same places
+    assert whole == pytest.approx(cut)
+
+
+def test_one_object_over_a_thousand_is_scored_in_time():
+    truth = np.kron(np.arange(1, 1025).reshape(32, 32), np.pad(np.ones((20, 20), int), 6))
+    began = time.perf_counter()
+    scores = image_scores(truth, np.ones_like(truth))
+    assert time.perf_counter() - began < 20  # 1 s; minutes, if every pixel is looked at
+    assert (scores["merged"], scores["missed"]) == (1, 0)
+    assert scores["aji"] == pytest.approx(400 / 1024**2)
