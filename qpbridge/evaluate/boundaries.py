@@ -42,7 +42,7 @@ class Places:
 
     @classmethod
     def of(cls, labels: Labels) -> Places:
-        """Number the objects of a map."""
+        """Take the objects of a map."""
         count, flat = dense(labels)
         return cls(flat.reshape(labels.shape), count)
 
@@ -184,8 +184,8 @@ def _farthest(one: Places, i: int, two: Places, j: int) -> float:
     if len(one.pixels[i]) <= (bottom - top) * (right - left):
         points = one.pixels[i]
     else:
-        window = one.numbers[top:bottom, left:right] == i + 1
-        points = np.concatenate([one.outlines[i], np.argwhere(window) + (top, left)])
+        inside = np.argwhere(one.numbers[top:bottom, left:right] == i + 1)
+        points = np.concatenate([one.outlines[i], inside + np.array([top, left])])
     points = points[two.numbers[points[:, 0], points[:, 1]] != j + 1]
     if not len(points):
         return 0.0

@@ -347,6 +347,27 @@ def test_hausdorff_equals_that_of_scikit_image(monkeypatch, few, counts):
         assert expected[i, nearest] == pytest.approx(expected[i].min())
 
 
+@pytest.mark.parametrize("few", [0, boundaries.FEW])
+def test_the_farthest_pixel_may_be_inside(monkeypatch, few):
+    monkeypatch.setattr(boundaries, "FEW", few)
+    frame = np.zeros((60, 60), int)
+    frame[10:51, 10:51] = 1
+    frame[11:50, 11:50] = 0
+    scores = image_scores(np.ones_like(frame), frame)
+    assert scores["object_hausdorff"] == 20  # from the middle; from the corners 14
+
+
+def test_the_nearest_object_is_not_the_one_of_the_nearest_extent():
+    ends, others = np.zeros((2, 20, 30), int)
+    ends[5, [0, 20]] = 1
+    others[6, :21] = 1  # its extent differs by 1 pixel, but its middle is far from both ends
+    others[10, [0, 20]] = 2
+    one, two = boundaries.Places.of(ends), boundaries.Places.of(others)
+    assert boundaries._hausdorff(one, 0, two, 0) == math.hypot(10, 1)
+    assert boundaries._hausdorff(one, 0, two, 1) == 5
+    assert boundaries._nearest(one, 0, two) == 1
+
+
 @pytest.mark.parametrize(
     ("truth", "prediction", "expected"),
     [
