@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,16 @@ from torch import nn
 
 from qpbridge.evaluate.labelled import Sample
 from qpbridge.evaluate.predict import predict
-from qpbridge.evaluate.scores import image_scores, mean_scores
+from qpbridge.evaluate.scores import OF_PIXELS, image_scores, mean_scores
 from qpbridge.models.bundle import Bundle
+from qpbridge.models.network import choose_device
 
 COUNTS = ("truth_count", "predicted_count")
 
 
 def score_each(
     bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module | None = None
-) -> Iterable[tuple[str, dict[str, float]]]:
+) -> list[tuple[str, dict[str, float]]]:
     """Segment images and compare with their labels, at the labels' own resolution.
 
     Parameters
@@ -26,27 +27,27 @@ def score_each(
     bundle
         The model.
     samples
-        Images with labels and µm per pixel.
+        Images with labels and µm per pixel; they are taken, and let go, one by one.
     network
         Instead of the bundle's own weights (during training).
 
-    Yields
-    ------
-    name, scores
-        Of each image; see `qpbridge.evaluate.scores.MEANINGS`. Where the labels are masks (see
-        `are_masks`), those of pixels only.
+    Returns
+    -------
+    list of (name, scores)
+        Of each image; see `qpbridge.evaluate.scores.MEANINGS`. Vessels are often drawn as a mask:
+        where no labels of theirs have more than one value, only the scores of pixels are given.
     """
-    network = network or bundle.network()
-    samples = list(samples)
-    instances = not are_masks(bundle, samples)
+    network = network or bundle.network(choose_device("auto"))
+    masks = bundle.target == "vessels"
+    scored = []
     for sample in samples:
         found = predict(bundle, network, sample.image, sample.mpp)
-        yield (
-            sample.name,
-            image_scores(
-                sample.labels, found.labels, found.level, known=sample.known, instances=instances
-            ),
-        )
+        scores = image_scores(sample.labels, found.labels, found.level, known=sample.known)
+        scored.append((sample.name, scores))
+        masks = masks and len(np.setdiff1d(sample.labels, 0)) <= 1
+    if masks:
+        scored = [(name, {key: scores[key] for key in OF_PIXELS}) for name, scores in scored]
+    return scored
 
 
 def score_samples(
@@ -72,9 +73,3 @@ def score_samples(
         **totals,
         **{name: value for name, value in means.items() if name not in COUNTS},
     }
-
-
-def are_masks(bundle: Bundle, samples: Sequence[Sample]) -> bool:
-    """Tell whether labels tell objects apart; vessels are often drawn as one mask of 0 and 255."""
-    one_value = all(len(np.setdiff1d(sample.labels, 0)) <= 1 for sample in samples)
-    return bundle.target == "vessels" and one_value

@@ -17,6 +17,9 @@ from qpbridge.measure.raster import rasterize
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import Shapes
 
+TILE = 1024
+"""Pixels at the side of what a network sees at once, without its margin: bounds the memory."""
+
 WITH_HOLES = ("lines", "semantic")
 """Decoders whose objects have holes in the truth as well; glands and vessels include the lumen."""
 
@@ -74,15 +77,26 @@ def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint
 def draw_maps(
     network: nn.Module, image: npt.NDArray[np.uint8], stride: int, margin: int
 ) -> npt.NDArray[np.float32]:
-    """Draw the maps (C, H, W) of one RGB image (H, W, 3), mirrored at its edges for context."""
+    """Draw the maps (C, H, W) of one RGB image (H, W, 3), mirrored at its edges for context.
+
+    Large images go through the network in tiles, with `margin` pixels of what is around each.
+    """
     height, width = image.shape[:2]
     pad = [(margin, margin + -length % stride) for length in (height, width)]
-    wide = np.pad(image, [*pad, (0, 0)], mode="symmetric")
+    wide = torch.from_numpy(np.pad(image, [*pad, (0, 0)], mode="symmetric")).permute(2, 0, 1)[None]
     device = next(network.parameters()).device
+    side = TILE // stride * stride
+    rows = []
     with torch.inference_mode():
-        maps = network(torch.from_numpy(wide).permute(2, 0, 1)[None].to(device))[0]
-    inner: npt.NDArray[np.float32] = maps.cpu().numpy()
-    return inner[:, margin : margin + height, margin : margin + width]
+        for y in range(0, height, side):
+            row = []
+            for x in range(0, width, side):
+                tile = wide[..., y : y + side + 2 * margin, x : x + side + 2 * margin].to(device)
+                inner = np.s_[:, margin : tile.shape[2] - margin, margin : tile.shape[3] - margin]
+                row.append(network(tile)[0].cpu().numpy()[inner])
+            rows.append(np.concatenate(row, axis=2))
+    maps: npt.NDArray[np.float32] = np.concatenate(rows, axis=1)[:, :height, :width]
+    return maps
 
 
 def draw_labels(

@@ -40,6 +40,9 @@ MEANINGS: Mapping[str, str] = {
 }
 """What each score is, in a line."""
 
+OF_PIXELS = ("dice", "jaccard", "miou", "sensitivity", "specificity", "accuracy", "auc")
+"""Scores that masks have as well, in which objects are not told apart."""
+
 THRESHOLDS = np.arange(0.5, 0.96, 0.05).round(2).tolist()
 """Of `f1_mean`."""
 
@@ -50,7 +53,6 @@ def image_scores(
     level: npt.NDArray[np.floating] | None = None,
     *,
     known: npt.NDArray[np.bool_] | None = None,
-    instances: bool = True,
 ) -> dict[str, float]:
     """Return all scores of one image.
 
@@ -62,8 +64,6 @@ def image_scores(
         Foreground probability (H, W), for the AUC; None: no AUC.
     known
         bool (H, W), the pixels that count; None: all.
-    instances
-        Whether objects mean anything; a mask has pixels only.
 
     Returns
     -------
@@ -80,7 +80,7 @@ def image_scores(
     if known is not None:
         truth, prediction = np.where(known, truth, 0), np.where(known, prediction, 0)
     size = truth.size if known is None else int(np.count_nonzero(known))
-    scores = _of_objects(truth, prediction, size) if instances else {}
+    scores = _of_objects(truth, prediction, size)
     counted = np.s_[:] if known is None else known
     truth, prediction = truth[counted], prediction[counted]
     counts = pixels.confusion(truth != 0, prediction != 0)

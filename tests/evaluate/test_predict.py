@@ -1,9 +1,11 @@
 """What a model finds in an image, drawn at the resolution of its labels."""
 
 import numpy as np
+import torch
 from evaluate.test_folder import Oracle, discs
 
 from qpbridge.decode.instances import Instances
+from qpbridge.evaluate import predict
 from qpbridge.evaluate.predict import draw_labels, draw_maps, resample
 
 
@@ -29,3 +31,21 @@ def test_prediction_has_the_size_of_the_image_whatever_the_stride():
     maps = draw_maps(Oracle(), image, 16, 32)
     assert maps.shape == (4, 77, 93)
     assert ((maps[0] > 0.5) == (image[..., 0] > 0)).all()
+
+
+def test_tiles_give_the_same_as_the_whole(monkeypatch):
+    image = np.random.default_rng(1).integers(0, 256, (101, 167, 3), np.uint8)
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(3, 4, 5, stride=4, padding=2), torch.nn.ConvTranspose2d(4, 2, 4, stride=4)
+    )
+    network = torch.nn.Sequential(Floats(), *network).eval()
+    whole = draw_maps(network, image, 4, 8)
+    monkeypatch.setattr(predict, "TILE", 50)  # not a multiple of the stride
+    assert whole.shape == (2, 101, 167)
+    assert np.allclose(draw_maps(network, image, 4, 8), whole, atol=1e-4)
+
+
+class Floats(torch.nn.Module):
+    def forward(self, rgb):
+        return rgb.float()
