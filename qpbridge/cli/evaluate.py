@@ -7,7 +7,13 @@ from pathlib import Path
 
 import click
 
-from qpbridge.cli.options import backend_option, image_option, json_option, model_mpp_option
+from qpbridge.cli.options import (
+    backend_option,
+    image_option,
+    json_option,
+    model_mpp_option,
+    places_options,
+)
 from qpbridge.cli.output import print_json, print_table
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.engine.reviewed import load_reviewed
@@ -17,7 +23,7 @@ from qpbridge.evaluate.labelled import load_pairs
 from qpbridge.evaluate.predict import WITH_HOLES
 from qpbridge.evaluate.scores import MEANINGS, image_scores, mean_scores
 from qpbridge.models.bundle import DEFAULT_MODELS, load_bundle
-from qpbridge.project import Backend, open_project
+from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
@@ -57,6 +63,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
     help="µm per pixel of the images; with PROJECT, at which to compare.  [default: the model's]",
 )
 @backend_option
+@places_options
 @json_option
 def evaluate(
     project: Path | None,
@@ -69,6 +76,7 @@ def evaluate(
     model_mpp: float | None,
     mpp: float | None,
     backend: Backend,
+    places: Places,
     as_json: bool,
 ) -> None:
     """Score a model on labelled images, or what is in PROJECT against what a person drew there.
@@ -95,27 +103,25 @@ def evaluate(
         raise ModelError(f"--model {bundle.name}: finds {bundle.target}, not {target}")
     if project is None:
         assert images_folder is not None and labels is not None
-        samples = load_pairs(images_folder, labels, mpp or bundle.mpp)
-        scored = score_each(bundle, samples)
+        rows = score_each(bundle, load_pairs(images_folder, labels, mpp or bundle.mpp))
     else:
         assert truth is not None
-        opened = open_project(project, backend=backend)
         areas = load_reviewed(
-            opened,
+            open_project(project, backend=backend, places=places),
             truth,
             target,
             mpp=mpp or bundle.mpp,
             images=images,
             filled=bundle.decoder not in WITH_HOLES,
+            nominal_mpp=bundle.mpp if bundle.nominal_mpp else None,
         )
         if model is not None:
-            scored = score_each(bundle, [area.sample for area in areas])
+            rows = score_each(bundle, (area.sample for area in areas))
         else:
-            scored = (
+            rows = [
                 (a.sample.name, image_scores(a.sample.labels, a.found, known=a.sample.known))
                 for a in areas
-            )
-    rows = list(scored)
+            ]
     mean = mean_scores(scores for _, scores in rows)
     if as_json:
         print_json({"images": [{"name": name, **s} for name, s in rows], "mean": mean})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -11,11 +12,19 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.engine.regions import AREAS, valid_areas, without_holes
-from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.engine.regions import (
+    AREAS,
+    Region,
+    Selection,
+    assign_regions,
+    select_regions,
+    valid_areas,
+    without_holes,
+)
+from qpbridge.errors import QpbridgeError, SelectionError, SlideError
 from qpbridge.evaluate.labelled import Sample
 from qpbridge.measure.raster import rasterize
-from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.objects import GeometryArray, ObjectTable, Shapes
 from qpbridge.project.model import ImageEntry, Project
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
@@ -41,6 +50,14 @@ class Reviewed(NamedTuple):
     found: npt.NDArray[np.int32]
 
 
+class Grid(NamedTuple):
+    """Pixels to read and to draw in: `downsample` pixels of the slide each, `mpp` µm wide."""
+
+    slide: Slide
+    downsample: float
+    mpp: float
+
+
 def load_reviewed(
     project: Project,
     truth_class: str,
@@ -49,12 +66,15 @@ def load_reviewed(
     mpp: float,
     images: tuple[str, ...] = (),
     filled: bool = True,
+    nominal_mpp: float | None = None,
     accepted: bool = False,
 ) -> Iterator[Reviewed]:
     """Read the areas that hold true objects, those of a class that a person drew, one by one.
 
-    An area is an annotation that has such objects below it; where they are below none, it is the
-    whole image.
+    An area is an annotation that has such objects below it. Those below none, as QuPath leaves what
+    is drawn by hand, count to the smallest annotation around them; where there is none, the area is
+    the whole image. Annotations that qpbridge made are no areas, and what ``Ignore*`` annotations
+    cover is cut out.
 
     Parameters
     ----------
@@ -72,6 +92,8 @@ def load_reviewed(
     filled
         Whether what an object encloses belongs to it, as lumina do; they are known then as
         `Sample.lumen`.
+    nominal_mpp
+        µm per pixel of images that don't know theirs.
     accepted
         Whether objects of the class that qpbridge made and nobody changed are true as well.
 
@@ -90,9 +112,16 @@ def load_reviewed(
             continue
         nothing = False
         made = np.setdiff1d(np.flatnonzero(origins(objects, target) != Origin.OTHER), true)
+        drawn = valid_areas(objects.shapes.take(true).geometries)
+        found = valid_areas(objects.shapes.take(made).geometries)
         with open_server(entry.image_path(), entry.server) as slide:
-            for parent in np.unique(_annotation_above(objects, true)).tolist():
-                yield _read_area(entry, slide, objects, parent, true, made, mpp, filled)
+            grid = _grid(entry, slide, mpp, nominal_mpp)
+            labels: Counter[str] = Counter()
+            for region in _regions(objects, true, drawn, slide.width, slide.height):
+                labels[region.label] += 1
+                again = labels[region.label]
+                name = f"{region.label} {again}" if again > 1 else region.label
+                yield _read_area(entry.name, name, region.geometry, grid, drawn, found, filled)
     if nothing:
         raise SelectionError(
             f"{project.path}: no object of class {truth_class!r} that a person drew; "
@@ -112,60 +141,82 @@ def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.ND
     return rows[~ours]
 
 
-def _annotation_above(objects: ObjectTable, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Row of the nearest annotation with an area above each object, that is no object itself."""
-    above: npt.NDArray[np.int64] = objects.parent[rows]
-    holds = (objects.kind == ObjectKind.ANNOTATION) & np.isin(objects.shapes.roi, AREAS)
-    holds[rows] = False
-    while (lost := (above >= 0) & ~holds[above]).any():
+def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None) -> Grid:
+    """Choose the grid nearest to `mpp` that is not finer than the image."""
+    known = slide.mpp or (None if nominal_mpp is None else (nominal_mpp, nominal_mpp))
+    if entry.server.mpp is None and known is None:
+        raise SlideError(f"{entry.name}: the pixel size is unknown; set it in QuPath's Image tab")
+    own = pixel_size(entry.name, entry.server.mpp, known)
+    downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
+    return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]))
+
+
+def _regions(
+    objects: ObjectTable,
+    true: npt.NDArray[np.int64],
+    drawn: GeometryArray,
+    width: int,
+    height: int,
+) -> Iterator[Region]:
+    """Find the areas that hold true objects, whose rows and geometries are given."""
+    others = np.setdiff1d(np.arange(len(objects)), true)
+    rest = objects.take(others)
+    try:
+        regions = select_regions(rest, Selection(), width, height)
+    except SelectionError:
+        regions = ()
+    index = np.full(len(objects) + 1, -1)  # the last one is for the root
+    index[others[[region.row for region in regions]]] = np.arange(len(regions))
+    above = objects.parent[true]
+    while (lost := (above >= 0) & (index[above] < 0)).any():
         above[lost] = objects.parent[above[lost]]
-    return above
+    chosen = index[above]
+    free = np.flatnonzero(chosen < 0)
+    chosen[free], _ = assign_regions(shapely.point_on_surface(drawn[free]), regions)
+    for i in np.unique(chosen).tolist():
+        if i >= 0:
+            yield regions[i]
+        else:
+            yield from select_regions(rest, Selection(whole_image=True), width, height)
 
 
 def _read_area(
-    entry: ImageEntry,
-    slide: Slide,
-    objects: ObjectTable,
-    parent: int,
-    true: npt.NDArray[np.int64],
-    made: npt.NDArray[np.int64],
-    mpp: float,
+    image: str,
+    name: str,
+    outline: shapely.Geometry,
+    grid: Grid,
+    drawn: GeometryArray,
+    found: GeometryArray,
     filled: bool,
 ) -> Reviewed:
-    own = pixel_size(entry.name, entry.server.mpp, slide.mpp)
-    downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
-    mpp = downsample * math.sqrt(own[0] * own[1])
-    if parent < 0:
-        outline, name = shapely.box(0, 0, slide.width, slide.height), "whole image"
-    else:
-        outline = valid_areas(objects.shapes.take([parent]).geometries)[0]
-        name = objects.names.get(parent) or str(objects.path_class(parent) or parent)
-    low_x, low_y, high_x, high_y = np.array(outline.bounds) / downsample
+    low_x, low_y, high_x, high_y = np.array(outline.bounds) / grid.downsample
     x, y = int(np.floor(low_x)), int(np.floor(low_y))
     width, height = int(np.ceil(high_x)) - x, int(np.ceil(high_y)) - y
     if width * height > MAX_PIXELS:
+        least = grid.mpp * math.sqrt(width * height / MAX_PIXELS)
         raise QpbridgeError(
-            f"{entry.name}: {name} has {width} x {height} pixels at {mpp:g} µm per pixel, more "
-            f"than {MAX_PIXELS / 1e6:.0f} million; choose a larger --mpp, or smaller annotations"
+            f"{image}: {name} has {width} x {height} pixels at {grid.mpp:.3g} µm per pixel, more "
+            f"than {MAX_PIXELS / 1e6:.0f} million; choose a larger --mpp (from {least:.2g} on), or "
+            "smaller annotations"
         )
-    window = (height, width), (float(x), float(y)), downsample
+    box = shapely.box(*outline.bounds)
 
     def draw(geometries: GeometryArray) -> npt.NDArray[np.int32]:
-        return rasterize(Shapes.from_geometries(geometries), *window)
+        shapes = Shapes.from_geometries(geometries[shapely.intersects(geometries, box)])
+        return rasterize(shapes, (height, width), (float(x), float(y)), grid.downsample)
 
-    drawn = valid_areas(objects.shapes.take(true).geometries)
-    found = valid_areas(objects.shapes.take(made).geometries)
-    labels = draw(without_holes(drawn) if filled else drawn)
+    hollow, made = draw(drawn), draw(without_holes(found) if filled else found)
+    labels = draw(without_holes(drawn)) if filled else hollow
     sample = Sample(
-        name=f"{entry.name}: {name}",
-        image=slide.read(x, y, width, height, downsample),
+        name=f"{image}: {name}",
+        image=grid.slide.read(x, y, width, height, grid.downsample),
         labels=labels,
-        mpp=mpp,
-        patient=entry.name,
+        mpp=grid.mpp,
+        patient=image,
         known=draw(np.array([outline])) > 0,
-        lumen=_lumina(draw(drawn), labels) if filled else None,
+        lumen=_lumina(hollow, labels) if filled else None,
     )
-    return Reviewed(sample, draw(without_holes(found) if filled else found))
+    return Reviewed(sample, made)
 
 
 def _lumina(
