@@ -159,7 +159,7 @@ def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDAr
     try:
         with Image.open(path) as picture, Image.open(truth) as drawn:
             rgb, instances = np.asarray(picture.convert("RGB")), np.asarray(drawn)
-    except OSError as error:
+    except (OSError, Image.DecompressionBombError) as error:
         raise QpbridgeError(f"{path} or {truth}: can't be read ({error}).") from error
     if instances.ndim != 2:
         raise QpbridgeError(
@@ -170,7 +170,10 @@ def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDAr
         raise QpbridgeError(
             f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
         )
-    return rgb, instances.astype(np.int32)
+    labels = instances.astype(np.int32)
+    if (labels != instances).any() or labels.min(initial=0) < 0:
+        raise QpbridgeError(f"{truth}: its values are not whole numbers from 0 on, as of labels.")
+    return rgb, labels
 
 
 def _patients(source: DataSource) -> Callable[[str], str]:

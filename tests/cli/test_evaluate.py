@@ -5,10 +5,12 @@ import json
 import numpy as np
 import pytest
 import shapely
-from cli_helpers import annotations, nuclei_of, objects_of
+from cli_helpers import annotate, annotations, nuclei_of, objects_of
 from PIL import Image
+from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
+from qpbridge.engine import reviewed
 from qpbridge.measure.raster import rasterize
 
 KEYS = {
@@ -71,9 +73,34 @@ def test_wrong_usage_is_named(qpbridge, folders, tmp_path, arguments, code, mess
     assert message in qpbridge.result.output
 
 
+@pytest.mark.parametrize(
+    ("labels", "message"),
+    [
+        (Image.new("L", (300, 299)), "do not fit"),
+        (Image.new("LA", (300, 300)), "2 channels"),
+        (Image.new("F", (300, 300), 0.5), "not whole"),
+        (Image.new("I", (300, 300), -1), "not whole"),
+        (b"II*\0nothing", "can't be read"),
+    ],
+)
+def test_labels_that_are_none_are_refused(qpbridge, folders, tmp_path, labels, message):
+    for name in ("a", "b"):
+        if isinstance(labels, bytes):
+            (tmp_path / f"{name}.tif").write_bytes(labels)
+        else:
+            labels.save(tmp_path / f"{name}.tif")
+    given = ("--images", folders[1], "--labels", tmp_path)
+    qpbridge("evaluate", "--target", "nuclei", *given, code=1)
+    assert message in qpbridge.stderr and "a.tif" in qpbridge.stderr
+
+
 def test_a_model_of_another_target_is_refused(qpbridge, folders):
     qpbridge("evaluate", "--target", "glands", *folders, "--model", "nuclei_he", code=1)
     assert "finds nuclei, not glands" in qpbridge.result.output
+
+
+PEN = shapely.box(0, 0, 120, 160)  # the Ignore* annotation of the project
+TARGET = ("--target", "nuclei", "--truth", "True nucleus")
 
 
 def draw_truth(project, truth):
@@ -81,7 +108,7 @@ def draw_truth(project, truth):
     table = objects_of(project)
     left = next(row for row, name in table.names.items() if name == "left")
     region = table.geometries[left]
-    inside = [n for n in truth.nuclei if region.contains(n)]
+    inside = [n for n in truth.nuclei if region.difference(PEN).contains(n)]
     drawn = ObjectTable.new(
         ObjectKind.DETECTION,
         Shapes.from_geometries(inside),
@@ -94,27 +121,77 @@ def draw_truth(project, truth):
 
 def test_what_is_in_a_project_is_scored_where_a_person_drew(qpbridge, project, truth):
     count = draw_truth(project, truth)
-    target = ("--target", "nuclei", "--truth", "True nucleus")
-    before = qpbridge.json("evaluate", project, *target)["images"]
+    before = qpbridge.json("evaluate", project, *TARGET)["images"]
     assert len(before) == 1 and before[0]["missed"] == before[0]["truth_count"] == count
     qpbridge("segment", project)
-    after = qpbridge.json("evaluate", project, *target)
+    after = qpbridge.json("evaluate", project, *TARGET)
     assert [image["name"] for image in after["images"]] == ["généré 1.svs: left"]
     mean = after["mean"]
     assert mean["f1"] > 0.9 and mean["aji"] > 0.7 and "auc" not in mean
     assert mean["predicted_count"] < len(nuclei_of(project))
-    fresh = qpbridge.json("evaluate", project, *target, "--model", "nuclei_he")["mean"]
+    fresh = qpbridge.json("evaluate", project, *TARGET, "--model", "nuclei_he")["mean"]
     assert fresh["aji"] == pytest.approx(mean["aji"], abs=0.05) and fresh["auc"] > 0.95
     qpbridge("evaluate", project, "--target", "nuclei", "--truth", "nobody", code=1)
     assert "no object of class 'nobody'" in qpbridge.result.output
 
 
-def test_true_objects_below_no_annotation_are_compared_in_the_whole_image(qpbridge, project, truth):
-    drawn = annotations(*((nucleus, "True nucleus", None) for nucleus in truth.nuclei[:5]))
+def draw_below_root(project, geometries):
+    drawn = annotations(*((geometry, "True nucleus", None) for geometry in geometries))
     open_project(project).images[0].apply(Edit(add=drawn))
-    target = ("--target", "nuclei", "--truth", "True nucleus")
-    (image,) = qpbridge.json("evaluate", project, *target)["images"]
-    assert image["name"].endswith("whole image") and image["truth_count"] == 5
+
+
+def test_what_is_drawn_below_no_annotation_belongs_to_the_one_around_it(qpbridge, project, truth):
+    left = shapely.box(40, 50, 360, 650).difference(PEN)
+    inside = [n for n in truth.nuclei if left.contains(n)]
+    draw_below_root(project, inside)
+    (image,) = qpbridge.json("evaluate", project, *TARGET)["images"]
+    assert image["name"].endswith(": left") and image["truth_count"] == len(inside)
+
+
+def test_where_there_is_no_annotation_the_whole_image_counts_but_what_is_ignored(
+    qpbridge, truth, tmp_path
+):
+    project = tmp_path / "project.qpproj"
+    qpbridge("create", project, truth.path)
+    annotate(project, (PEN, "Ignore*", "pen"))
+    inside = [n for n in truth.nuclei if PEN.contains(n)]
+    outside = [n for n in truth.nuclei if not PEN.intersects(n)]
+    draw_below_root(project, inside[:2] + outside[:5])
+    (image,) = qpbridge.json("evaluate", project, *TARGET)["images"]
+    assert image["name"].endswith(": whole image") and image["truth_count"] == 5
+    pixels = 900 * 700 - PEN.area
+    missed = sum(rasterize(Shapes.from_geometries(outside[:5]), (700, 900)).ravel() > 0)
+    assert image["accuracy"] == pytest.approx(1 - missed / pixels)
+
+
+def test_areas_of_the_same_name_are_told_apart(qpbridge, truth, tmp_path):
+    project = tmp_path / "project.qpproj"
+    qpbridge("create", project, truth.path)
+    halves = shapely.box(0, 0, 450, 700), shapely.box(450, 0, 900, 700)
+    annotate(project, *((half, "Tumor", None) for half in halves))
+    draw_below_root(project, [next(n for n in truth.nuclei if h.contains(n)) for h in halves])
+    printed = qpbridge.json("evaluate", project, *TARGET)["images"]
+    assert [image["name"].split(": ")[1] for image in printed] == ["Tumor", "Tumor 2"]
+    assert [image["truth_count"] for image in printed] == [1, 1]
+
+
+def test_an_area_that_is_too_large_names_the_cure(qpbridge, project, truth, monkeypatch):
+    draw_truth(project, truth)
+    monkeypatch.setattr(reviewed, "MAX_PIXELS", 100_000)
+    qpbridge("evaluate", project, *TARGET, code=1)
+    assert (
+        "320 x 600 pixels" in qpbridge.stderr and "larger --mpp (from 0.69 on)" in qpbridge.stderr
+    )
+    qpbridge("evaluate", project, *TARGET, "--mpp", "0.7")
+
+
+def test_a_pixel_size_that_is_not_known_is_asked_for(qpbridge, tmp_path):
+    slide = make_slide(tmp_path / "plain.tif", width=300, height=200, mpp=None)
+    project = tmp_path / "project.qpproj"
+    qpbridge("create", project, slide.path)
+    draw_below_root(project, [shapely.box(10, 10, 30, 30)])
+    qpbridge("evaluate", project, *TARGET, code=1)
+    assert "pixel size is unknown; set it in QuPath" in qpbridge.stderr
 
 
 def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
@@ -123,8 +200,7 @@ def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
     table = objects_of(project)
     ours = np.flatnonzero(table.kind == ObjectKind.DETECTION)
     entry = open_project(project).images[0]
-    target = ("--target", "nuclei", "--truth", "True nucleus")
-    before = qpbridge.json("evaluate", project, *target)["mean"]
+    before = qpbridge.json("evaluate", project, *TARGET)["mean"]
     mine = table.take(ours)
     first = next(r for r in range(len(mine)) if str(mine.path_class(r)) == "Nucleus")
     moved = mine.take([first])
@@ -133,7 +209,7 @@ def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
     parent = table.ids[table.parent[ours[first]]][None]
     entry.apply(Edit(remove=moved.ids))
     entry.apply(Edit(add=corrected, add_below=parent))
-    after = qpbridge.json("evaluate", project, *target)["mean"]
+    after = qpbridge.json("evaluate", project, *TARGET)["mean"]
     assert after["predicted_count"] == before["predicted_count"]
 
 
