@@ -85,7 +85,7 @@ def draw_maps(
     pad = [(margin, margin + -length % stride) for length in (height, width)]
     wide = torch.from_numpy(np.pad(image, [*pad, (0, 0)], mode="symmetric")).permute(2, 0, 1)[None]
     device = next(network.parameters()).device
-    side = TILE // stride * stride
+    side = max(TILE // stride, 1) * stride
     rows = []
     with torch.inference_mode():
         for y in range(0, height, side):
