@@ -60,6 +60,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @click.option(
     "--mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),
+    metavar="F",
     help="µm per pixel of the images; with PROJECT, at which to compare.  [default: the model's]",
 )
 @backend_option
@@ -86,11 +87,12 @@ def evaluate(
     the labels.
 
     With PROJECT and --truth, the objects that qpbridge made for the target (corrected or not) are
-    compared with the objects of class CLASS, inside of the annotations that hold these; with
-    --model, what that model finds there is.
+    compared with the objects of class CLASS; with --model, what that model finds there is. Only
+    the annotations around objects of that class count, all of which must be drawn there; where
+    there is no annotation around them, the whole image does.
 
     Distances are in pixels of the labels. Objects missed, false, merged and split are counts; the
-    last line is the mean over images.
+    last line is the mean over images. More scores are in the output of --json.
     """
     if (project is None) == (images_folder is None):
         raise click.UsageError("Give either --images and --labels, or a project and --truth.")
