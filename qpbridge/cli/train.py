@@ -110,10 +110,10 @@ def train(
 ) -> None:
     """Train a model on labelled images and write it as a bundle.
 
-    A folder of data holds images/ (RGB) and labels/ (PNG or TIFF, 0 is background, every other value
-    one object) with the same file stems. Of a project, the annotations are learned from that hold
-    objects of the class --truth: correct in QuPath what was found in a few regions, all of it, and
-    train on that. A run that was stopped goes on when started again with the same options.
+    A folder of data holds images/ (RGB) and labels/ (PNG or TIFF, 0 is background, every other
+    value one object) with the same file stems. Of a project, the annotations are learned from that
+    hold objects of the class --truth: correct in QuPath what was found in a few regions, all of it,
+    and train on that. A run that was stopped goes on when started again with the same options.
     """
     from qpbridge.engine.result import CLASSES
     from qpbridge.evaluate.labelled import DataSource

@@ -21,6 +21,9 @@ from qpbridge.evaluate.overlaps import IntArray, Labels, Overlaps, best_partners
 DIRECTIONS = np.array([(1, 0), (0, 1), (1, 1), (1, -1)]) / np.sqrt([[1], [1], [2], [2]])
 """Unit vectors in which the extent of objects is compared."""
 
+ROUNDING = 1e-9
+"""Pixels by which two ways to compute a distance may differ."""
+
 FEW = 20_000
 """Pairs of points up to which all distances are computed; from there on a tree is faster."""
 
@@ -80,6 +83,11 @@ class Places:
     @property
     def _start(self) -> IntArray:
         return np.cumsum([0, *(len(outline) for outline in self.outlines[:-1])])
+
+    @cached_property
+    def by_extent(self) -> cKDTree:
+        """Search tree of `extents`."""
+        return cKDTree(self.extents)
 
     def distances(self, index: int, points: IntArray) -> npt.NDArray[np.float64]:
         """Distance from each of some points (k, 2) to the nearest of an outline, (k,)."""
@@ -158,14 +166,17 @@ def _nearest(one: Places, index: int, two: Places) -> int:
 
     No two objects are nearer than their extents in any direction differ, so few are looked at.
     """
-    least = np.abs(two.extents - one.extents[index]).max(axis=1) - 1e-9
-    best, which = np.inf, -1
-    for other in np.argsort(least, kind="stable").tolist():
-        if least[other] > best:
-            break
-        distance = _hausdorff(one, index, two, other)
-        if (distance, other) < (best, which):
-            best, which = distance, other
+    best, which, seen = np.inf, -1, 0
+    while seen < two.count:
+        ranks = np.arange(seen + 1, min(4 * seen + 4, two.count) + 1)
+        least, others = two.by_extent.query(one.extents[index], ranks, p=np.inf)
+        for bound, other in zip(least.tolist(), others.tolist(), strict=True):
+            if bound > best + ROUNDING:
+                return which
+            distance = _hausdorff(one, index, two, other)
+            if (distance, other) < (best, which):
+                best, which = distance, other
+        seen += len(ranks)
     return which
 
 
@@ -194,7 +205,7 @@ def _farthest(one: Places, i: int, two: Places, j: int) -> float:
     middle = two.pixels[j][len(two.pixels[j]) // 2]
     distance = np.hypot(*(points - middle).T)
     radius = np.hypot(*(two.outlines[j] - middle).T).max()
-    points = points[distance >= distance.max() - radius - 1e-9]
+    points = points[distance >= distance.max() - radius - ROUNDING]
     return float(two.distances(j, points).max())
 
 
