@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from qpbridge.decode.nuclei import decode_nuclei
-from qpbridge.evaluate import instance_scores
+from qpbridge.evaluate import image_scores
 from qpbridge.train.targets import instance_targets
 
 
@@ -33,8 +33,8 @@ def noisy_maps(labels, seed):
 def test_touching_nuclei_are_told_apart_in_noise():
     labels = ellipses((300, 320), 180, 1)
     found, probability, *_ = decode_nuclei(noisy_maps(labels, 2), mpp=0.5)
-    scores = instance_scores(labels, found)
-    assert scores.f1 > 0.85 and scores.aji > 0.8
+    scores = image_scores(labels, found)
+    assert scores["f1"] > 0.85 and scores["aji"] > 0.8
     assert len(probability) == found.max() and found.dtype == np.int32
     assert probability.dtype == np.float32 and (np.abs(probability - 0.95) < 0.05).all()
 
