@@ -40,6 +40,11 @@ class DataSource:
         image is a patient of its own.
     truth
         Of a project: the class of the objects that a person drew or accepted. None: it's a folder.
+    synthetic
+        Instead of labelled images: draw vessels on the pictures of the folder, as in "he" (H&E) or
+        "ihc" (brown endothelium); see `qpbridge.train.synthetic`.
+    pictures
+        How many of them to draw.
     about
         Name, licence, citation and whatever else the bundle's metadata should repeat.
     """
@@ -50,6 +55,8 @@ class DataSource:
     weight: float = 1.0
     patient: str | None = None
     truth: str | None = None
+    synthetic: str | None = None
+    pictures: int = 0
     about: tuple[tuple[str, str], ...] = ()
 
     @property

@@ -19,9 +19,11 @@ STAINS /= np.linalg.norm(STAINS, axis=1, keepdims=True)
 def vary_appearance(
     images: torch.Tensor, rng: np.random.Generator, *, stained: bool = True
 ) -> torch.Tensor:
-    """Return images (N, 3, H, W), in 0..1, as another laboratory might have made them."""
-    if stained:
-        images = vary_stain(images, rng)
+    """Return images (N, 3, H, W), in 0..1, as another laboratory or camera might have made them.
+
+    What isn't `stained` is lit in another way instead.
+    """
+    images = vary_stain(images, rng) if stained else vary_light(images, rng)
     images = vary_colour(images, rng)
     images = vary_sharpness(images, rng)
     images = images + _per_image(rng.random(len(images)) < 0.4, rng, 0.0, 0.04) * torch.from_numpy(
@@ -72,6 +74,16 @@ def vary_chromatin(
     field = torch.from_numpy(rng.random((len(images), 1, 8, 8), np.float32))  # not all nuclei alike
     field = F.interpolate(field, images.shape[2:], mode="bicubic").clamp(0, 1)
     return images + 0.8 * strength * field * core * (around - images)
+
+
+def vary_light(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change the colour of the light, and let it come from one side or fade away."""
+    count = len(images)
+    colour = torch.from_numpy(rng.normal(0, 0.12, (count, 3, 1, 1))).float()
+    coarse = torch.from_numpy(rng.normal(0, 1, (count, 1, 3, 3))).float()
+    coarse *= _per_image(np.ones(count, bool), rng, 0.0, 0.25)
+    uneven = F.interpolate(coarse, size=images.shape[2:], mode="bicubic", align_corners=False)
+    return (images * torch.exp(colour + uneven)).clamp(0, 1)
 
 
 def vary_colour(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:

@@ -23,6 +23,7 @@ from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import metadata, receptive_reach, write_bundle
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.recipe import Recipe
+from qpbridge.train.synthetic.pictures import load_pictures
 
 Group = tuple[DataSource, Sequence[Sample]]
 
@@ -123,6 +124,8 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
     def load(source: DataSource) -> list[Sample]:
         if source.truth is not None:
             return list(_load_project(source, source.truth, recipe))
+        if source.synthetic is not None:
+            return load_pictures(source, recipe.mpp)
         return load_source(source, estimate_mpp if recipe.task.target == "nuclei" else at_own_scale)
 
     def at_own_scale(_: object) -> float:

@@ -201,6 +201,7 @@ def _describe(source: DataSource) -> dict[str, Any]:
         "pattern": source.pattern,
         "mpp": source.mpp,
         "weight": source.weight,
+        **({"synthetic": source.synthetic} if source.synthetic else {}),
         **dict(source.about),
     }
 

@@ -27,7 +27,16 @@ NETWORK: Mapping[str, Any] = {
 }
 """MONAI definition of the usual network, but for the number of its maps."""
 
-SOURCE_KEYS = ("folder", "mpp", "pattern", "weight", "patient", "truth")
+SOURCE_KEYS = (
+    "folder",
+    "mpp",
+    "pattern",
+    "weight",
+    "patient",
+    "truth",
+    "synthetic",
+    "pictures",
+)
 
 
 @dataclass(frozen=True)
@@ -135,5 +144,7 @@ def _source(entry: Mapping[str, Any], root: Path) -> DataSource:
         weight=float(entry.get("weight", 1.0)),
         patient=entry.get("patient"),
         truth=entry.get("truth"),
+        synthetic=entry.get("synthetic"),
+        pictures=int(entry.get("pictures", 0)),
         about=tuple((str(k), str(v)) for k, v in entry.items() if k not in SOURCE_KEYS),
     )

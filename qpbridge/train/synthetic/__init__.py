@@ -1,0 +1,1 @@
+"""Pictures of vessels in sections, drawn into real tissue, so that the truth is known."""
