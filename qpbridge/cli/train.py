@@ -12,7 +12,7 @@ from qpbridge.cli.output import print_json
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
-NAMES = ("aji", "pq", "f1", "dice")
+NAMES = ("aji", "pq", "f1", "dice", "auc", "sensitivity", "specificity")
 ROW_START = ("step", "minutes", "learning_rate")
 HOLDOUT = 0.2
 """Share of the patients that are kept for validation, where no folder for it is given."""
@@ -185,5 +185,5 @@ def train(
         return
     click.echo(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
-        values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES)
+        values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
         click.echo(f"{title} ({scores['images']} images, {scores['objects']} {target}): {values}")

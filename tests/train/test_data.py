@@ -7,7 +7,7 @@ from PIL import Image
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
-from qpbridge.train.augment import vary_appearance, vary_chromatin
+from qpbridge.train.augment import vary_appearance, vary_chromatin, vary_light
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.targets import instance_targets
 from qpbridge.train.tasks import TASKS
@@ -112,6 +112,18 @@ def test_pale_nuclei_keep_their_rim_and_what_is_around_them(sampler):
     assert 0.05 < changed[core].max() < 0.7 and changed.min() > -1e-6
     assert changed[rim].abs().max() < 1e-6 and changed[targets[:, 0] == 0].abs().max() < 1e-6
     assert 0 < sum(bool(c.max() > 0.01) for c in changed) < 16
+
+
+def test_light_varies_smoothly_and_leaves_black_black():
+    images = torch.full((8, 3, 64, 64), 0.5)
+    images[:, :, :, :8] = 0
+    varied = vary_light(images, np.random.default_rng(1))
+    assert varied[..., :8].abs().max() == 0
+    bright = varied[..., 8:]
+    assert bright.std((1, 2, 3)).min() > 0.01
+    assert bright.diff(dim=-1).abs().max() < 0.05
+    plain = vary_appearance(images, np.random.default_rng(2), stained=False)
+    assert plain.shape == images.shape and plain.min() >= 0 and plain.max() <= 1
 
 
 def write(folder, name, image, labels):
