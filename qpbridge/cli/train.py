@@ -186,4 +186,5 @@ def train(
     click.echo(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
-        click.echo(f"{title} ({scores['images']} images, {scores['objects']} {target}): {values}")
+        many = f", {scores['objects']} {target}" if "objects" in scores else ""
+        click.echo(f"{title} ({scores['images']} images{many}): {values}")
