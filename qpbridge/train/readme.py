@@ -112,7 +112,7 @@ def _score_table(scores: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     yield "|" + " --- |" * (3 + len(shown))
     for title, values in scores.items():
         numbers = (_number(values.get(key)) for key in shown)
-        yield f"| {title} | {values['images']} | {values['objects']} | {' | '.join(numbers)} |"
+        yield f"| {title} | {values['images']} | {values.get('objects', '')} | {' | '.join(numbers)} |"
 
 
 def _number(value: float | None) -> str:
