@@ -1,6 +1,7 @@
 """Drawn vessels: picture and truth agree, on tissue that is drawn as well."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,9 @@ from scipy import ndimage
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource
+from qpbridge.train.build import load_groups
+from qpbridge.train.export import metadata
+from qpbridge.train.recipe import read_recipe
 from qpbridge.train.synthetic import lookalikes
 from qpbridge.train.synthetic.backgrounds import Background, crop, load_backgrounds
 from qpbridge.train.synthetic.pictures import draw_picture, load_pictures
@@ -195,11 +199,17 @@ def test_small_pictures_are_mirrored() -> None:
     assert 0.25 / 1.2 <= tile.mpp <= 0.25 / 0.85
 
 
-def test_a_source_gives_its_pictures(tmp_path_factory: pytest.TempPathFactory) -> None:
-    folder = tmp_path_factory.mktemp("tissue")
-    (folder / "images").mkdir()
-    Image.fromarray(tissue_picture(400)).save(folder / "images" / "a.png")
-    Image.fromarray(tissue_picture(400, 1)).save(folder / "images" / "b.png")
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two pictures of tissue, without labels."""
+    folder = tmp_path_factory.mktemp("data") / "tissue"
+    (folder / "images").mkdir(parents=True)
+    for seed, name in enumerate("ab"):
+        Image.fromarray(tissue_picture(400, seed)).save(folder / "images" / f"{name}.png")
+    return folder
+
+
+def test_a_source_gives_its_pictures(folder: Path) -> None:
     source = DataSource(folder, MPP, "a", synthetic="he", pictures=2)
     assert [b.name for b in load_backgrounds(source)] == ["a"]
     first, second = load_pictures(source, MPP)
@@ -211,3 +221,21 @@ def test_a_source_gives_its_pictures(tmp_path_factory: pytest.TempPathFactory) -
         load_pictures(DataSource(folder, MPP, synthetic="masson", pictures=2), MPP)
     with pytest.raises(QpbridgeError, match="no picture matches"):
         load_pictures(DataSource(folder, MPP, "c*", synthetic="he", pictures=2), MPP)
+
+
+def test_a_recipe_can_ask_for_drawn_vessels(folder: Path) -> None:
+    path = folder.parent / "recipe.toml"
+    source = 'folder = "tissue"\nmpp = 0.5\nsynthetic = "ihc"\n'
+    path.write_text(
+        'decoder = "vessels"\nmpp = 0.5\n'
+        f'[[train]]\n{source}pattern = "a"\npictures = 2\n'
+        f'[[validation]]\n{source}pattern = "b"\npictures = 1\n'
+    )
+    recipe = read_recipe(path, folder.parent)
+    [(_, training)], [(_, validation)] = load_groups(recipe, 0)
+    assert [sample.patient for sample in (*training, *validation)] == ["a", "a", "b"]
+    maps = recipe.task.draw(training[0])
+    np.testing.assert_array_equal(maps[0] > 0, training[0].labels > 0)
+    np.testing.assert_array_equal(maps[2] > 0, training[0].lumen)
+    described = metadata(recipe, 64, {}, {})["qpbridge"]["data"]["train"][0]
+    assert described["synthetic"] == "ihc"
