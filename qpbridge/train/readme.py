@@ -111,8 +111,9 @@ def _score_table(scores: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     yield f"| set | images | objects | {' | '.join(shown.values())} |"
     yield "|" + " --- |" * (3 + len(shown))
     for title, values in scores.items():
+        counts = (str(values.get(key, "")) for key in ("images", "objects"))
         numbers = (_number(values.get(key)) for key in shown)
-        yield f"| {title} | {values['images']} | {values.get('objects', '')} | {' | '.join(numbers)} |"
+        yield f"| {' | '.join((title, *counts, *numbers))} |"
 
 
 def _number(value: float | None) -> str:
