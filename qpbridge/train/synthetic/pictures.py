@@ -230,7 +230,11 @@ def _in_blue(rng: np.random.Generator, density: Density, tissue: Tissue) -> tupl
 
 
 def _brown(rng: np.random.Generator) -> Vector:
-    """Optical density of diaminobenzidine, as it varies (Ruifrok & Johnston give the mean)."""
+    """Optical density of diaminobenzidine, as it varies; where it is strong, nearly black.
+
+    Ruifrok & Johnston give the mean.
+    """
     hue = np.array([0.268, 0.570, 0.776]) + rng.normal(0, 0.05, 3)
+    hue += rng.uniform(0, 0.5) if rng.random() < 0.5 else 0.0
     brown: Vector = hue / np.linalg.norm(hue) * rng.uniform(0.8, 1.7)
     return brown
