@@ -66,7 +66,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qpbridge")
 def main() -> None:
-    r"""Segment nuclei in the regions of a QuPath project, and write them back as QuPath objects.
+    r"""Segment nuclei, glands and vessels in QuPath projects, and write them back as objects.
 
     \b
     A first run:
