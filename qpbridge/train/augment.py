@@ -9,6 +9,15 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.nn.functional as F
+from monai.transforms.compose import Compose, OneOf
+from monai.transforms.intensity.array import (
+    RandAdjustContrast,
+    RandGaussianNoise,
+    RandGaussianSharpen,
+    RandGaussianSmooth,
+)
+from monai.transforms.utility.array import Identity
+from monai.utils.type_conversion import convert_to_tensor
 from PIL import Image
 
 # Optical density of haematoxylin, eosin and DAB: Ruifrok & Johnston, Anal Quant Cytol Histol 2001
@@ -25,11 +34,8 @@ def vary_appearance(
     """
     images = vary_stain(images, rng) if stained else vary_light(images, rng)
     images = vary_colour(images, rng)
-    images = vary_sharpness(images, rng)
-    images = images + _per_image(rng.random(len(images)) < 0.4, rng, 0.0, 0.04) * torch.from_numpy(
-        rng.standard_normal(images.shape, np.float32)
-    )
-    return recompress(images.clamp(0, 1), rng)
+    images = vary_optics(images, rng)
+    return recompress(images, rng)
 
 
 def vary_stain(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
@@ -87,7 +93,7 @@ def vary_light(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
 
 
 def vary_colour(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Change hue, saturation, contrast, brightness and gamma, image by image."""
+    """Change hue, saturation, contrast and brightness, image by image."""
     count = len(images)
     angle = np.where(rng.random(count) < 0.5, rng.normal(0, math.radians(12), count), 0)
     saturation = np.where(rng.random(count) < 0.5, np.exp(rng.normal(0, 0.3, count)), 1)
@@ -104,32 +110,32 @@ def vary_colour(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     contrast = 1 + _per_image(some, rng, -0.25, 0.25)
     brightness = _per_image(some, rng, -0.12, 0.08)
     mean = images.mean((1, 2, 3), keepdim=True)
-    images = ((images - mean) * contrast + mean + brightness).clamp(1e-3, 1)
-    gamma = torch.exp(_per_image(rng.random(count) < 0.5, rng, -0.4, 0.4))
-    return images**gamma
+    return ((images - mean) * contrast + mean + brightness).clamp(0, 1)
 
 
-def vary_sharpness(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Blur some images, as out of focus, and sharpen others, as some scanners do."""
-    kind = rng.random(len(images))
-    sigma = rng.uniform(0.4, 1.6, len(images))
-    gain = np.where(kind < 0.35, -1.0, np.where(kind < 0.5, rng.uniform(0.2, 1.0, len(kind)), 0.0))
-    chosen = np.flatnonzero(gain)
-    if not len(chosen):
-        return images
-    part = images[torch.from_numpy(chosen)]
-    taps = torch.arange(-4, 5).float()
-    kernel = torch.exp(-(taps**2) / (2 * torch.from_numpy(sigma[chosen]).float()[:, None] ** 2))
-    kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(3, 0)
-    wide = F.pad(part, (4, 4, 4, 4), mode="reflect")
-    flat = wide.reshape(1, -1, *wide.shape[2:])
-    groups = flat.shape[1]
-    smooth = F.conv2d(flat, kernel[:, None, :, None], groups=groups)
-    smooth = F.conv2d(smooth, kernel[:, None, None, :], groups=groups).reshape(part.shape)
-    out = images.clone()
-    strength = torch.from_numpy(gain[chosen]).float()[:, None, None, None]
-    out[torch.from_numpy(chosen)] = (part + strength * (part - smooth)).clamp(0, 1)
-    return out
+def vary_optics(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Change contrast, sharpness and noise with MONAI's transforms, image by image.
+
+    On negatives: a filter pads with zeros, which are white then, as the empty slide around tissue.
+    """
+    smooth, sharp = (0.4, 1.6), (0.5, 1.5)
+    change = Compose(
+        [
+            RandAdjustContrast(prob=0.5, gamma=(0.67, 1.5)),
+            OneOf(
+                [
+                    RandGaussianSmooth(sigma_x=smooth, sigma_y=smooth, prob=1.0),
+                    RandGaussianSharpen(sigma1_x=smooth, sigma1_y=smooth, alpha=sharp, prob=1.0),
+                    Identity(),
+                ],
+                weights=[0.35, 0.15, 0.5],
+            ),
+            RandGaussianNoise(prob=0.4, std=0.04),
+        ]
+    )
+    change.set_random_state(seed=int(rng.integers(2**32)))
+    changed = [convert_to_tensor(change(image), track_meta=False) for image in 1 - images]
+    return (1 - torch.stack(changed)).clamp(0, 1)
 
 
 def recompress(images: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
