@@ -26,8 +26,13 @@ Batch = tuple[torch.Tensor, torch.Tensor]
 CHECKS = 20
 """How often in a run the validation images are scored."""
 
+TOLERANCE = 0.01
+"""Share of the best score by which a later one may be lower: with few images that is chance, and
+later weights have learned more.
+"""
+
 PATIENCE = 12
-"""After so many checks without a better score the run stops early."""
+"""After so many checks without a score as good the run stops early."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +72,7 @@ class _State:
     spent: float = 0.0
     check: int = 0
     best_check: int = 0
-    best_score: float = -math.inf
+    best_score: float = 0.0
 
 
 def train(
@@ -101,7 +106,8 @@ def train(
         Weights to begin with.
     validate
         Scores the averaged network, the higher the better. It is asked `CHECKS` times; the weights
-        of the best score are returned, and without a better one for `PATIENCE` times the run ends.
+        of the best score are returned (the last that are as good, see `TOLERANCE`), and without one
+        as good for `PATIENCE` times the run ends.
     checkpoint_seconds
         Time between checkpoints.
     progress
@@ -158,8 +164,9 @@ def train(
             return {}
         averaged.eval()
         score = validate(averaged)
-        if score > state.best_score:
-            state.best_score, state.best_check = score, state.check
+        if score >= state.best_score * (1 - TOLERANCE):
+            state.best_score = max(score, state.best_score)
+            state.best_check = state.check
             best.load_state_dict(averaged.state_dict())
         return {"score": score}
 
