@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,7 +141,9 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
         kept, held = split_by_patient(samples, recipe.holdout, seed)
         left.append((source, kept))
         if held:
-            validation.append((source, held))
+            title = f"{source.title}, patients held back"
+            about = {**dict(source.about), "title": title}
+            validation.append((replace(source, about=tuple(about.items())), held))
     return left, validation
 
 
