@@ -168,6 +168,13 @@ def test_the_best_weights_are_kept_and_a_run_without_progress_ends(sampler, tmp_
     assert table["score"].dropna().tolist()[:3] == [0.1, 0.5, 0.4]
 
 
+def test_a_run_goes_on_while_nothing_is_found(sampler, tmp_path):
+    train(config(400), sampler, tmp_path, validate=lambda _: 0.0)
+    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)["state"]
+    assert state["step"] == 400
+    assert state["best_check"] == state["check"]
+
+
 def test_a_run_can_begin_with_weights(sampler, tmp_path):
     first = train(config(20), sampler, tmp_path / "first")
     again = train(config(1, learning_rate=0), sampler, tmp_path / "again", start=first.state_dict())
