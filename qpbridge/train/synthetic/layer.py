@@ -13,7 +13,7 @@ from qpbridge.train.synthetic.shapes import Field, Shape, smooth_noise
 from qpbridge.train.synthetic.stains import Density, Vector
 
 Mask = npt.NDArray[np.bool_]
-SOFT_UM = 0.8  # over which an edge fades: what a microscope at 20x resolves, about
+SOFT_UM = 0.6  # over which an edge fades: what a microscope at 20x resolves, about
 
 
 class Layer:
@@ -49,13 +49,27 @@ class Layer:
         """Stain what is there, by `amount` (h, w) times a density (3,)."""
         self.density += amount[..., None] * density.astype(np.float32)
 
-    def onto(self, canvas: Density, blur: float, taken: Mask) -> None:
-        """Lay it over a picture's density, smoothed over `blur` pixels, but for what is taken."""
+    def onto(self, canvas: Density, blur: float, taken: Mask, texture: Field | None = None) -> None:
+        """Lay it over a picture's density.
+
+        Parameters
+        ----------
+        canvas
+            The picture, changed in place.
+        blur
+            Standard deviation in pixels, to be as sharp as the picture.
+        taken : bool array (H, W)
+            Where nothing may be drawn.
+        texture : float32 array (H, W)
+            Factor of the density, about 1: the grain of real tissue.
+        """
         free = (~taken[self.shape.window]).astype(np.float32)
         cover = ndimage.gaussian_filter(self.cover * free, blur, mode="nearest")
         density = ndimage.gaussian_filter(
             self.density * free[..., None], (blur, blur, 0), mode="nearest"
         )
+        if texture is not None:
+            density *= texture[self.shape.window][..., None]
         below = canvas[self.shape.window]
         canvas[self.shape.window] = below * (1 - cover[..., None]) + density
 

@@ -32,9 +32,11 @@ def tear(rng: np.random.Generator, centre: Place, tissue: Tissue, mpp: float, si
     width = float(np.exp(rng.uniform(np.log(3), np.log(30))))
     shape = tube(rng, centre, width, width * rng.uniform(2, 10), mpp=mpp, size=size, taper=0.5)
     shape = roughen(rng, shape, 0.12 * width, 6 / mpp)
-    shape = roughen(rng, shape, min(0.06 * width, 0.8), 2 / mpp)
+    if rng.random() < 0.6:
+        shape = roughen(rng, shape, min(0.06 * width, 0.8), 2 / mpp)
     layer = Layer(shape, mpp)
-    layer.put(fade(shape.depth), np.full(3, rng.uniform(-0.01, 0.04)))
+    haze = rng.uniform(0.0, 0.06) * (1 + 0.15 * smooth_noise(rng, shape.depth.shape, 5 / mpp))
+    layer.put(fade(shape.depth, rng.uniform(0.4, 1.4)), haze[..., None] * np.ones(3))
     return layer
 
 

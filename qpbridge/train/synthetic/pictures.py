@@ -106,7 +106,7 @@ def draw_picture(
     tissue = estimate_tissue(tile.image)
     density = to_density(tile.image, tissue.white)
     canvas = _Canvas(rng, density, tissue, mpp)
-    canvas.blur = rng.uniform(0.4, 0.9) * max(1.0, tile.mpp / mpp)  # as sharp as the tissue
+    canvas.blur = rng.uniform(0.25, 0.8) * max(1.0, tile.mpp / mpp)  # as sharp as the tissue
     if kind == "ihc":
         canvas.density, canvas.tissue = _in_blue(rng, density, tissue)
         brown = _brown(rng)
@@ -126,8 +126,8 @@ def draw_picture(
 
         _fill(canvas, plain, lambda: _lookalike(canvas))
     picture = to_rgb(canvas.density, tissue.white)
-    grain = rng.normal(0, tissue.noise, picture.shape) * canvas.drawn[..., None]
-    picture = np.clip(picture + grain + 0.5, 0, 255).astype(np.uint8)
+    noise = rng.normal(0, tissue.noise, picture.shape) * canvas.drawn[..., None]
+    picture = np.clip(picture + noise + 0.5, 0, 255).astype(np.uint8)
     return Sample(name, picture, canvas.labels, mpp, tile.name, lumen=canvas.lumen)
 
 
@@ -144,6 +144,8 @@ class _Canvas:
         Where something lies already; where anything was drawn.
     blur
         Of what is drawn, in pixels.
+    grain
+        How dense the tissue is in each pixel, compared with its surroundings.
     """
 
     def __init__(
@@ -156,6 +158,8 @@ class _Canvas:
         self.taken = np.zeros(density.shape[:2], bool)
         self.drawn = np.zeros(density.shape[:2], np.float32)
         self.blur = 0.6
+        dense = density.mean(2) + 0.05
+        self.grain = np.clip(dense / ndimage.gaussian_filter(dense, 2.5 / mpp), 0.5, 1.6)
         smooth = ndimage.gaussian_filter(density.mean(2), 4 / mpp)
         self.places = np.argwhere(smooth > 0.08)
 
@@ -173,7 +177,10 @@ class _Canvas:
     def lay(self, layer: Layer, profile: Mask | None = None, lumen: Mask | None = None) -> None:
         """Draw a layer, and note the truth where it is a vessel."""
         window = layer.shape.window
-        layer.onto(self.density, self.blur, self.taken)
+        shift = tuple(self.rng.integers(0, self.size, 2).tolist())
+        amount = np.float32(self.rng.uniform(0.2, 0.9))
+        texture = 1 + amount * (np.roll(self.grain, shift, (0, 1)) - 1)
+        layer.onto(self.density, self.blur, self.taken, texture)
         self.drawn[window] = np.maximum(self.drawn[window], layer.cover)
         self.taken[window] |= layer.depth > 0
         if profile is not None and lumen is not None:

@@ -74,12 +74,17 @@ def paint_vessel(
         for at in np.arange(2.5, wall - 1, 4.0):
             nuclei_along(rng, layer, at, 22, (8, 18), (1.6, 3.2), tissue.nuclear * 0.85)
     paint_lumen(rng, layer, inner, tissue)
-    lining = rng.uniform(0.5, 1.2)
-    strength = rng.uniform(0.8, 1.5)
-    blue = rng.uniform(0.08, 0.3)
-    edge = band(inner, -lining, rng.uniform(0.1, 0.5))
+    lining = rng.uniform(0.3, 1.1)
+    strength = rng.uniform(0.4, 1.4)
+    blue = rng.uniform(0.0, 0.25)
+    patchy = np.clip(0.7 + 0.5 * smooth_noise(rng, depth.shape, 9 / mpp), 0.0, 1.0)
+    edge = band(inner, -lining, rng.uniform(0.0, 0.4)) * np.float32(rng.uniform(0.2, 1.0)) * patchy
     layer.put(edge, strength * tissue.pink + blue * tissue.nuclear)
-    thick = (1.4, 2.4) if diameter < 9 else (1.6, 3.4) if rng.random() < 0.6 else (2.5, 5.5)
+    if rng.random() < 0.4:  # cells around
+        nuclei_along(
+            rng, layer, -rng.uniform(0.5, 3), rng.uniform(15, 50), (5, 12), (2, 4), tissue.nuclear
+        )
+    thick = (1.4, 2.6) if diameter < 9 else (1.6, 3.4) if rng.random() < 0.4 else (2.5, 5.5)
     long = (5, 13) if diameter > 12 else (4, 9)
     spacing = rng.uniform(14, 45)
     at = min(wall, 0.8 * half) + rng.uniform(-0.5, 1.0)
@@ -175,8 +180,14 @@ def fibres(
         bend = smooth_noise(rng, depth.shape, 10 / mpp)
         waves = np.sin(2 * np.pi * depth / rng.uniform(2.5, 5.0) + 2.5 * bend)
         grain = grain * (1 + rng.uniform(0.08, 0.3) * waves)
-    shade = tissue.pink * rng.uniform(0.6, 1.35) + tissue.nuclear * rng.uniform(0.0, 0.12)
-    layer.put(fade(depth), np.clip(grain, 0.2, None)[..., None] * shade)
+    shade = tissue.pink * rng.uniform(0.5, 1.3) + tissue.nuclear * rng.uniform(0.0, 0.12)
+    # a thin wall is hardly another thing than the tissue around
+    opaque = rng.uniform(0.3, 1.0) if muscular or rng.random() < 0.4 else rng.uniform(0.0, 0.4)
+    ends = rng.uniform(0.6, 3.0)  # nor is there always a line where a wall ends
+    layer.put(
+        fade(depth - ends / 2, ends) * np.float32(opaque),
+        np.clip(grain, 0.2, None)[..., None] * shade,
+    )
 
 
 def paint_lumen(
@@ -184,8 +195,8 @@ def paint_lumen(
 ) -> None:
     """Empty the lumen, and fill some with plasma, red cells, and a white cell or two."""
     mpp = layer.mpp
-    haze = rng.uniform(-0.01, 0.05)
-    layer.put(fade(inner), np.full(3, haze))
+    haze = rng.uniform(0.0, 0.06) * (1 + 0.15 * smooth_noise(rng, inner.shape, 5 / mpp))
+    layer.put(fade(inner, rng.uniform(0.4, 1.4)), haze[..., None] * np.ones(3))
     if rng.random() < (0.15 if pale else 0.35):
         cloud = 1 + 0.25 * smooth_noise(rng, inner.shape, rng.uniform(1, 6) / mpp)
         share = rng.uniform(0.1, 0.5)
