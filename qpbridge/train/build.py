@@ -133,7 +133,13 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
         return recipe.mpp
 
     training = [(source, load(source)) for source in recipe.train]
-    validation: list[Group] = [(source, load(source)) for source in recipe.validation]
+    # what a network says is judged everywhere
+    validation: list[Group] = [
+        (source, [replace(sample, known=None) for sample in load(source)])
+        if source.synthetic is not None
+        else (source, load(source))
+        for source in recipe.validation
+    ]
     if not recipe.holdout:
         return list(training), validation
     left: list[Group] = []

@@ -79,6 +79,21 @@ def test_the_truth_is_whole(backgrounds: list[Background], kind: str) -> None:
         assert set(present) >= set(range(1, int(sample.labels.max()) + 1))
 
 
+def test_the_truth_is_said_to_be_known_around_what_was_drawn(
+    backgrounds: list[Background],
+) -> None:
+    parts = []
+    for seed in range(12):
+        sample = draw_picture(np.random.default_rng(seed), backgrounds, "he", size=SIZE)
+        if sample.known is None:
+            continue
+        near = ndimage.binary_dilation(sample.labels > 0, iterations=8)
+        assert sample.known[near].all()
+        parts.append(sample.known.mean())
+    assert 4 < len(parts) < 12
+    assert 0.02 < np.mean(parts) < 0.98
+
+
 def test_a_vessel_in_he_has_a_bright_or_red_lumen_and_a_stained_wall() -> None:
     canvas = to_density(tissue_picture(), WHITE)
     for seed in range(8):
@@ -234,6 +249,7 @@ def test_a_recipe_can_ask_for_drawn_vessels(folder: Path) -> None:
     recipe = read_recipe(path, folder.parent)
     [(_, training)], [(_, validation)] = load_groups(recipe, 0)
     assert [sample.patient for sample in (*training, *validation)] == ["a", "a", "b"]
+    assert validation[0].known is None
     maps = recipe.task.draw(training[0])
     np.testing.assert_array_equal(maps[0] > 0, training[0].labels > 0)
     np.testing.assert_array_equal(maps[2] > 0, training[0].lumen)
