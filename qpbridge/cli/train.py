@@ -169,6 +169,7 @@ def train(
         steps=steps,
         seed=seed,
         batch=batch_size,
+        patch=plan.patch,
         learning_rate=TrainConfig.learning_rate / (1 if start is None else 2),
     )
     bundle = train_bundle(

@@ -55,6 +55,8 @@ class Recipe:
         Share of the patients of `train` that are kept for validation instead.
     scale
         Range of the random magnification in training.
+    patch
+        Edge of a training patch in pixels, a multiple of the network's stride.
     network
         Changes to `NETWORK`.
     decode
@@ -69,6 +71,7 @@ class Recipe:
     validation: tuple[DataSource, ...] = ()
     holdout: float = 0.0
     scale: tuple[float, float] = (0.65, 1.5)
+    patch: int = 256
     network: Mapping[str, Any] = field(default_factory=dict)
     decode: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -107,6 +110,7 @@ def read_recipe(path: Path, root: Path) -> Recipe:
             validation=tuple(_source(entry, root) for entry in content.get("validation", ())),
             holdout=float(content.get("holdout", 0.0)),
             scale=(float(low), float(high)),
+            patch=int(content.get("patch", Recipe.patch)),
             network=content.get("network", {}),
             decode=content.get("decode", {}),
             about=content.get("about", {}),

@@ -111,6 +111,7 @@ def test_the_command_writes_a_working_bundle(tmp_path):
         f"""
         decoder = "nuclei"
         mpp = 0.5
+        patch = 96
         network = {{ {
             ", ".join(
                 f"{k} = {json.dumps(v)}"
@@ -139,7 +140,8 @@ def test_the_command_writes_a_working_bundle(tmp_path):
     bundle = load_bundle(output)
     assert printed["scores"] == bundle.scores and bundle.scores["the same again"]["objects"] > 10
     assert bundle.decode == {"mpp": 0.5, "threshold": 0.4} and bundle.license == "CC0"
-    assert bundle.metadata["qpbridge"]["training"]["steps"] == 3
+    training = bundle.metadata["qpbridge"]["training"]
+    assert training["steps"] == 3 and training["patch"] == 96
     with torch.inference_mode():
         assert bundle.network()(torch.zeros(1, 3, 32, 32, dtype=torch.uint8)).shape == (
             1,
