@@ -6,10 +6,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from qpbridge.decode.profiles import closed
 from qpbridge.evaluate.labelled import Sample
 
 CONTOUR_UM = 3.0  # how far from its outline the contour of a gland or vessel reaches, either way
-LUMEN_BRIGHTNESS = 0.85  # of white: where a gland's own picture shows nothing
+LUMEN_BRIGHTNESS = 0.8  # of white: where a gland's own picture shows nothing
+LUMEN_GAP_UM = 6.0  # half the width of the debris in a lumen that belongs to it
 MIN_LUMEN_UM2 = 200.0  # more than a goblet cell's vacuole
 WALL_UM = 5.0  # nearer to the outline, what is empty is a gap around the gland
 
@@ -74,11 +76,13 @@ def find_lumina(sample: Sample) -> npt.NDArray[np.bool_]:
     """Find the lumina of labelled glands by their brightness, bool (H, W).
 
     Where the picture, smoothed over 2 µm, is brighter than `LUMEN_BRIGHTNESS` of its own white (the
-    99th percentile), in parts of at least `MIN_LUMEN_UM2` inside of a gland.
+    99th percentile), with what lies in between within `LUMEN_GAP_UM`, in parts of at least
+    `MIN_LUMEN_UM2` inside of a gland.
     """
     grey = ndimage.gaussian_filter(sample.image.min(axis=2).astype(np.float32), 2.0 / sample.mpp)
     white = max(float(np.percentile(grey, 99)), 200.0)
-    bright = (grey > LUMEN_BRIGHTNESS * white) & (sample.labels > 0)
+    gland = sample.labels > 0
+    bright = closed((grey > LUMEN_BRIGHTNESS * white) & gland, LUMEN_GAP_UM / sample.mpp) & gland
     parts, _ = ndimage.label(bright)
     large = np.bincount(parts.ravel()) * sample.mpp**2 >= MIN_LUMEN_UM2
     large[0] = False

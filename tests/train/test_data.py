@@ -9,7 +9,7 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
 from qpbridge.train.augment import vary_appearance, vary_chromatin, vary_light
 from qpbridge.train.data import PatchSampler
-from qpbridge.train.targets import instance_targets
+from qpbridge.train.targets import CONTOUR_UM, instance_targets, profile_targets
 from qpbridge.train.tasks import TASKS
 
 
@@ -43,6 +43,53 @@ def test_targets_by_definition():
 def test_targets_of_nothing_and_of_everything():
     assert not instance_targets(np.zeros((5, 6), np.int32)).any()
     assert (instance_targets(np.full((5, 6), 7, np.int32))[0] == 1).all()
+
+
+def disc(shape, x, y, radius):
+    rows, columns = np.indices(shape)
+    return np.hypot(columns - x, rows - y) < radius
+
+
+@pytest.mark.parametrize("mpp", [0.5, 1.0])
+def test_profile_targets_by_definition(mpp):
+    shape = (200, 220)
+    labels = np.zeros(shape, np.int32)
+    labels[40:160, 30:110], labels[40:160, 110:190] = 4, 9  # they touch
+    image = np.full((*shape, 3), 120, np.uint8)
+    image[disc(shape, 70, 100, 25) | (labels == 0)] = 250
+    foreground, contour, lumen = profile_targets(Sample("one", image, labels, mpp))
+    assert (foreground == (labels > 0)).all()
+    reach = CONTOUR_UM / mpp
+    assert contour[100, 109] and contour[100, 110]  # where they touch, as well
+    width = contour[100, 60:160].sum()
+    assert 2 * reach - 1 <= width <= 2 * reach + 2
+    assert not contour[100, 70] and not contour[10, 10]
+    truth = disc(shape, 70, 100, 25)
+    assert (lumen > 0).sum() == pytest.approx(truth.sum(), rel=0.15)
+    assert not lumen[labels == 0].any() and not lumen[labels == 9].any()
+
+
+def test_debris_in_a_lumen_belongs_to_it_and_specks_are_none():
+    shape = (160, 160)
+    labels = disc(shape, 80, 80, 75).astype(np.int32)
+    image = np.full((*shape, 3), 110, np.uint8)
+    image[disc(shape, 80, 80, 35)] = 245
+    image[disc(shape, 80, 80, 5)] = 110
+    image[disc(shape, 80, 20, 6)] = 245  # as small as a goblet cell
+    lumen = profile_targets(Sample("one", image, labels, 1.0))[2]
+    assert lumen[80, 80] and not lumen[20, 80]
+    known = np.zeros(shape, bool)
+    known[:20] = True
+    given = profile_targets(Sample("one", image, labels, 1.0, lumen=known))[2]
+    assert (given > 0).sum() == (known & (labels > 0)).sum()
+
+
+@pytest.mark.parametrize("value", [0, 3])
+def test_profile_targets_of_nothing_and_of_everything(value):
+    labels = np.full((30, 40), value, np.int32)
+    image = np.full((30, 40, 3), 100, np.uint8)
+    foreground, contour, lumen = profile_targets(Sample("one", image, labels, 1.0))
+    assert (foreground == bool(value)).all() and not contour.any() and not lumen.any()
 
 
 def test_scale_is_estimated_from_the_nuclei():
