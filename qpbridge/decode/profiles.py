@@ -82,9 +82,7 @@ def decode_profiles(
     labels = drop_small(largest_parts(fill_holes(grown)), min_area_um2 / mpp**2)
     chance = label_means(labels, foreground)
     labels = renumber(labels, chance >= min_probability)
-    hollow = (lumen > 0.5) & inside(labels)
-    hollow = drop_small(label_parts(hollow, connectivity=1), min_lumen_um2 / mpp**2) > 0  # type: ignore[no-untyped-call]
-    walls = largest_parts(np.where(hollow, 0, labels))
+    walls = hollowed(labels, lumen > 0.5, min_lumen_um2 / mpp**2)
     return Instances(walls, label_means(walls, foreground), foreground, threshold)
 
 
@@ -130,10 +128,25 @@ def fill_holes(labels: Labels) -> Labels:
     return np.where(labels == 0, owner[empty], labels)
 
 
+def hollowed(labels: Labels, lumen: Mask, least: float) -> Labels:
+    """Cut lumina of at least `least` pixels out of objects, which stay in one part each.
+
+    A wall is left all around; at the edge of the map there may be none, and where its lumen would
+    cut an object in two there, it is kept whole.
+    """
+    hollow = lumen & inside(labels)
+    hollow = drop_small(label_parts(hollow, connectivity=1), least) > 0  # type: ignore[no-untyped-call]
+    parts = label_parts(np.where(hollow, 0, labels), connectivity=1)  # type: ignore[no-untyped-call]
+    owner = np.zeros(int(parts.max()) + 1, np.int64)
+    owner[parts.ravel()] = labels.ravel()
+    whole = np.bincount(owner[1:], minlength=int(labels.max()) + 1) != 1
+    return np.where(hollow & ~whole[labels], 0, labels)
+
+
 def inside(labels: Labels) -> Mask:
-    """Pixels all of whose neighbours are of the same object: not on the edge of one."""
+    """Pixels all of whose eight neighbours are of the same object: not on the edge of one."""
     same = labels > 0
-    for shift in ((0, 1), (1, 0), (0, -1), (-1, 0)):
+    for shift in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
         same &= _shifted(labels, shift) == labels
     return same
 
