@@ -131,23 +131,26 @@ def fill_holes(labels: Labels) -> Labels:
 def hollowed(labels: Labels, lumen: Mask, least: float) -> Labels:
     """Cut lumina of at least `least` pixels out of objects, which stay in one part each.
 
-    A wall is left all around; at the edge of the map there may be none, and where its lumen would
-    cut an object in two there, it is kept whole.
+    A wall is left all around, at the edge of the map as well: the lumen of an object that goes on
+    outside is no notch in what is seen of it.
     """
     hollow = lumen & inside(labels)
     hollow = drop_small(label_parts(hollow, connectivity=1), least) > 0  # type: ignore[no-untyped-call]
     parts = label_parts(np.where(hollow, 0, labels), connectivity=1)  # type: ignore[no-untyped-call]
     owner = np.zeros(int(parts.max()) + 1, np.int64)
     owner[parts.ravel()] = labels.ravel()
-    whole = np.bincount(owner[1:], minlength=int(labels.max()) + 1) != 1
-    return np.where(hollow & ~whole[labels], 0, labels)
+    # around something else that it encloses, a lumen can leave two rings
+    apart = np.bincount(owner[1:], minlength=int(labels.max()) + 1) > 1
+    return np.where(hollow & ~apart[labels], 0, labels)
 
 
 def inside(labels: Labels) -> Mask:
-    """Pixels all of whose eight neighbours are of the same object: not on the edge of one."""
+    """Pixels all of whose eight neighbours are of the same object; beyond the edge is another."""
+    wide = np.pad(labels, 1)
+    height, width = labels.shape
     same = labels > 0
-    for shift in ((0, 1), (1, 0), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1)):
-        same &= _shifted(labels, shift) == labels
+    for row, column in np.ndindex(3, 3):
+        same &= wide[row : row + height, column : column + width] == labels
     return same
 
 

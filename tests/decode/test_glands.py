@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.glands import decode_glands
+from qpbridge.decode.profiles import hollowed
 from qpbridge.errors import ModelError
 
 SETTINGS = {"min_core_um2": 30.0, "min_area_um2": 60.0, "min_probability": 0.55}
@@ -48,16 +49,26 @@ def test_each_gland_is_one_part_and_good_enough(seed, mpp):
     assert len(area) == count and (area >= SETTINGS["min_area_um2"]).all()
 
 
-def test_a_lumen_that_would_cut_a_gland_in_two_is_no_hole():
+def test_a_lumen_on_the_edge_of_the_map_is_closed_there():
     maps = np.zeros((3, 120, 100), np.float32)
     maps[0, :, 20:80] = 1
-    maps[2, :, 40:60] = 1  # from edge to edge of the map
-    found = decode_glands(maps, mpp=1.0)
-    assert (found.labels == (maps[0] > 0)).all()
-    maps[2, 100:] = 0  # now the two walls meet
+    maps[2, :, 40:60] = 1  # from edge to edge
     found = decode_glands(maps, mpp=1.0)
     assert found.labels.max() == 1
-    assert (found.labels[:95, 45:55] == 0).all() and (found.labels[:, 25:35] == 1).all()
+    assert (found.labels[1:-1, 40:60] == 0).all() and (found.labels[:, 20:40] == 1).all()
+    filled = ndimage.binary_fill_holes(found.labels)
+    assert (filled == (maps[0] > 0)).all()
+
+
+def test_a_lumen_that_would_cut_a_gland_in_two_is_no_hole():
+    ring = np.zeros((120, 120), np.int32)
+    ring[10:110, 10:110] = 1
+    ring[50:70, 50:70] = 2  # it encloses another
+    lumen = np.zeros(ring.shape, bool)
+    lumen[20:100, 20:100] = True
+    assert (hollowed(ring, lumen, 10) == np.where(ring == 2, hollowed(ring, lumen, 10), ring)).all()
+    lumen[:, 40:80] = False
+    assert not hollowed(ring, lumen, 10)[60, 30]
 
 
 @settings(max_examples=15, deadline=None)
@@ -87,7 +98,7 @@ def test_the_same_glands_at_another_scale():
     fine = np.ascontiguousarray(maps.repeat(2, 1).repeat(2, 2))
     coarse = decode_glands(maps, mpp=1.0, **SETTINGS).labels > 0
     other = decode_glands(fine, mpp=0.5, **SETTINGS).labels > 0
-    assert (coarse.repeat(2, 0).repeat(2, 1) == other).mean() > 0.97
+    assert (coarse.repeat(2, 0).repeat(2, 1) == other).mean() > 0.95
 
 
 def test_glands_far_away_change_nothing():
