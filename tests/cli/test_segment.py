@@ -195,7 +195,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         (["--image", "other.svs"], 1, "no image 'other.svs'"),
         (["--model", "nuclei_xx"], 1, "nuclei_xx"),
         (["--target", "cells"], 2, "cells"),
-        (["--target", "glands"], 1, "glands"),
+        (["--target", "glands", "--model", "nuclei_he"], 1, "segments nuclei, not glands"),
         (["--device", "cuda:7"], 1, "--device cuda:7"),
         (["--mpp", "100"], 2, "--mpp"),
     ],
