@@ -53,5 +53,6 @@ def _check(path: Path, members: list[zipfile.ZipInfo]) -> None:
     for member in members:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         link = stat.S_ISLNK(member.external_attr >> 16)
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0] or link:
+        outside = name.is_absolute() or not name.parts or ".." in name.parts or ":" in name.parts[0]
+        if outside or link:
             raise ModelError(f"{path}: {member.filename!r} would lead out of the bundle's folder.")

@@ -104,7 +104,8 @@ def _wanted(archive: zipfile.ZipFile) -> list[zipfile.ZipInfo]:
         name = PurePosixPath(entry.filename)
         # macOS adds files of its own beside each file, under the same name.
         of_macos = name.name.startswith("._") or "__MACOSX" in name.parts
-        return not entry.is_dir() and not of_macos and name.suffix.lower() in ENDINGS
+        # An entry without a name has no last character to ask whether it is a folder.
+        return name.suffix.lower() in ENDINGS and not of_macos and not entry.is_dir()
 
     entries = [entry for entry in archive.infolist() if is_wanted(entry)]
     if not entries:

@@ -230,13 +230,14 @@ def test_code_in_weights_is_not_run(tmp_path):
     [
         ("../evil", "out of the bundle"),
         ("/evil", "out of the bundle"),
+        ("", "out of the bundle"),
         ("readme", "no MONAI bundle"),
     ],
 )
 def test_zip_files_stay_in_their_folder(tmp_path, name, reason):
     path = tmp_path / "bundle.zip"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(name, "x")
+        archive.writestr(zipfile.ZipInfo(name), "x")
     with pytest.raises(ModelError, match=reason):
         load_bundle(path)
     assert not (tmp_path / "evil").exists()

@@ -630,3 +630,11 @@ class TestFiles:
             read(tmp_path, [feature(), broken])
         assert "object 2" in str(caught.value)
         assert "objects.geojson" in str(caught.value)
+
+
+def test_an_entry_without_a_name_is_passed_over(tmp_path):
+    path = tmp_path / "objects.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(zipfile.ZipInfo(""), "x")
+    with pytest.raises(FormatError, match="without a"):
+        list(read_geojson(path))
