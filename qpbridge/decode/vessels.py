@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
+import functools
 
-from qpbridge.decode.instances import Instances
 from qpbridge.decode.profiles import decode_profiles
 
+decode_vessels = functools.partial(
+    decode_profiles,
+    threshold=0.5,
+    core_threshold=0.2,
+    opening_um=1.0,
+    closing_um=1.0,
+    min_core_um2=10.0,
+    min_area_um2=25.0,
+    min_probability=0.6,
+    min_lumen_um2=10.0,
+)
+"""Find vessels in maps of foreground, contour and lumen, float32 (3, H, W).
 
-def decode_vessels(
-    maps: npt.NDArray[np.float32],
-    *,
-    mpp: float,
-    threshold: float = 0.5,
-    core_threshold: float = 0.2,
-    opening_um: float = 1.0,
-    closing_um: float = 1.0,
-    min_core_um2: float = 10.0,
-    min_area_um2: float = 25.0,
-    min_probability: float = 0.6,
-    min_lumen_um2: float = 10.0,
-) -> Instances:
-    """Find vessels in maps of foreground, contour and lumen, float32 (3, H, W).
-
-    Profiles from capillaries on; collapsed ones have no lumen. For the parameters see
-    `qpbridge.decode.profiles.decode_profiles`.
-    """
-    return decode_profiles(
-        maps,
-        mpp=mpp,
-        threshold=threshold,
-        core_threshold=core_threshold,
-        opening_um=opening_um,
-        closing_um=closing_um,
-        min_core_um2=min_core_um2,
-        min_area_um2=min_area_um2,
-        min_probability=min_probability,
-        min_lumen_um2=min_lumen_um2,
-    )
+Profiles from capillaries on; collapsed ones have no lumen. For the parameters see
+`qpbridge.decode.profiles.decode_profiles`.
+"""

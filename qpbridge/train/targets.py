@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from qpbridge.decode.profiles import closed
 from qpbridge.evaluate.labelled import Sample
+from qpbridge.evaluate.overlaps import dense
 
 CONTOUR_UM = 3.0  # how far from its outline the contour of a gland or vessel reaches, either way
 LUMEN_BRIGHTNESS = 0.8  # of white: where a gland's own picture shows nothing
@@ -31,24 +32,24 @@ def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]
         largest distance in that nucleus (0 outside, 1 at its core); ``offset_x`` and
         ``offset_y``, the way from the pixel to the centroid of its nucleus, in pixels (0 outside).
     """
-    dense = _dense(labels)
-    foreground = dense > 0
-    inner_edge = _edges(dense) & foreground
+    numbers = _dense(labels)
+    foreground = numbers > 0
+    inner_edge = _edges(numbers) & foreground
     # half a pixel from the centre of an edge pixel to the boundary itself
     distance = ndimage.distance_transform_edt(~inner_edge) + 0.5 if inner_edge.any() else foreground
     distance = np.where(foreground, distance, 0)
 
-    count = np.bincount(dense.ravel())
-    deepest = ndimage.maximum(distance, dense, np.arange(len(count)))
+    count = np.bincount(numbers.ravel())
+    deepest = ndimage.maximum(distance, numbers, np.arange(len(count)))
     rows, columns = np.indices(labels.shape)
     size = np.maximum(count, 1)
-    centre_x = np.bincount(dense.ravel(), columns.ravel()) / size
-    centre_y = np.bincount(dense.ravel(), rows.ravel()) / size
+    centre_x = np.bincount(numbers.ravel(), columns.ravel()) / size
+    centre_y = np.bincount(numbers.ravel(), rows.ravel()) / size
     maps = np.zeros((4, *labels.shape), np.float32)
     maps[0] = foreground
-    maps[1] = distance / np.maximum(deepest, 0.5)[dense]
-    maps[2] = np.where(foreground, centre_x[dense] - columns, 0)
-    maps[3] = np.where(foreground, centre_y[dense] - rows, 0)
+    maps[1] = distance / np.maximum(deepest, 0.5)[numbers]
+    maps[2] = np.where(foreground, centre_x[numbers] - columns, 0)
+    maps[3] = np.where(foreground, centre_y[numbers] - rows, 0)
     return maps
 
 
@@ -61,10 +62,10 @@ def profile_targets(sample: Sample) -> npt.NDArray[np.float32]:
         ``foreground``, lumen included; ``contour``, 1 up to `CONTOUR_UM` from an outline;
         ``lumen``, as the sample gives it, or else where the picture is empty inside of an object.
     """
-    dense = _dense(sample.labels)
-    foreground = dense > 0
-    edges = _edges(dense)
-    away = ndimage.distance_transform_edt(~edges) if edges.any() else np.full(dense.shape, np.inf)
+    numbers = _dense(sample.labels)
+    foreground = numbers > 0
+    edges = _edges(numbers)
+    away = ndimage.distance_transform_edt(~edges) if edges.any() else np.full(numbers.shape, np.inf)
     contour = away * sample.mpp < CONTOUR_UM
     lumen = sample.lumen
     if lumen is None:
@@ -97,9 +98,7 @@ def line_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
 
 def _dense(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
     """Renumber objects 1..n, background 0."""
-    _, number = np.unique(labels, return_inverse=True)
-    dense: npt.NDArray[np.int64] = number.reshape(labels.shape)
-    return dense + 1 if labels.size and labels.min() > 0 else dense
+    return dense(labels)[1].reshape(labels.shape)
 
 
 def _edges(dense: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
