@@ -11,8 +11,9 @@ from qpbridge.project import Places, create_project, open_project
 from qpbridge.project.model import AnnotationUpdate, Edit, ImageEntry, Project
 
 if TYPE_CHECKING:
-    from qpbridge.engine.job import ImageReport, Request, segment_project
+    from qpbridge.engine.job import segment_project
     from qpbridge.engine.regions import Selection
+    from qpbridge.engine.request import ImageReport, Request
     from qpbridge.models.bundle import Bundle, load_bundle
 
 __version__ = "0.1.0"
@@ -41,8 +42,8 @@ __all__ = [
 
 _HEAVY = {
     "Bundle": "qpbridge.models.bundle",
-    "ImageReport": "qpbridge.engine.job",
-    "Request": "qpbridge.engine.job",
+    "ImageReport": "qpbridge.engine.request",
+    "Request": "qpbridge.engine.request",
     "Selection": "qpbridge.engine.regions",
     "load_bundle": "qpbridge.models.bundle",
     "segment_project": "qpbridge.engine.job",

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
 from qpbridge.cli.options import (
@@ -29,8 +29,9 @@ from qpbridge.cli.output import (
     print_missing,
     print_table,
 )
-from qpbridge.engine.job import ImageReport, Progress, Request, segment_project
+from qpbridge.engine.job import segment_project
 from qpbridge.engine.regions import Selection
+from qpbridge.engine.request import ImageReport, Progress, Request
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
@@ -84,22 +85,30 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     help="µm per pixel of the images at full resolution, instead of what project and files say.",
 )
 @click.option(
-    "--batch-size", type=click.IntRange(1), default=2, show_default=True, help="Tiles per batch."
+    "--batch-size",
+    type=click.IntRange(1),
+    help="Tiles per batch; halved where the memory doesn't do.  [default: CPU 1, GPU 4]",
 )
 @click.option(
     "--tile",
     type=click.IntRange(64),
-    default=1024,
+    default=2048,
     show_default=True,
     help="Side of a tile, in pixels at the model's resolution. The result doesn't depend on it.",
 )
 @click.option(
     "--workers",
     type=click.IntRange(1),
-    default=2,
-    show_default=True,
-    help="Threads that read, and as many that decode.",
+    help="On a CPU, tiles under way at a time; on a GPU, threads that read, and as many that "
+    "decode.  [default: as many as processors]",
 )
+@click.option(
+    "--compile",
+    "compiled",
+    is_flag=True,
+    help="Compile the network with torch.compile: takes a minute, may pay on a large job.",
+)
+@click.option("--restart", is_flag=True, help="Begin anew where a run was stopped.")
 @click.option(
     "--write",
     "area_kind",
@@ -127,7 +136,8 @@ def segment(
     Without further options nuclei are segmented in all annotations that enclose an area, except
     those of ignored classes such as Ignore*. A nucleus belongs to the innermost annotation that
     holds its centroid, a gland or vessel to the innermost that covers it. Running again replaces
-    what qpbridge found there before; what a person drew or changed stays.
+    what qpbridge found there before; what a person drew or changed stays. A run that was stopped
+    goes on where it was when started again with the same options.
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
@@ -144,8 +154,7 @@ def segment(
     with Bars(
         TextColumn("{task.description}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("tiles"),
+        TaskProgressColumn(),
         TimeRemainingColumn(),
         console=messages,
         transient=True,
@@ -155,7 +164,7 @@ def segment(
         for bundle in bundles:
             if bundle.notice:
                 messages.print(f"{bundle.name}: {bundle.notice}", markup=False)
-            watch = _progress(bars, bundle.target)
+            watch = _progress(bars, bundle.target, len(opened.select(images)))
             runs.append(segment_project(opened, bundle, request, images=images, progress=watch))
     if as_json:
         print_json({"project": str(opened.path), **_as_json(bundles, runs)})
@@ -202,11 +211,28 @@ def _as_json(bundles: list[Bundle], runs: list[list[ImageReport]]) -> dict[str, 
     return described[0] if len(described) == 1 else {"runs": described}
 
 
-def _progress(bars: Bars, target: str) -> Progress:
-    task = bars.add_task("", total=None, visible=False)
+def _progress(bars: Bars, target: str, images: int) -> Progress:
+    """Show a bar for the image, and one for all of them if there are several."""
+    image = bars.add_task("", visible=False)
+    project = bars.add_task(f"all {images} images", total=images, visible=images > 1)
+    ended, total = 0, 1.0
+
+    def start(name: str, megapixels: float, done: float) -> None:
+        nonlocal total
+        total = megapixels
+        bars.reset(image, total=megapixels, completed=int(done), description=name, visible=True)
+        if done:
+            messages.print(f"{name}: goes on at {done / megapixels:.0%}", markup=False)
+
+    def advance(megapixels: float) -> None:
+        bars.advance(image, megapixels)
+        bars.advance(project, megapixels / total)
 
     def end(report: ImageReport) -> None:
-        bars.update(task, visible=False)
+        nonlocal ended
+        ended += 1
+        bars.update(project, completed=ended)
+        bars.update(image, visible=False)
         if report.missing or report.status == "planned":
             return  # is listed elsewhere
         note = (
@@ -215,10 +241,8 @@ def _progress(bars: Bars, target: str) -> Progress:
         messages.print(f"{report.image}: {note}", markup=False)
 
     return Progress(
-        start_image=lambda name, tiles: bars.reset(
-            task, total=tiles, description=name, visible=True
-        ),
-        advance=lambda done: bars.update(task, completed=done),
+        start_image=start,
+        advance=advance,
         end_image=end,
         missing=lambda missing, images: print_missing(
             [(entry.name, error) for entry, error in missing], images
@@ -247,8 +271,9 @@ def _print(reports: list[ImageReport], target: str) -> None:
         if report.status == "planned":
             click.echo(
                 f"{report.image}: {report.tiles} tiles, {report.megapixels:.1f} MPix, about "
-                f"{report.memory_gb:.1f} GB; would replace {report.replaced} {target}, and keep "
-                f"{report.kept_changed} that were changed by hand"
+                f"{report.seconds:.0f} s and {report.memory_gb:.1f} GB; would replace "
+                f"{report.replaced} {target}, and keep {report.kept_changed} that were changed by "
+                "hand"
             )
         elif report.status == "written":
             click.echo(
@@ -256,3 +281,5 @@ def _print(reports: list[ImageReport], target: str) -> None:
                 f"{report.kept_changed} changed by hand kept; {report.seconds:.1f} s, "
                 f"{report.megapixels / report.seconds:.2f} MPix/s"
             )
+            stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())
+            messages.print(f"Busy: {stages}; most of it: {report.bottleneck}", markup=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
@@ -16,11 +16,12 @@ from qpbridge.decode.polygons import instances_to_areas
 from qpbridge.engine.clip import clip_to_regions
 from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.merge import Found
-from qpbridge.engine.plan import TilePlan
+from qpbridge.engine.plan import Tile, TilePlan
 from qpbridge.engine.provenance import storable
 from qpbridge.engine.regions import Region, assign_regions, valid_areas, without_holes
 from qpbridge.engine.result import Result, classify
 from qpbridge.engine.run import Maps, Pixels
+from qpbridge.engine.stages import Stages
 from qpbridge.engine.stitch import stitch_tiles
 from qpbridge.measure.areas import (
     area_measurements,
@@ -54,12 +55,15 @@ class Areas:
         µm per server pixel (x, y).
     kind
         What is written: annotations, which can be edited and hold nuclei, or detections.
+    stages
+        Counts the time.
     """
 
     bundle: Bundle
     tiles: TilePlan
     mpp: tuple[float, float]
     kind: ObjectKind = ObjectKind.ANNOTATION
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def _line_mpp(self) -> float:
@@ -70,15 +74,22 @@ class Areas:
     def _lines(self) -> bool:
         return self.bundle.decoder == "lines"
 
-    def find(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
         """Decode one tile; of each part, sum pixels and others over the tile's core."""
-        margin = min(MARGIN, self.tiles.halo)
-        start, end = self.tiles.halo - margin, self.tiles.halo + self.tiles.core + margin
+        with self.stages("decode"):
+            return self._decode(maps, tile)
+
+    def _decode(self, maps: Maps, tile: Tile) -> Found:
+        margin = min(MARGIN, tile.halo)
+        start = tile.halo - margin
+        reported = np.s_[
+            start : tile.halo + tile.height + margin, start : tile.halo + tile.width + margin
+        ]
         seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
-        labels, level = seen.labels[start:end, start:end], seen.level[start:end, start:end]
+        labels, level = seen.labels[reported], seen.level[reported]
         parts = label_parts(labels, connectivity=1)  # type: ignore[no-untyped-call]
         areas = instances_to_areas(parts, level, seen.threshold, tolerance=TOLERANCE)
-        core = np.s_[margin : margin + self.tiles.core, margin : margin + self.tiles.core]
+        core = np.s_[margin : margin + tile.height, margin : margin + tile.width]
         inside = parts[core].ravel()
         summed = [np.ones_like(level), level]
         if self._lines:
@@ -86,10 +97,11 @@ class Areas:
             summed += [length, length * width]
         sums = [np.bincount(inside, m[core].ravel(), len(areas) + 1)[1:] for m in summed]
         bounds = shapely.bounds(areas) - margin
-        depth = np.column_stack([bounds[:, :2], self.tiles.core - bounds[:, 2:]]).min(axis=1)
+        size = tile.width, tile.height
+        depth = np.column_stack([bounds[:, :2], size - bounds[:, 2:]]).min(axis=1)
         label = np.zeros(len(areas) + 1, np.int64)
         label[parts.ravel()] = labels.ravel()
-        scale, shift = self.tiles.downsample, np.array(corner) + start
+        scale, shift = self.tiles.downsample, np.array(tile.corner) + start
         return Found(
             Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
             np.column_stack(sums),
@@ -139,7 +151,7 @@ class Areas:
         classes = None if found.class_index is None else found.class_index[source]
         new = classify(new, self.bundle, classes)
         _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
-        areas = [region.geometry.area * self.mpp[0] * self.mpp[1] for region in regions]
+        areas = [region.area(self.mpp) for region in regions]
         summaries = tuple(
             summarize_areas(target, {k: v[member] for k, v in columns.items()}, area)
             for member, area in zip(inside, areas, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +52,11 @@ class Found:
             self.tile[index],
             None if self.class_index is None else self.class_index[index],
         )
+
+
+def numbered(found: Found, tile: int) -> Found:
+    """Say which tile objects were found in."""
+    return replace(found, tile=np.full(len(found), tile, np.int64))
 
 
 def concatenate_found(parts: Sequence[Found]) -> Found:

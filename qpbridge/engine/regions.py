@@ -46,6 +46,10 @@ class Region:
     path_class: PathClass | None
     geometry: Any
 
+    def area(self, mpp: tuple[float, float]) -> float:
+        """Return the area in µm^2, for pixels of µm (x, y)."""
+        return float(self.geometry.area) * mpp[0] * mpp[1]
+
 
 @dataclass(frozen=True)
 class Selection:

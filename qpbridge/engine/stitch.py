@@ -80,8 +80,9 @@ def _agreeing(found: Found, plan: TilePlan, margin: float) -> tuple[IntArray, In
 
 def _reported(plan: TilePlan, tile: IntArray, margin: float) -> GeometryArray:
     """Rectangles that tiles report from, in server pixels."""
-    low = (plan.origins[tile] - margin) * plan.downsample
-    high = (plan.origins[tile] + plan.core + margin) * plan.downsample
+    corner, size = plan.cores[tile, :2], plan.cores[tile, 2:]
+    low = (corner - margin) * plan.downsample
+    high = (corner + size + margin) * plan.downsample
     boxes: GeometryArray = shapely.box(low[:, 0], low[:, 1], high[:, 0], high[:, 1])
     return boxes
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -13,17 +13,18 @@ from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import instances_to_polygons, round_rings
 from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.merge import Found, merge_tiles
-from qpbridge.engine.plan import TilePlan
+from qpbridge.engine.plan import Tile, TilePlan
 from qpbridge.engine.provenance import storable
 from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.engine.result import Result, classify, ids_below
 from qpbridge.engine.run import MERGE_MARGIN, Maps, Pixels, core_depth
+from qpbridge.engine.stages import Stages
 from qpbridge.measure.color import deconvolve
 from qpbridge.measure.intensity import intensity_names, intensity_of_shapes
 from qpbridge.measure.shape import shape_measurements, shape_names
 from qpbridge.measure.summary import PROBABILITY, summarize_nuclei
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ObjectKind, ObjectTable, Shapes, Stains
+from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable, Shapes, Stains
 from qpbridge.project.model import Edit
 
 
@@ -41,12 +42,15 @@ class WholeObjects:
         µm per server pixel (x, y).
     stains
         The image's own, for the intensities.
+    stages
+        Counts the time.
     """
 
     bundle: Bundle
     tiles: TilePlan
     mpp: tuple[float, float]
     stains: Stains
+    stages: Stages = field(default_factory=Stages)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -54,35 +58,40 @@ class WholeObjects:
         stains = self.stains.stain_names
         return (PROBABILITY, *shape_names(self.mpp), *intensity_names(stains))
 
-    def find(self, pixels: Pixels, maps: Maps, corner: tuple[int, int]) -> Found:
-        """Decode one tile."""
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
+        """Decode one tile, and measure what is found."""
+        with self.stages("decode"):
+            shapes, depth, probability, classes = self._decode(maps, tile)
+        with self.stages("measure"):
+            _, shape = shape_measurements(shapes, self.mpp)
+            _, intensity = intensity_of_shapes(
+                deconvolve(pixels, self.stains),
+                self.stains.stain_names,
+                shapes,
+                tile.corner,
+                self.tiles.downsample,
+            )
+        measured = np.column_stack([probability, shape, intensity])
+        return Found(shapes, measured, depth, np.zeros(len(shapes), np.int64), classes)
+
+    def _decode(
+        self, maps: Maps, tile: Tile
+    ) -> tuple[Shapes, FloatArray, npt.NDArray[np.float32], IntArray | None]:
+        """Outlines in server pixels, depth, probability and class of the objects of a tile."""
         seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
         rings = instances_to_polygons(seen.labels, seen.level, seen.threshold)
         centroids = shapely.get_coordinates(shapely.centroid(rings.polygons()))
-        depth = core_depth(centroids, self.tiles.core, self.tiles.halo)
+        depth = core_depth(centroids, tile)
         near = np.flatnonzero(depth >= -MERGE_MARGIN)
         outlines = Shapes.from_rings(rings.coords, rings.offsets).take(near)
 
-        placed = (outlines.coords + corner) * self.tiles.downsample
+        placed = (outlines.coords + tile.corner) * self.tiles.downsample
         rounded = round_rings(placed, outlines.rings, _decimals(placed))
         kept = near[rounded.owner]
         shapes = Shapes.from_rings(storable(rounded.coords), rounded.offsets)
-        _, shape = shape_measurements(shapes, self.mpp)
-        _, intensity = intensity_of_shapes(
-            deconvolve(pixels, self.stains),
-            self.stains.stain_names,
-            shapes,
-            corner,
-            self.tiles.downsample,
-        )
         instance = rings.owner[kept] - 1
-        return Found(
-            shapes,
-            np.column_stack([seen.probability[instance], shape, intensity]),
-            depth[kept],
-            np.zeros(len(kept), np.int64),
-            None if seen.classes is None else seen.classes[instance],
-        )
+        classes = None if seen.classes is None else seen.classes[instance]
+        return shapes, depth[kept], seen.probability[instance], classes
 
     def merge(self, tiles: Sequence[Found]) -> Found:
         """Let each object belong to one tile."""
@@ -109,7 +118,7 @@ class WholeObjects:
             measurements=found.measurements,
         )
         new = classify(new, self.bundle, found.class_index)
-        areas = [region.geometry.area * self.mpp[0] * self.mpp[1] for region in regions]
+        areas = [region.area(self.mpp) for region in regions]
         summaries = tuple(
             summarize_nuclei(self.names, new.measurements[member], area)
             for member, area in zip(inside, areas, strict=True)

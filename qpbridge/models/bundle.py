@@ -7,6 +7,7 @@ that this package needs to run the model; see `Bundle`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -174,6 +175,14 @@ class Bundle:
         fold_batch_norm(network)
         ready: nn.Module = MapNetwork(network, self._own["channels"]).eval().to(device)
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+    def digest(self) -> str:
+        """Return a checksum of weights and configuration, in hexadecimal digits."""
+        digest = hashlib.blake2b(digest_size=16)
+        for folder in ("configs", "models"):
+            for path in sorted((self.path / folder).glob("*")):
+                digest.update(path.read_bytes())
+        return digest.hexdigest()
 
     def state(self) -> dict[str, torch.Tensor]:
         """Read the weights, float32.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,7 +14,7 @@ from qpbridge.errors import ModelError
 
 
 class MapNetwork(nn.Module):
-    """RGB in 0..255 to final maps.
+    """RGB in 0..255 to final maps; in half precision where the hardware has it.
 
     Parameters
     ----------
@@ -37,12 +38,28 @@ class MapNetwork(nn.Module):
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W)."""
-        pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
-        raw = self.network(1 - pixels / 255)
+        half = half_precision(rgb.device.type)
+        with torch.autocast(rgb.device.type, half, enabled=half is not None):
+            pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
+            raw = self.network(1 - pixels / 255)
+        raw = raw.float()
         for index in self.sigmoid:
             raw[:, index] = raw[:, index].sigmoid()
-        maps: torch.Tensor = (raw * self.scale).float()
+        maps: torch.Tensor = raw * self.scale
         return maps
+
+
+@functools.cache
+def half_precision(device: str) -> torch.dtype | None:
+    """Return the type of 16 bits that a kind of device ("cpu", "cuda") computes fast in, or None.
+
+    Where a processor only pretends to know bfloat16, it is slow.
+    """
+    if device == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return torch.bfloat16
+    return None
 
 
 def fold_batch_norm(network: nn.Module) -> None:
@@ -74,3 +91,17 @@ def choose_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise ModelError(f"--device {name}: not available here; use 'cpu' or 'auto'") from error
     return device
+
+
+def choose_devices(names: str) -> tuple[torch.device, ...]:
+    """Turn the user's words for one or several devices, with commas between, into these.
+
+    Raises
+    ------
+    ModelError
+        If one is not there, or one is the CPU and others are not: it would be idle, or in the way.
+    """
+    devices = tuple(dict.fromkeys(choose_device(name.strip()) for name in names.split(",")))
+    if len(devices) > 1 and any(device.type == "cpu" for device in devices):
+        raise ModelError(f"--device {names}: either the CPU or GPUs, not both at a time")
+    return devices

@@ -57,7 +57,7 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
                 _break(path, holder)
             elif time.monotonic() >= deadline:
                 raise ProjectError(
-                    f"{path}: another qpbridge is writing to this project ({_describe(holder)}); "
+                    f"{path}: another qpbridge is at work here ({_describe(holder)}); "
                     "run again when it is done, or delete this file if it no longer runs"
                 )
             else:

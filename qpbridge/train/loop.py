@@ -19,6 +19,7 @@ from torch import nn
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.models.definition import build_network
+from qpbridge.models.network import half_precision
 from qpbridge.train.augment import vary_appearance
 from qpbridge.train.data import PatchSampler
 
@@ -170,7 +171,8 @@ def train(
             best.load_state_dict(averaged.state_dict())
         return {"score": score}
 
-    mixed = _has_bfloat16(torch.device(device))
+    # float16 would need its gradients scaled
+    mixed = half_precision(torch.device(device).type) == torch.bfloat16
     network.train()
     sums: dict[str, float] = {}
     summed = 0
@@ -223,14 +225,6 @@ def _begin_with(network: nn.Module, start: Mapping[str, torch.Tensor]) -> None:
         network.load_state_dict({name: value.float() for name, value in start.items()})
     except RuntimeError as error:
         raise QpbridgeError(f"The weights to begin with are of another network: {error}") from error
-
-
-def _has_bfloat16(device: torch.device) -> bool:
-    """Tell whether the hardware computes in bfloat16; where it only pretends to, that is slow."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported())
-    supported: bool = torch.ops.mkldnn._is_mkldnn_bf16_supported()
-    return supported
 
 
 def _batches(sampler: PatchSampler, config: TrainConfig, first: int) -> Iterator[Batch]:

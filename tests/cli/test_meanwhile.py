@@ -16,14 +16,13 @@ def meanwhile(monkeypatch):
     """Do something after the nuclei are found, before they are written."""
 
     def arrange(act):
-        real = job.find_objects
+        real = job.run_tiles
 
-        def find(*args, **kwargs):
-            found = real(*args, **kwargs)
+        def run(*args, **kwargs):
+            yield from real(*args, **kwargs)
             act()
-            return found
 
-        monkeypatch.setattr(job, "find_objects", find)
+        monkeypatch.setattr(job, "run_tiles", run)
 
     return arrange
 

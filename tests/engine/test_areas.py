@@ -16,11 +16,12 @@ from qpbridge.decode.instances import Instances, label_means
 from qpbridge.engine.areas import Areas
 from qpbridge.engine.clip import clip_to_regions
 from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.merge import numbered
 from qpbridge.engine.plan import plan_tiles
 from qpbridge.engine.provenance import Origin, mint_ids, origins
 from qpbridge.engine.regions import Region
 from qpbridge.engine.result import classify, ids_below
-from qpbridge.engine.run import find_objects
+from qpbridge.engine.run import Threads, run_tiles
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 
@@ -64,19 +65,20 @@ def find(bundle, level, tile, regions):
     wide = np.pad(level, 700)
     target = Areas(bundle, plan, (1.0, 1.0))
 
-    def read(x, y, w, h):
+    def read(tile):
+        (x, y), (w, h) = tile.corner, tile.size
         return wide[y + 700 : y + 700 + h, x + 700 : x + 700 + w]
 
-    found = find_objects(
+    tiles = run_tiles(
         plan,
+        range(len(plan)),
         read,
         lambda batch: batch[:, None],
         target.find,
-        merge=target.merge,
         batch_size=2,
-        workers=2,
+        threads=Threads(2),
     )
-    return target, found
+    return target, target.merge([numbered(found, number) for number, found in tiles])
 
 
 def whole():

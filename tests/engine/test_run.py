@@ -9,10 +9,10 @@ import pytest
 import shapely
 from scipy import ndimage
 
-from qpbridge.engine.merge import Found, merge_tiles
+from qpbridge.engine.merge import Found, merge_tiles, numbered
 from qpbridge.engine.plan import plan_tiles
 from qpbridge.engine.regions import Region
-from qpbridge.engine.run import MERGE_MARGIN, core_depth, find_objects
+from qpbridge.engine.run import MERGE_MARGIN, Threads, core_depth, run_tiles
 from qpbridge.objects import Shapes
 
 RADIUS = 6
@@ -34,54 +34,57 @@ def disc_image(size=400, n=60, seed=1):
 
 def reader(image):
     padded = np.pad(image, ((500, 500), (500, 500), (0, 0)), constant_values=255)
-    return lambda x, y, w, h: padded[y + 500 : y + 500 + h, x + 500 : x + 500 + w]
+
+    def read(tile):
+        (x, y), (w, h) = tile.corner, tile.size
+        return padded[y + 500 : y + 500 + h, x + 500 : x + 500 + w]
+
+    return read
 
 
 def infer(batch):
     return (batch[..., 0] < 128).astype(np.float32)[:, None]
 
 
-def decoder(core, halo):
-    def decode(pixels, maps, corner):
-        labels, n = ndimage.label(maps[0] > 0.5)
-        centres = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, n + 1)))
-        centres = centres.reshape(-1, 2)[:, ::-1] + 0.5
-        depth = core_depth(centres, core, halo)
-        kept = depth >= -MERGE_MARGIN
-        radius = np.sqrt(np.bincount(labels.ravel())[1:] / np.pi)[kept]
-        discs = shapely.buffer(shapely.points(centres[kept] + corner), radius)
-        return Found(
-            Shapes.from_geometries(discs),
-            radius[:, None] * 1.0,
-            depth[kept],
-            np.zeros(kept.sum(), int),
-        )
-
-    return decode
+def find(pixels, maps, tile):
+    labels, n = ndimage.label(maps[0] > 0.5)
+    centres = np.array(ndimage.center_of_mass(labels > 0, labels, range(1, n + 1)))
+    centres = centres.reshape(-1, 2)[:, ::-1] + 0.5
+    depth = core_depth(centres, tile)
+    kept = depth >= -MERGE_MARGIN
+    radius = np.sqrt(np.bincount(labels.ravel())[1:] / np.pi)[kept]
+    discs = shapely.buffer(shapely.points(centres[kept] + tile.corner), radius)
+    return Found(
+        Shapes.from_geometries(discs), radius[:, None] * 1.0, depth[kept], np.zeros(kept.sum(), int)
+    )
 
 
-def whole_objects(tiles):
-    return merge_tiles(tiles, MERGE_MARGIN)
+def discs_plan(tile, size=400):
+    whole = Region(-1, bytes(16), "", None, shapely.box(0, 0, size, size))
+    return plan_tiles([whole], 1.0, tile=tile, halo=16, stride=16)
 
 
 @pytest.mark.parametrize("tile", [64, 96, 200, 1024])
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (3, 2)])
-def test_every_disc_is_found_once_and_whole_whatever_the_tiles(tile, batch_size, workers):
+@pytest.mark.parametrize(
+    ("batch_size", "threads"),
+    [(1, Threads(1)), (3, Threads(2)), (1, Threads(1, 1)), (3, Threads(2, 3))],
+)
+def test_every_disc_is_found_once_and_whole_whatever_the_tiles(tile, batch_size, threads):
     image, centres = disc_image()
-    whole = Region(-1, bytes(16), "", None, shapely.box(0, 0, 400, 400))
-    plan = plan_tiles([whole], 1.0, tile=tile, halo=16, stride=16)
-    seen: list[int] = []
-    found = find_objects(
-        plan,
-        reader(image),
-        infer,
-        decoder(plan.core, plan.halo),
-        merge=whole_objects,
-        batch_size=batch_size,
-        workers=workers,
-        progress=seen.append,
+    plan = discs_plan(tile)
+    tiles = list(
+        run_tiles(
+            plan,
+            range(len(plan)),
+            reader(image),
+            infer,
+            find,
+            batch_size=batch_size,
+            threads=threads,
+        )
     )
-    assert seen == list(range(1, len(plan) + 1))
+    assert [number for number, _ in tiles] == list(range(len(plan)))
+    found = merge_tiles([numbered(part, number) for number, part in tiles], MERGE_MARGIN)
     got = shapely.get_coordinates(shapely.centroid(found.shapes.geometries))
     assert len(got) == len(centres)
     distance = np.hypot(*(got[:, None] - centres[None]).transpose(2, 0, 1)).min(axis=0)
@@ -118,21 +121,32 @@ def test_what_only_overlaps_a_loser_stays():
 
 
 def test_an_error_in_a_thread_ends_the_run_and_its_threads():
-    whole = Region(-1, bytes(16), "", None, shapely.box(0, 0, 200, 200))
-    plan = plan_tiles([whole], 1.0, tile=64, halo=16, stride=16)
+    plan = discs_plan(64, size=200)
 
-    def broken(x, y, w, h):
+    def broken(tile):
         raise OSError("the disc was taken out")
 
     before = threading.active_count()
-    with pytest.raises(OSError, match="taken out"):
-        find_objects(
-            plan,
-            broken,
-            infer,
-            decoder(plan.core, plan.halo),
-            merge=whole_objects,
-            batch_size=2,
-            workers=2,
+    for threads in (Threads(2), Threads(1, 2)):
+        tiles = run_tiles(
+            plan, range(len(plan)), broken, infer, find, batch_size=2, threads=threads
         )
+        with pytest.raises(OSError, match="taken out"):
+            list(tiles)
     assert threading.active_count() <= before
+
+
+def test_only_a_few_tiles_are_under_way_at_a_time():
+    plan = discs_plan(64)
+    read = []
+
+    def count(tile):
+        read.append(tile)
+        return np.full((tile.size[1], tile.size[0], 3), 255, np.uint8)
+
+    for threads in (Threads(2), Threads(1, 2)):
+        read.clear()
+        tiles = run_tiles(plan, range(len(plan)), count, infer, find, batch_size=1, threads=threads)
+        next(tiles)
+        assert len(read) < 16 < len(plan)
+        tiles.close()

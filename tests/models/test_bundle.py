@@ -76,7 +76,16 @@ def test_maps_do_not_depend_on_the_tile(bundle, network, tissue):
         assert difference[:2].max() < 1e-3 and difference[2:].max() < 1e-2  # pixels
 
 
-def test_monai_runs_the_same_network_from_the_configuration(bundle, network, tissue):
+def test_half_precision_changes_no_score(bundle, network, tissue, monkeypatch):
+    half = run(network, tissue)
+    monkeypatch.setattr("qpbridge.models.network.half_precision", lambda device: None)
+    full = run(network, tissue)
+    assert np.abs(half[0] - full[0]).mean() < 2e-3
+    assert ((half[0] > 0.5) != (full[0] > 0.5)).mean() < 2e-3
+
+
+def test_monai_runs_the_same_network_from_the_configuration(bundle, network, tissue, monkeypatch):
+    monkeypatch.setattr("qpbridge.models.network.half_precision", lambda device: None)
     parser = ConfigParser()
     parser.read_config(bundle.path / "configs" / "inference.json")
     plain = parser.get_parsed_content("network_def").eval()
