@@ -47,6 +47,19 @@ def test_shapes_keep_geometries_in_any_selection(chosen, data):
         assert taken.equals(GEOMETRIES[chosen[i]])
 
 
+FLAT = shapely.Polygon([(3, 3), (5, 5), (3, 3), (3, 3)])
+
+
+@given(st.lists(st.integers(0, len(GEOMETRIES)), max_size=12), st.floats(-1e5, 1e5))
+def test_centroids_are_shapelys(chosen, shift):
+    given = [([*GEOMETRIES, FLAT])[i] for i in chosen]
+    geometries = [shapely.transform(g, lambda xy: xy + shift) for g in given]
+    shapes = concatenate_shapes([Shapes.from_geometries(geometries), Shapes.empty(1)])
+    expected = [g.centroid.coords[0] for g in geometries]
+    assert shapes.centroids()[:-1] == pytest.approx(np.reshape(expected, (-1, 2)), abs=1e-6)
+    assert np.isnan(shapes.centroids()[-1]).all()
+
+
 def test_corner_shapes_become_boxes_and_ellipses():
     shapes = concatenate_shapes(
         [

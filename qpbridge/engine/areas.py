@@ -130,7 +130,7 @@ class Areas:
         pieces = _on_grid(pieces)
         least = self.bundle.decode.get("min_area_um2", 0.0)
         stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
-        stay &= without_twins(without_holes(pieces), without_holes(kept))
+        stay &= without_twins(Shapes.from_geometries(without_holes(pieces)), without_holes(kept))
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)

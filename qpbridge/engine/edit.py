@@ -14,7 +14,7 @@ import qpbridge
 from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.measure.summary import EVALUATED_AREA
-from qpbridge.objects import GeometryArray, ImageType, ObjectTable
+from qpbridge.objects import GeometryArray, ImageType, IntArray, ObjectTable, Shapes
 from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
 
 
@@ -94,13 +94,15 @@ def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target
     return Existing(rows[ours], rows[~ours])
 
 
-def without_twins(new: GeometryArray, kept: GeometryArray) -> npt.NDArray[np.bool_]:
+def without_twins(new: Shapes, kept: GeometryArray) -> npt.NDArray[np.bool_]:
     """Tell which new outlines are not there already in a form that a person corrected.
 
     Parameters
     ----------
-    new, kept
-        Shapely polygons (n,) and (m,).
+    new
+        Polygons, n of them; geometries are made of those near a kept one only.
+    kept
+        Shapely polygons (m,).
 
     Returns
     -------
@@ -109,11 +111,22 @@ def without_twins(new: GeometryArray, kept: GeometryArray) -> npt.NDArray[np.boo
         round at least.
     """
     free = np.ones(len(new), bool)
-    if len(new) and len(kept):
-        for holders, held, axis in ((new, kept, 1), (kept, new, 0)):
-            pairs = shapely.STRtree(holders).query(shapely.centroid(held), predicate="intersects")
-            free[pairs[axis]] = False
+    if not len(new) or not len(kept):
+        return free
+    low, high = (f.reduceat(new.coords, _first_vertices(new)) for f in (np.minimum, np.maximum))
+    boxes = shapely.box(*low.T, *high.T)
+    near = np.unique(shapely.STRtree(boxes).query(kept, predicate="intersects")[1])
+    some = new.take(near).geometries
+    for holders, held, axis in ((some, kept, 1), (kept, some, 0)):
+        pairs = shapely.STRtree(holders).query(shapely.centroid(held), predicate="intersects")
+        free[near[pairs[axis]]] = False
     return free
+
+
+def _first_vertices(shapes: Shapes) -> IntArray:
+    """Where the vertices of each shape begin, int64 (n,)."""
+    first: IntArray = shapes.rings[shapes.parts[shapes.objects[:-1]]]
+    return first
 
 
 def plan_edit(

@@ -26,6 +26,7 @@ TARGETS = ("nuclei", "glands", "vessels")
 _MARK = np.frombuffer(b"qpbr", np.uint8)
 _TARGET_BYTE, _COPY_BYTE = 4, 5
 _U64 = np.uint64
+_CHUNK = 2**16  # objects at a time: bounds the memory
 
 
 class Origin(enum.IntEnum):
@@ -145,6 +146,11 @@ def _checksums(table: ObjectTable) -> npt.NDArray[np.uint64]:
 
 def _vertex_sums(shapes: Shapes) -> npt.NDArray[np.uint64]:
     """Sum the hashes of all vertices of each object: where a ring starts doesn't matter."""
+    chunks = np.split(np.arange(len(shapes)), range(_CHUNK, len(shapes), _CHUNK))
+    return np.concatenate([_sums_of_some(shapes.take(rows)) for rows in chunks])
+
+
+def _sums_of_some(shapes: Shapes) -> npt.NDArray[np.uint64]:
     bits = storable(shapes.coords).astype(np.float32).view(np.uint32).astype(_U64)
     hashes = _mix((bits[:, 0] << _U64(32)) | bits[:, 1])
     hashes[shapes.rings[1:] - 1] = 0  # a closed ring repeats its first vertex

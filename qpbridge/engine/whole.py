@@ -80,10 +80,10 @@ class WholeObjects:
         """Outlines in server pixels, depth, probability and class of the objects of a tile."""
         seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
         rings = instances_to_polygons(seen.labels, seen.level, seen.threshold)
-        centroids = shapely.get_coordinates(shapely.centroid(rings.polygons()))
-        depth = core_depth(centroids, tile)
+        outlines = Shapes.from_rings(rings.coords, rings.offsets)
+        depth = core_depth(outlines.centroids(), tile)
         near = np.flatnonzero(depth >= -MERGE_MARGIN)
-        outlines = Shapes.from_rings(rings.coords, rings.offsets).take(near)
+        outlines = outlines.take(near)
 
         placed = (outlines.coords + tile.corner) * self.tiles.downsample
         rounded = round_rings(placed, outlines.rings, _decimals(placed))
@@ -107,9 +107,9 @@ class WholeObjects:
         """Keep what has its centroid in a region, and put it below the innermost one."""
         existing = find_existing(objects, regions, record.target)
         kept = objects.shapes.take(existing.changed).geometries
-        geometries = found.shapes.geometries
-        innermost, inside = assign_regions(shapely.centroid(geometries), regions)
-        stay = (innermost >= 0) & without_twins(geometries, kept)
+        centroids = shapely.points(found.shapes.centroids())
+        innermost, inside = assign_regions(centroids, regions)
+        stay = (innermost >= 0) & without_twins(found.shapes, kept)
         found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
         new = ObjectTable.new(
             ObjectKind.DETECTION,
@@ -123,7 +123,7 @@ class WholeObjects:
             summarize_nuclei(self.names, new.measurements[member], area)
             for member, area in zip(inside, areas, strict=True)
         )
-        below = ids_below(objects, regions, innermost, shapely.centroid(new.geometries))
+        below = ids_below(objects, regions, innermost, centroids[stay])
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type
         )
