@@ -1,0 +1,256 @@
+"""What surrounds each nucleus: nearest neighbour, density, smoothed measurements, disorder.
+
+All functions take centroids in µm. A surrounding is cut off where the region ends: nuclei near its
+edge have fewer neighbours, and nothing is added for those that were not looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import cKDTree
+
+from qpbridge.objects import FloatArray, IntArray
+
+PAIRS = 2**22
+"""Pairs of neighbours (some 50 bytes each) that are held at a time; bounds the memory."""
+
+BINS = 18
+"""Orientations are counted in bins of ten degrees."""
+
+NEAREST = "Nearest neighbor distance µm"
+REGION_ENTROPY = "Nuclei: Orientation entropy"
+
+DEFINITIONS: Mapping[str, str] = {
+    NEAREST: "Distance to the nearest other nucleus, between centroids, µm",
+    "Local density RADIUS µm per mm^2": (
+        "Other nuclei with their centroid within RADIUS of this one's, over the area of that "
+        "circle, per mm²"
+    ),
+    "Smoothed: FWHM µm: NAME": (
+        "Mean of the measurement NAME over the objects around, itself included, weighted by a "
+        "Gaussian of their distance with this full width at half maximum (QuPath's Add smoothed "
+        "features)"
+    ),
+    "Smoothed: FWHM µm: Nearby detection counts": (
+        "Number of other objects nearer than FWHM, between centroids (QuPath's Add smoothed "
+        "features)"
+    ),
+    "Orientation entropy RADIUS µm": (
+        "Shannon entropy, in bits (0 to 4.17), of the orientations in bins of 10° of all nuclei "
+        "within RADIUS, itself included: 0 where they lie parallel (after Lee et al., Cell "
+        "Orientation Entropy, MICCAI 2013, who take it of pairs of neighbours)"
+    ),
+    REGION_ENTROPY: (
+        "Shannon entropy, in bits (0 to 4.17), of the orientations of a region's nuclei in bins "
+        "of 10°"
+    ),
+}
+"""One line for each measurement of this module, by the pattern of its name."""
+
+
+def nearest_neighbor(points: FloatArray) -> dict[str, FloatArray]:
+    """Measure the distance to the nearest other nucleus.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2), centroids in µm; NaN for objects without one.
+
+    Returns
+    -------
+    dict
+        `NEAREST`, float64 (n,); NaN without a centroid or without another nucleus.
+    """
+    rows, tree = _tree(points)
+    out = np.full(len(points), np.nan)
+    if len(rows) > 1:
+        out[rows] = tree.query(tree.data, [2], workers=-1)[0][:, 0]
+    return {NEAREST: out}
+
+
+def local_density(points: FloatArray, radii: Sequence[float]) -> dict[str, FloatArray]:
+    """Count the nuclei around each nucleus.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2), centroids in µm; NaN for objects without one.
+    radii
+        µm.
+
+    Returns
+    -------
+    dict
+        One density, per mm², for each radius, float64 (n,); NaN without a centroid.
+    """
+    rows, tree = _tree(points)
+    out = {}
+    for radius in radii:
+        density = np.full(len(points), np.nan)
+        if len(rows):
+            count = tree.query_ball_point(tree.data, radius, return_length=True, workers=-1)
+            density[rows] = (count - 1) / (np.pi * radius**2) * 1e6
+        out[f"Local density {_short(radius)} µm per mm^2"] = density
+    return out
+
+
+def smoothed(
+    points: FloatArray, measurements: Mapping[str, FloatArray], mpp: float, fwhm: float = 25.0
+) -> dict[str, FloatArray]:
+    """Smooth measurements over the objects around, as QuPath's *Add smoothed features*.
+
+    Facts read in the source of QuPath 0.6 (``SmoothFeaturesPlugin``): objects count up to three
+    standard deviations away, at distances rounded to whole pixels; an object without a value keeps
+    none. QuPath takes the centroids of whole cells here, not of nuclei, and does each annotation's
+    objects for themselves.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2), centroids in µm; NaN for objects without one.
+    measurements
+        By name, float64 (n,) each; those that are smoothed already are passed over.
+    mpp
+        µm per pixel, the mean of x and y.
+    fwhm
+        Full width of the Gaussian at half its maximum, µm; QuPath's default is 25.
+
+    Returns
+    -------
+    dict
+        By name, float64 (n,) each, the count of objects nearby last.
+    """
+    n = len(points)
+    names = [name for name in measurements if not name.lower().startswith("smoothed")]
+    sigma = fwhm / np.sqrt(8 * np.log(2))
+    steps = np.arange(int(3 * sigma / mpp + 0.5) + 2) * mpp
+    weight = np.exp(-np.square(steps / sigma) / 2)
+    values = np.array([measurements[name] for name in names], np.float64).reshape(len(names), n).T
+    there = np.isfinite(values)
+    gaps = np.flatnonzero(~there.all(axis=0))
+    filled = np.where(there, values, 0)
+    known = there[:, gaps].astype(np.float64)
+    out, nearby = np.full((n, len(names)), np.nan), np.full(n, np.nan)
+    for rows, around in _surroundings(points, 3 * sigma):
+        near = _with(around, (around.data < fwhm).astype(np.float64))
+        nearby[rows] = near.sum(axis=1) - 1
+        around = _with(around, weight[(around.data / mpp + 0.5).astype(np.int64)])
+        total = np.repeat(around.sum(axis=1)[:, None], len(names), axis=1)
+        total[:, gaps] = around @ known
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out[rows] = around @ filled / total
+    out[~there] = np.nan
+    prefix = f"Smoothed: {_short(fwhm)} µm: "
+    result = {prefix + name: column for name, column in zip(names, out.T, strict=True)}
+    return {**result, f"{prefix}Nearby detection counts": nearby}
+
+
+def orientation_entropy(
+    points: FloatArray, orientation: FloatArray, radius: float
+) -> dict[str, FloatArray]:
+    """Measure how unlike the directions of neighbouring nuclei are.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2), centroids in µm; NaN for objects without one.
+    orientation
+        float64 (n,), degrees, of an axis (180 is 0); NaN for nuclei without one.
+    radius
+        µm.
+
+    Returns
+    -------
+    dict
+        Entropy in bits, float64 (n,); NaN where less than two nuclei around have an orientation.
+    """
+    n = len(points)
+    has = np.flatnonzero(np.isfinite(orientation))
+    bins = np.zeros((n, BINS))
+    bins[has, _bin(orientation[has])] = 1
+    out = np.full(n, np.nan)
+    for rows, around in _surroundings(points, radius):
+        counts = _with(around, np.ones(len(around.data))) @ bins
+        out[rows] = np.where(counts.sum(axis=1) > 1, _entropy(counts), np.nan)
+    return {f"Orientation entropy {_short(radius)} µm": out}
+
+
+def summarize_orientation(orientation: FloatArray) -> dict[str, float]:
+    """Summarize the directions of a region's nuclei.
+
+    Parameters
+    ----------
+    orientation
+        float64 (n,), degrees, of an axis (180 is 0); NaN for nuclei without one.
+
+    Returns
+    -------
+    dict
+        `REGION_ENTROPY` in bits; NaN for less than two nuclei with an orientation.
+    """
+    known = orientation[np.isfinite(orientation)]
+    counts = np.bincount(_bin(known), minlength=BINS)[None].astype(np.float64)
+    return {REGION_ENTROPY: float(_entropy(counts)[0]) if len(known) > 1 else np.nan}
+
+
+def _bin(orientation: FloatArray) -> IntArray:
+    return (orientation % 180 / (180 / BINS)).astype(np.int64) % BINS
+
+
+def _entropy(counts: FloatArray) -> FloatArray:
+    """Entropy in bits of rows of counts, float64 (n, m) -> (n,)."""
+    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    entropy: FloatArray = -(p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
+    return np.maximum(entropy, 0)
+
+
+def _short(value: float) -> str:
+    """Write a number as QuPath does in names: up to two decimals."""
+    return f"{value:.2f}".rstrip("0").rstrip(".")
+
+
+def _tree(points: FloatArray) -> tuple[IntArray, cKDTree]:
+    """Return the rows that have a centroid, and a tree of their points."""
+    rows = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]))
+    return rows, cKDTree(points[rows])
+
+
+def _surroundings(points: FloatArray, radius: float) -> Iterator[tuple[IntArray, csr_array]]:
+    """Find who is how far away, for some points at a time.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2).
+    radius
+        How far to look, inclusive.
+
+    Yields
+    ------
+    rows
+        int64 (m,); points without coordinates are in none.
+    around
+        Sparse (m, n): the distances to all points within the radius, itself (0) included.
+    """
+    rows, tree = _tree(points)
+    # The tree's own order keeps neighbours together.
+    waiting = [np.asarray(tree.indices)] if len(rows) else []
+    while waiting:
+        some = waiting.pop()
+        part = cKDTree(tree.data[some])
+        if len(some) > 1 and part.count_neighbors(tree, radius) > PAIRS:
+            waiting += np.array_split(some, 2)
+            continue
+        found = part.sparse_distance_matrix(tree, radius, output_type="ndarray")
+        yield (
+            rows[some],
+            csr_array((found["v"], (found["i"], rows[found["j"]])), (len(some), len(points))),
+        )
+
+
+def _with(matrix: csr_array, data: FloatArray) -> csr_array:
+    """Put other values at the same places."""
+    return csr_array((data, matrix.indices, matrix.indptr), matrix.shape)
