@@ -1,0 +1,259 @@
+"""Distances of nuclei to annotations, glands and vessels.
+
+Names and signs as QuPath's *Distance to annotations 2D* (facts read in the source of QuPath 0.6,
+``DistanceTools``): from the centroid of the nucleus to the nearest outline of the class, holes
+included; within, the plain distance is 0 and the signed one negative. Where two areas of a class
+overlap, QuPath counts crossings and so takes the overlap for outside; here it is inside. All is
+done in the plane: the caller passes what lies in the same z-slice and time point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.objects import FloatArray, GeometryArray, IntArray, PathClass, Shapes, offsets
+
+CHUNK = 2**18
+"""Points that are looked up at a time; bounds the memory."""
+
+PIECE = 4
+"""Edges of an outline that are searched as one; with more, points far from it take longer."""
+
+DEFINITIONS: Mapping[str, str] = {
+    "Distance to annotation with CLASS µm": (
+        "Distance from the nucleus's centroid to the nearest annotation of that class, µm; 0 "
+        "within (QuPath's Distance to annotations 2D)"
+    ),
+    "Signed distance to annotation with CLASS µm": (
+        "The same, but within an annotation minus the distance to the nearest outline, µm "
+        "(QuPath's Signed distance to annotations 2D)"
+    ),
+    "Signed distance to gland outline µm": (
+        "Distance from the nucleus's centroid to the nearest outer outline of a gland, µm; "
+        "negative within the gland or its lumen"
+    ),
+    "Signed distance to gland lumen µm": (
+        "Distance from the nucleus's centroid to the nearest edge of a gland's lumen, µm; "
+        "negative within the lumen"
+    ),
+    "Signed distance to vessel outline µm": (
+        "Distance from the nucleus's centroid to the nearest outer outline of a vessel, µm; "
+        "negative within the vessel or its lumen"
+    ),
+    "Signed distance to vessel lumen µm": (
+        "Distance from the nucleus's centroid to the nearest edge of a vessel's lumen, µm; "
+        "negative within the lumen"
+    ),
+}
+"""One line for each measurement of this module, by the pattern of its name."""
+
+
+def centroids(shapes: Shapes | GeometryArray, mpp: tuple[float, float]) -> FloatArray:
+    """Return the centroids of objects in µm, float64 (n, 2); NaN without a shape.
+
+    Parameters
+    ----------
+    shapes
+        Regions of interest, or shapely geometries, object array (n,); full-resolution pixels.
+    mpp
+        µm per pixel (x, y).
+    """
+    center = shapely.centroid(_geometries(shapes))
+    center[shapely.is_empty(center)] = None
+    points: FloatArray = np.column_stack([shapely.get_x(center), shapely.get_y(center)]) * mpp
+    return points
+
+
+def annotation_distances(
+    points: FloatArray,
+    annotations: Mapping[str, Shapes | GeometryArray],
+    mpp: tuple[float, float],
+    *,
+    signed: bool = False,
+) -> dict[str, FloatArray]:
+    """Measure how far nuclei are from the annotations of some classes.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2), centroids in µm, from `centroids`.
+    annotations
+        Those of each class, by its name; full-resolution pixels. See `by_class_name`.
+    mpp
+        µm per pixel (x, y).
+    signed
+        Whether distances are negative within areas; else they are 0 there.
+
+    Returns
+    -------
+    dict
+        By name, float64 (n,) each; NaN without a centroid or without an annotation of the class.
+    """
+    prefix = "Signed distance" if signed else "Distance"
+    out = {}
+    for name, shapes in annotations.items():
+        values = signed_distance(points, _scaled(shapes, mpp))
+        out[f"{prefix} to annotation with {name} µm"] = values if signed else np.maximum(values, 0)
+    return out
+
+
+def by_class_name(
+    geometries: GeometryArray, classes: Sequence[PathClass], class_index: npt.NDArray[np.integer]
+) -> dict[str, GeometryArray]:
+    """Sort annotations by the names in their classes, as QuPath does for distances.
+
+    An annotation of the class ``Tumor: Positive`` counts for Tumor and for Positive. Classes that
+    QuPath ignores give no name.
+
+    Parameters
+    ----------
+    geometries
+        Object array (n,).
+    classes, class_index
+        The distinct classes, and integers (n,) which one each has; -1: none.
+    """
+    used = [classes[i] for i in np.unique(class_index[class_index >= 0])]
+    names = dict.fromkeys(name for c in used if not c.is_ignored for name in c.names)
+    having = {name: [i for i, c in enumerate(classes) if name in c.names] for name in names}
+    return {name: geometries[np.isin(class_index, some)] for name, some in having.items()}
+
+
+def structure_relations(
+    target: str, points: FloatArray, shapes: Shapes | GeometryArray, mpp: tuple[float, float]
+) -> tuple[IntArray, dict[str, FloatArray]]:
+    """Find in which gland or vessel nuclei lie, and how far from its outline and from a lumen.
+
+    Parameters
+    ----------
+    target
+        glands or vessels.
+    points
+        float64 (n, 2), centroids of nuclei in µm, from `centroids`.
+    shapes
+        The glands or vessels, with their lumina as holes; full-resolution pixels.
+    mpp
+        µm per pixel (x, y).
+
+    Returns
+    -------
+    row
+        int64 (n,), of the gland or vessel whose outer outline holds the nucleus, the smallest if
+        there are several; -1: none.
+    measurements
+        By name, float64 (n,) each; NaN where there is no outline or no lumen at all.
+    """
+    parts, owner = shapely.get_parts(_scaled(shapes, mpp), return_index=True)
+    outer = shapely.polygons(shapely.get_exterior_ring(parts))
+    rings, part = shapely.get_rings(parts, return_index=True)
+    hole = np.zeros(len(rings), bool)
+    hole[1:] = part[1:] == part[:-1]
+    lumina = shapely.polygons(rings[hole])
+    within = containing(points, outer)
+    row = np.where(within >= 0, np.append(owner, -1)[within], -1)
+    prefix = f"Signed distance to {target.removesuffix('s')}"
+    return row, {
+        f"{prefix} outline µm": signed_distance(points, outer),
+        f"{prefix} lumen µm": signed_distance(points, lumina),
+    }
+
+
+def signed_distance(points: FloatArray, geometries: GeometryArray) -> FloatArray:
+    """Measure the distance of points to the nearest geometry.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2).
+    geometries
+        Areas, lines and points in the same units, object array (m,).
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (n,): within an area minus the distance to the nearest outline of any area; NaN for
+        points that are not numbers, and where there is no geometry.
+    """
+    parts = shapely.get_parts(shapely.get_parts(geometries))
+    kind = shapely.get_type_id(parts)
+    areas = parts[kind == shapely.GeometryType.POLYGON]
+    lines = parts[np.isin(kind, (shapely.GeometryType.LINESTRING, shapely.GeometryType.LINEARRING))]
+    spots = parts[kind == shapely.GeometryType.POINT]
+    outline = _nearest(points, _pieces(shapely.get_rings(areas)))
+    other = _nearest(points, np.concatenate([_pieces(lines), spots]))
+    within = containing(points, areas) >= 0
+    return np.where(within, 0 - outline, np.fmin(outline, other))
+
+
+def containing(points: FloatArray, polygons: GeometryArray) -> IntArray:
+    """Find in which polygon points lie, int64 (n,): its row, the smallest if several; -1: none.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2); a point on an outline is within.
+    polygons
+        Object array (m,), in the same units.
+    """
+    out = np.full(len(points), -1, np.int64)
+    area = shapely.area(polygons)
+    for start in range(0, len(points), CHUNK):
+        tree = shapely.STRtree(_points(points[start : start + CHUNK]))
+        # Polygons ask for points, not the other way round: who asks is prepared, which makes the
+        # answer quick for outlines of many vertices.
+        polygon, point = tree.query(polygons, predicate="intersects")
+        order = np.argsort(-area[polygon], kind="stable")
+        out[start + point[order]] = polygon[order]
+    return out
+
+
+def _nearest(points: FloatArray, geometries: GeometryArray) -> FloatArray:
+    """Distance of points (n, 2) to the nearest geometry, float64 (n,); NaN without any."""
+    out = np.full(len(points), np.nan)
+    if not len(geometries):
+        return out
+    tree = shapely.STRtree(geometries)
+    for start in range(0, len(points), CHUNK):
+        some = _points(points[start : start + CHUNK])
+        (at, _), distance = tree.query_nearest(some, return_distance=True, all_matches=False)
+        out[start + at] = distance
+    return out
+
+
+def _pieces(lines: GeometryArray) -> GeometryArray:
+    """Cut lines and rings into lines of at most `PIECE` edges."""
+    coords, which = shapely.get_coordinates(lines, return_index=True)
+    start = offsets(np.bincount(which, minlength=len(lines)))
+    place = np.arange(len(coords)) - start[which]
+    # A piece begins at every so manieth vertex but the last, and ends where the next begins.
+    begin = np.flatnonzero((place % PIECE == 0) & (place < np.diff(start)[which] - 1))
+    end = np.minimum(begin + PIECE, start[which[begin] + 1] - 1)
+    first = offsets(end - begin + 1)
+    piece = np.repeat(np.arange(len(begin)), end - begin + 1)
+    vertex = np.arange(first[-1]) - first[piece] + begin[piece]
+    cut: GeometryArray = shapely.linestrings(coords[vertex], indices=piece)
+    return cut
+
+
+def _points(points: FloatArray) -> GeometryArray:
+    """Make points of coordinates; missing where those are not numbers."""
+    out = np.full(len(points), None, dtype=object)
+    there = np.isfinite(points[:, 0]) & np.isfinite(points[:, 1])
+    out[there] = shapely.points(points[there])
+    return out
+
+
+def _geometries(shapes: Shapes | GeometryArray) -> GeometryArray:
+    return shapes.geometries if isinstance(shapes, Shapes) else np.asarray(shapes, dtype=object)
+
+
+def _scaled(shapes: Shapes | GeometryArray, mpp: tuple[float, float]) -> GeometryArray:
+    """Return valid geometries in µm, object array (n,)."""
+    geometries = shapely.transform(_geometries(shapes), lambda xy: xy * mpp)
+    broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
+    geometries[broken] = shapely.make_valid(geometries[broken])
+    scaled: GeometryArray = geometries
+    return scaled
