@@ -56,8 +56,10 @@ def delaunay_measurements(points: FloatArray, edges: IntArray) -> dict[str, Floa
     Returns
     -------
     dict
-        By name, float64 (n,) each; NaN for objects outside the triangulation, and for all but the
-        number of neighbours where there is none.
+        Number of neighbours; mean, median, largest and smallest distance to them in µm; mean and
+        largest area of the triangles with them in µm²; float64 (n,) each, by the names that
+        `DEFINITIONS` explains. NaN for objects outside the triangulation, and for all but the
+        number where there is no neighbour.
     """
     n = len(points)
     owner, other = np.concatenate([edges, edges[:, ::-1]]).T
@@ -105,7 +107,9 @@ def cluster_measurements(
     Returns
     -------
     dict
-        By name, the means and the size, float64 (n,) each; NaN outside the triangulation.
+        The mean of each measurement over the cluster, in its own unit, and the number of nuclei
+        in the cluster, float64 (n,) each, by the names that `DEFINITIONS` explains. NaN outside
+        the triangulation.
     """
     n = len(points)
     graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(n, n))
@@ -146,7 +150,8 @@ def delaunay_edges(points: FloatArray, limit: float = np.inf) -> IntArray:
     try:
         found = Delaunay(at)
     except QhullError:
-        along = np.lexsort((at[:, 1], at[:, 0]))
+        long = np.ptp(at, axis=0).argmax()
+        along = np.lexsort((at[:, 1 - long], at[:, long]))
         pairs = np.column_stack([along[:-1], along[1:]])
     else:
         sides = found.simplices[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import shapely
+from scipy.spatial import cKDTree
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, PathClass, Shapes, offsets
 
@@ -91,7 +92,8 @@ def annotation_distances(
     Returns
     -------
     dict
-        By name, float64 (n,) each; NaN without a centroid or without an annotation of the class.
+        Distance to the nearest annotation of each class in µm, float64 (n,) each, by the names
+        that `DEFINITIONS` explains; NaN without a centroid or an annotation of the class.
     """
     prefix = "Signed distance" if signed else "Distance"
     out = {}
@@ -144,7 +146,8 @@ def structure_relations(
         int64 (n,), of the gland or vessel whose outer outline holds the nucleus, the smallest if
         there are several; -1: none.
     measurements
-        By name, float64 (n,) each; NaN where there is no outline or no lumen at all.
+        Signed distances to the nearest outer outline and to the nearest lumen in µm, float64 (n,)
+        each, by the names that `DEFINITIONS` explains; NaN where there is none at all.
     """
     parts, owner = shapely.get_parts(_scaled(shapes, mpp), return_index=True)
     outer = shapely.polygons(shapely.get_exterior_ring(parts))
@@ -201,12 +204,14 @@ def containing(points: FloatArray, polygons: GeometryArray) -> IntArray:
     out = np.full(len(points), -1, np.int64)
     area = shapely.area(polygons)
     for start in range(0, len(points), CHUNK):
-        tree = shapely.STRtree(_points(points[start : start + CHUNK]))
+        some = points[start : start + CHUNK]
+        there = np.flatnonzero(np.isfinite(some[:, 0]) & np.isfinite(some[:, 1]))
+        tree = shapely.STRtree(shapely.points(some[there]))
         # Polygons ask for points, not the other way round: who asks is prepared, which makes the
         # answer quick for outlines of many vertices.
         polygon, point = tree.query(polygons, predicate="intersects")
         order = np.argsort(-area[polygon], kind="stable")
-        out[start + point[order]] = polygon[order]
+        out[start + there[point[order]]] = polygon[order]
     return out
 
 
@@ -216,10 +221,15 @@ def _nearest(points: FloatArray, geometries: GeometryArray) -> FloatArray:
     if not len(geometries):
         return out
     tree = shapely.STRtree(geometries)
-    for start in range(0, len(points), CHUNK):
-        some = _points(points[start : start + CHUNK])
-        (at, _), distance = tree.query_nearest(some, return_distance=True, all_matches=False)
-        out[start + at] = distance
+    rows = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]))
+    # One after the other in the plane, not at random: what they look at is then still at hand.
+    rows = rows[cKDTree(points[rows]).indices]
+    for start in range(0, len(rows), CHUNK):
+        some = rows[start : start + CHUNK]
+        (at, _), distance = tree.query_nearest(
+            shapely.points(points[some]), return_distance=True, all_matches=False
+        )
+        out[some[at]] = distance
     return out
 
 
@@ -236,14 +246,6 @@ def _pieces(lines: GeometryArray) -> GeometryArray:
     vertex = np.arange(first[-1]) - first[piece] + begin[piece]
     cut: GeometryArray = shapely.linestrings(coords[vertex], indices=piece)
     return cut
-
-
-def _points(points: FloatArray) -> GeometryArray:
-    """Make points of coordinates; missing where those are not numbers."""
-    out = np.full(len(points), None, dtype=object)
-    there = np.isfinite(points[:, 0]) & np.isfinite(points[:, 1])
-    out[there] = shapely.points(points[there])
-    return out
 
 
 def _geometries(shapes: Shapes | GeometryArray) -> GeometryArray:

@@ -58,7 +58,8 @@ def moment_measurements(
     Returns
     -------
     dict
-        By the names of `DEFINITIONS`, float64 (n,) each; NaN for shapes without area.
+        Equivalent diameter in µm, eccentricity, orientation in degrees, extent and compactness,
+        float64 (n,) each, by the names that `DEFINITIONS` explains; NaN for shapes without area.
     """
     given = shapes.geometries if isinstance(shapes, Shapes) else np.asarray(shapes, dtype=object)
     chunks = [_measure(given[i : i + CHUNK], mpp) for i in range(0, max(len(given), 1), CHUNK)]

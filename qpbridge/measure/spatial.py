@@ -62,7 +62,7 @@ def nearest_neighbor(points: FloatArray) -> dict[str, FloatArray]:
     Returns
     -------
     dict
-        `NEAREST`, float64 (n,); NaN without a centroid or without another nucleus.
+        `NEAREST`, between centroids, µm, float64 (n,); NaN without a centroid or another nucleus.
     """
     rows, tree = _tree(points)
     out = np.full(len(points), np.nan)
@@ -84,7 +84,8 @@ def local_density(points: FloatArray, radii: Sequence[float]) -> dict[str, Float
     Returns
     -------
     dict
-        One density, per mm², for each radius, float64 (n,); NaN without a centroid.
+        Other nuclei within each radius over the circle's area, per mm², float64 (n,); NaN without
+        a centroid.
     """
     rows, tree = _tree(points)
     out = {}
@@ -121,17 +122,20 @@ def smoothed(
     Returns
     -------
     dict
-        By name, float64 (n,) each, the count of objects nearby last.
+        The weighted mean of each measurement, in its own unit, and the number of other objects
+        nearer than `fwhm`, float64 (n,) each, by the names that `DEFINITIONS` explains.
     """
     n = len(points)
     names = [name for name in measurements if not name.lower().startswith("smoothed")]
     sigma = fwhm / np.sqrt(8 * np.log(2))
     steps = np.arange(int(3 * sigma / mpp + 0.5) + 2) * mpp
     weight = np.exp(-np.square(steps / sigma) / 2)
-    values = np.array([measurements[name] for name in names], np.float64).reshape(len(names), n).T
+    values = np.zeros((n, len(names)))
+    for column, name in enumerate(names):
+        values[:, column] = measurements[name]
     there = np.isfinite(values)
+    values[~there] = 0
     gaps = np.flatnonzero(~there.all(axis=0))
-    filled = np.where(there, values, 0)
     known = there[:, gaps].astype(np.float64)
     out, nearby = np.full((n, len(names)), np.nan), np.full(n, np.nan)
     for rows, around in _surroundings(points, 3 * sigma):
@@ -141,7 +145,7 @@ def smoothed(
         total = np.repeat(around.sum(axis=1)[:, None], len(names), axis=1)
         total[:, gaps] = around @ known
         with np.errstate(invalid="ignore", divide="ignore"):
-            out[rows] = around @ filled / total
+            out[rows] = around @ values / total
     out[~there] = np.nan
     prefix = f"Smoothed: {_short(fwhm)} µm: "
     result = {prefix + name: column for name, column in zip(names, out.T, strict=True)}
@@ -165,7 +169,8 @@ def orientation_entropy(
     Returns
     -------
     dict
-        Entropy in bits, float64 (n,); NaN where less than two nuclei around have an orientation.
+        Entropy in bits of the orientations within the radius, float64 (n,); NaN where less than
+        two of these nuclei have an orientation.
     """
     n = len(points)
     has = np.flatnonzero(np.isfinite(orientation))

@@ -158,7 +158,9 @@ def test_on_one_line() -> None:
     assert found[NEIGHBORS].tolist() == [1, 2, 2, 1]
     np.testing.assert_allclose(found[MEAN], [5, 22.5, 5, 40])
     assert np.isnan(found[MEAN_AREA]).all()
-    assert delaunay_edges(np.array([[1.0, 1], [1, 3], [1, 2]])).tolist() == [[0, 2], [1, 2]]
+    for x in (0.0, 1e-15):
+        upright = np.array([[1, 1], [1 - x, 3], [1 + x, 2]])
+        assert delaunay_edges(upright).tolist() == [[0, 2], [1, 2]]
 
 
 def test_of_equal_points_the_last_counts() -> None:
