@@ -81,6 +81,7 @@ def _measure(given: GeometryArray, mpp: tuple[float, float]) -> dict[str, FloatA
     with np.errstate(invalid="ignore", divide="ignore"):
         # y points down, so that the angle that one sees turns the other way round.
         angle = np.degrees(np.arctan2(-2 * xy, xx - yy) / 2) % 180
+        angle[angle >= 180] = 0  # a little below 0, rounded
         return {
             DIAMETER: np.sqrt(4 / np.pi * area),
             ECCENTRICITY: np.sqrt(np.where(elongated, 2 * apart / (polar + apart), 0 * area)),

@@ -138,10 +138,10 @@ def smoothed(
     gaps = np.flatnonzero(~there.all(axis=0))
     known = there[:, gaps].astype(np.float64)
     out, nearby = np.full((n, len(names)), np.nan), np.full(n, np.nan)
-    for rows, around in _surroundings(points, 3 * sigma):
-        near = _with(around, (around.data < fwhm).astype(np.float64))
-        nearby[rows] = near.sum(axis=1) - 1
-        around = _with(around, weight[(around.data / mpp + 0.5).astype(np.int64)])
+    for rows, at, other, distance in _surroundings(points, 3 * sigma):
+        nearby[rows] = np.bincount(at[distance < fwhm], minlength=len(rows)) - 1
+        weights = weight[(distance / mpp + 0.5).astype(np.int64)]
+        around = csr_array((weights, (at, other)), (len(rows), n))
         total = np.repeat(around.sum(axis=1)[:, None], len(names), axis=1)
         total[:, gaps] = around @ known
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -172,14 +172,14 @@ def orientation_entropy(
         Entropy in bits of the orientations within the radius, float64 (n,); NaN where less than
         two of these nuclei have an orientation.
     """
-    n = len(points)
-    has = np.flatnonzero(np.isfinite(orientation))
-    bins = np.zeros((n, BINS))
-    bins[has, _bin(orientation[has])] = 1
-    out = np.full(n, np.nan)
-    for rows, around in _surroundings(points, radius):
-        counts = _with(around, np.ones(len(around.data))) @ bins
-        out[rows] = np.where(counts.sum(axis=1) > 1, _entropy(counts), np.nan)
+    known = np.isfinite(orientation)
+    bins = np.where(known, _bin(np.where(known, orientation, 0)), BINS)
+    out = np.full(len(points), np.nan)
+    for rows, at, other, _ in _surroundings(points, radius):
+        counts = np.bincount(at * (BINS + 1) + bins[other], minlength=len(rows) * (BINS + 1))
+        # The last bin holds those without an orientation.
+        found = counts.reshape(len(rows), BINS + 1)[:, :BINS]
+        out[rows] = np.where(found.sum(axis=1) > 1, _entropy(found), np.nan)
     return {f"Orientation entropy {_short(radius)} µm": out}
 
 
@@ -197,7 +197,7 @@ def summarize_orientation(orientation: FloatArray) -> dict[str, float]:
         `REGION_ENTROPY` in bits; NaN for less than two nuclei with an orientation.
     """
     known = orientation[np.isfinite(orientation)]
-    counts = np.bincount(_bin(known), minlength=BINS)[None].astype(np.float64)
+    counts = np.bincount(_bin(known), minlength=BINS)[None]
     return {REGION_ENTROPY: float(_entropy(counts)[0]) if len(known) > 1 else np.nan}
 
 
@@ -205,11 +205,11 @@ def _bin(orientation: FloatArray) -> IntArray:
     return (orientation % 180 / (180 / BINS)).astype(np.int64) % BINS
 
 
-def _entropy(counts: FloatArray) -> FloatArray:
-    """Entropy in bits of rows of counts, float64 (n, m) -> (n,)."""
+def _entropy(counts: IntArray) -> FloatArray:
+    """Entropy in bits of rows of counts, int64 (n, m) -> float64 (n,)."""
     p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    entropy: FloatArray = -(p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
-    return np.maximum(entropy, 0)
+    entropy: FloatArray = 0 - (p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
+    return entropy
 
 
 def _short(value: float) -> str:
@@ -223,7 +223,9 @@ def _tree(points: FloatArray) -> tuple[IntArray, cKDTree]:
     return rows, cKDTree(points[rows])
 
 
-def _surroundings(points: FloatArray, radius: float) -> Iterator[tuple[IntArray, csr_array]]:
+def _surroundings(
+    points: FloatArray, radius: float
+) -> Iterator[tuple[IntArray, IntArray, IntArray, FloatArray]]:
     """Find who is how far away, for some points at a time.
 
     Parameters
@@ -236,9 +238,10 @@ def _surroundings(points: FloatArray, radius: float) -> Iterator[tuple[IntArray,
     Yields
     ------
     rows
-        int64 (m,); points without coordinates are in none.
-    around
-        Sparse (m, n): the distances to all points within the radius, itself (0) included.
+        int64 (m,), the points; those without coordinates are in none.
+    at, other, distance
+        (k,) each: which of `rows`, the row of a point within the radius, and how far it is. The
+        point itself (0) is included.
     """
     rows, tree = _tree(points)
     # The tree's own order keeps neighbours together.
@@ -250,12 +253,4 @@ def _surroundings(points: FloatArray, radius: float) -> Iterator[tuple[IntArray,
             waiting += np.array_split(some, 2)
             continue
         found = part.sparse_distance_matrix(tree, radius, output_type="ndarray")
-        yield (
-            rows[some],
-            csr_array((found["v"], (found["i"], rows[found["j"]])), (len(some), len(points))),
-        )
-
-
-def _with(matrix: csr_array, data: FloatArray) -> csr_array:
-    """Put other values at the same places."""
-    return csr_array((data, matrix.indices, matrix.indptr), matrix.shape)
+        yield rows[some], found["i"], rows[found["j"]], found["v"]

@@ -249,7 +249,7 @@ def _expect(p: FloatArray, values: npt.NDArray[np.number]) -> FloatArray:
 
 def _entropy(p: FloatArray) -> FloatArray:
     """Entropy in bits of distributions, float64 (n, m) -> (n,); NaN stays NaN."""
-    entropy: FloatArray = -(p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
+    entropy: FloatArray = 0 - (p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
     return entropy
 
 

@@ -95,9 +95,18 @@ def test_ellipses_have_their_eccentricity_and_angle() -> None:
     found = moment_measurements(np.array(turned), (0.25, 0.25))
     np.testing.assert_allclose(found[ECCENTRICITY], 0.8, rtol=1e-5)
     np.testing.assert_allclose((found[ORIENTATION] - angles + 90) % 180, 90, atol=1e-6)
+    assert (found[ORIENTATION] < 180).all()
     np.testing.assert_allclose(found[DIAMETER], 2 * np.sqrt(60) / 4, rtol=1e-5)
     np.testing.assert_allclose(found[COMPACTNESS], 4 * 60 / (2 * (100 + 36)), rtol=1e-5)
     np.testing.assert_allclose(found[EXTENT][0], np.pi / 4, rtol=1e-5)
+
+
+def test_a_hair_below_the_horizontal_is_0() -> None:
+    centers = np.random.default_rng(0).integers(0, 1000, (200, 1, 2))
+    diamond = np.array([[-5.3, 0], [0, -2.1], [5.3, 0], [0, 2.1]])
+    found = moment_measurements(shapely.polygons(centers + diamond), (1, 1))
+    assert (found[ORIENTATION] < 180).all()
+    assert (found[ORIENTATION] == 0).any()
 
 
 def test_no_axis_is_longer() -> None:
