@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -119,6 +119,8 @@ class TiffSource:
         self._cache: OrderedDict[tuple[int, int, int], Bytes] = OrderedDict()
         self._cached = 0
         self._lock = threading.Lock()
+        self._handles = threading.local()  # threads that share a handle would wait for one another
+        self._opened: list[BinaryIO] = []
         self._slide = TiffSlide(path)
         try:
             tiff = self._slide.ts_tifffile
@@ -135,6 +137,8 @@ class TiffSource:
     def close(self) -> None:
         """Close the file."""
         self._slide.close()
+        for handle in self._opened:
+            handle.close()
 
     def _check(self) -> None:
         """Refuse what isn't RGB, and files that end before their last tile."""
@@ -216,6 +220,15 @@ class TiffSource:
                 self._cached -= self._cache.popitem(last=False)[1].nbytes
         return pixels
 
+    def _handle(self, path: str) -> BinaryIO:
+        """Return this thread's own handle of a file; an image can be spread over several."""
+        mine: dict[str, BinaryIO] = self._handles.__dict__
+        if path not in mine:
+            mine[path] = Path(path).open("rb")  # noqa: SIM115 (`close` does)
+            with self._lock:
+                self._opened.append(mine[path])
+        return mine[path]
+
     def _decode(self, part: _Part, index: int) -> Bytes | None:
         """Decode one tile, uint8 (h, w, 3); None where the scanner left it out."""
         key, page = part.keyframe, part.page
@@ -231,10 +244,9 @@ class TiffSource:
             offset, count = page.dataoffsets[segment], page.databytecounts[segment]
             if not offset or not count:
                 return None
-            with self._lock:
-                handle = page.parent.filehandle
-                handle.seek(offset)
-                data = handle.read(count)
+            handle = self._handle(page.parent.filehandle.path)
+            handle.seek(offset)
+            data = handle.read(count)
             pixels, _, shape = key.decode(data, segment, **jpeg)
             decoded.append(pixels.reshape(pixels.shape[1:])[: shape[1], : shape[2]])
         tile: Bytes = np.concatenate(decoded, axis=2) if planes > 1 else decoded[0]

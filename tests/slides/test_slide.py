@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from slide_factory import halve, make_slide, pyramid
+from tiffslide import TiffSlide
 
 from qpbridge.errors import SlideError
 from qpbridge.slides import Slide, open_slide
@@ -211,6 +212,20 @@ def test_beyond_the_image_is_white(slide: Slide) -> None:
     assert (slide.read(WIDTH, 0, 5, 5, 1) == 255).all()
     assert (slide.read(10_000, 10_000, 3, 3, 4) == 255).all()
     assert slide.read(0, 0, 0, 7, 2).shape == (7, 0, 3)
+
+
+@pytest.mark.parametrize("name", ["r.svs", "r.tif", "r.ome.tif", "rj.svs", "rj.tif"])
+def test_pixels_are_those_of_read_region(folder: Path, name: str) -> None:
+    make_slide(folder / name, width=700, height=500, lossless="j" not in name)
+    with open_slide(folder / name) as slide, TiffSlide(folder / name) as reference:
+        for level, (downsample, width, height) in enumerate(slide.levels):
+            for x, y in ((0, 0), (37, 211), (width // 2, height // 3)):
+                w, h = min(256, width - x), min(200, height - y)
+                if w <= 0 or h <= 0:
+                    continue
+                corner = round(x * downsample), round(y * downsample)
+                expected = np.asarray(reference.read_region(corner, level, (w, h)).convert("RGB"))
+                np.testing.assert_array_equal(slide.read(x, y, w, h, downsample), expected)
 
 
 def test_threads_read_the_same(slide: Slide) -> None:

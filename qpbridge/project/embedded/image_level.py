@@ -27,16 +27,18 @@ MAX_STAINS = 10_000
 DEFAULT_STAINS = {
     ImageType.BRIGHTFIELD_H_E: (
         '{"Name" : "H&E default", "Stain 1" : "Hematoxylin", "Values 1" :'
-        ' "0.65111 0.70119 0.29049", "Stain 2" : "Eosin", "Values 2" : "0.2159 0.8012 0.5581",'
+        ' "0.6511078257574492 0.7011930431234068 0.29049426072255424", "Stain 2" : "Eosin",'
+        ' "Values 2" : "0.21589893562087106 0.8011960501132093 0.5580972485873467",'
         ' "Background" : " 255 255 255"}'
     ),
     ImageType.BRIGHTFIELD_H_DAB: (
         '{"Name" : "H-DAB default", "Stain 1" : "Hematoxylin", "Values 1" :'
-        ' "0.65111 0.70119 0.29049", "Stain 2" : "DAB", "Values 2" : "0.26917 0.56824 0.77759",'
+        ' "0.6511078257574492 0.7011930431234068 0.29049426072255424", "Stain 2" : "DAB",'
+        ' "Values 2" : "0.26916687204956063 0.5682411743268502 0.777593185920953",'
         ' "Background" : " 255 255 255"}'
     ),
 }
-"""QuPath's own defaults, in the syntax of its files."""
+"""QuPath's own defaults, in the syntax of its files, with all digits, as QuPath 0.6 writes them."""
 
 
 @dataclass
