@@ -14,6 +14,10 @@ from scipy import ndimage
 from skimage.measure import label as label_parts
 
 from qpbridge.decode.instances import Instances
+from qpbridge.objects import IntArray
+
+TRUNCATE = 3.0
+"""Standard deviations at which the Gaussian that spreads votes ends."""
 
 
 def decode_nuclei(
@@ -57,65 +61,110 @@ def decode_nuclei(
     if maps.ndim != 3 or maps.shape[0] != 4:
         raise ValueError(f"Four maps (4, H, W) were expected, not {maps.shape}.")
     foreground = maps[0]
-    shape = foreground.shape
     pixel = np.flatnonzero(foreground > threshold)
-    goal = _goals(maps, pixel)
-    votes = np.bincount(goal, minlength=foreground.size).reshape(shape).astype(np.float32)
-    votes = ndimage.gaussian_filter(votes, vote_sigma_um / mpp, mode="constant", truncate=3)
-    centres = _climb(votes, goal, max(1, round(spacing_um / mpp)), min_votes)
-    labels = np.zeros(shape, np.int32)
-    labels.ravel()[pixel] = centres
+    x, y = _goals(maps, pixel)
+    reach = max(1, round(spacing_um / mpp))
+    heights, start = _heights(x, y, foreground.shape, vote_sigma_um / mpp, reach)
+    width = heights.shape[1]
+    goal = start + y * width + x
+    labels = np.zeros(foreground.shape, np.int32)
+    labels.ravel()[pixel] = _climb(heights.ravel(), width, goal, reach, min_votes)
     labels = _without_tails(labels)
     labels, probability = _select(labels, foreground, min_area_um2 / mpp**2, min_probability)
     return Instances(labels, probability, foreground, threshold)
 
 
-def _goals(maps: npt.NDArray[np.float32], pixel: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Flat index of the pixel that each of the given pixels points to."""
+def _goals(maps: npt.NDArray[np.float32], pixel: IntArray) -> tuple[IntArray, IntArray]:
+    """Column and row of the pixel that each of the given pixels points to."""
     height, width = maps.shape[1:]
     x = np.rint(pixel % width + maps[2].ravel()[pixel]).astype(np.int64)
     y = np.rint(pixel // width + maps[3].ravel()[pixel]).astype(np.int64)
-    goal: npt.NDArray[np.int64] = np.clip(y, 0, height - 1) * width + np.clip(x, 0, width - 1)
-    return goal
+    return np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
+
+
+def _heights(
+    x: IntArray, y: IntArray, shape: tuple[int, int], sigma: float, reach: int
+) -> tuple[npt.NDArray[np.float32], int]:
+    """Spread votes, one for each (x, y), within a map of a shape, by a Gaussian.
+
+    Returns the map with room around it for what looks `reach` pixels further, and the flat index
+    at which it starts; a line's end is the room before the next line.
+    """
+    height, width = shape
+    radius = int(TRUNCATE * sigma + 0.5)
+    room = max(radius, reach)
+    # down the columns, each with zeros behind it, then along the rows
+    votes = np.bincount(x * (height + radius) + y, minlength=width * (height + radius))
+    place, spread = _smooth_row(votes, sigma, radius)
+    column, row = np.divmod(place, height + radius)
+    inside = row < height
+    start = reach * (width + room) + room
+    heights = np.zeros((height + 2 * reach + 1, width + room), np.float32)
+    flat = heights.ravel()
+    flat[start + row[inside] * (width + room) + column[inside]] = spread[inside]
+    place, spread = _smooth_row(flat, sigma, radius)
+    flat[place] = np.where((place - start) % (width + room) < width, spread, 0)
+    return heights, start
+
+
+def _smooth_row(
+    row: npt.NDArray[np.float32] | IntArray, sigma: float, radius: int
+) -> tuple[IntArray, npt.NDArray[np.float32]]:
+    """Smooth a long row that is mostly 0: the places where it isn't afterwards, and its values.
+
+    Of longer stretches of zeros all are left out but what the Gaussian reaches from both ends.
+    """
+    there = np.pad(row != 0, radius)
+    near = there[: len(row)].copy()
+    for shift in range(1, 2 * radius + 1):
+        near |= there[shift : shift + len(row)]
+    place = np.flatnonzero(near)
+    short = row[place].astype(np.float32)
+    return place, ndimage.gaussian_filter1d(short, sigma, mode="constant", truncate=TRUNCATE)
 
 
 def _climb(
-    votes: npt.NDArray[np.float32], goal: npt.NDArray[np.int64], reach: int, least: float
+    heights: npt.NDArray[np.float32], width: int, goal: IntArray, reach: int, least: float
 ) -> npt.NDArray[np.int32]:
     """Return the number of the summit uphill of each goal; 0 where it has too few votes.
 
     A step goes to the highest of the eight neighbours; from a summit on to the highest pixel
-    within `reach`, so that no two are closer than that. Steps are doubled until nothing moves.
+    within `reach`, so that no two are closer than that.
     """
-    width = votes.shape[1] + 2 * reach
-    heights = np.pad(votes, reach).ravel()
-    start = (goal // votes.shape[1] + reach) * width + goal % votes.shape[1] + reach
-    # whatever lies uphill of a pixel with votes has votes
-    place = np.flatnonzero(heights)
     number = np.zeros(heights.shape, np.int32)
-    number[place] = np.arange(len(place))
-    step = number[_highest(heights, place, 1, width)]
-    top = np.flatnonzero(step == np.arange(len(place)))
-    step[top] = number[_highest(heights, place[top], reach, width)]
+    number[goal] = 1
+    first = np.flatnonzero(number != 0)
+    summit = _uphill(heights, first, width)
     while True:
-        further = step[step]
-        if np.array_equal(further, step):
+        top, which = np.unique(summit, return_inverse=True)
+        further = _uphill(heights, _highest(heights, top, reach, width), width)
+        if np.array_equal(further, top):
             break
-        step = further
-    summit = step[number[start]]
-    high = heights[place[summit]] > least
-    _, label = np.unique(np.where(high, summit, -1), return_inverse=True)
-    labels: npt.NDArray[np.int32] = label.astype(np.int32) + np.int32(high.all())
-    return labels
+        summit = further[which]
+    high = heights[top] > least
+    number[first] = (np.cumsum(high) * high)[which]
+    return number[goal]
+
+
+def _uphill(heights: npt.NDArray[np.float32], place: IntArray, width: int) -> IntArray:
+    """Go from each place to the highest neighbour until there is none that is higher."""
+    place = place.copy()
+    moving = np.arange(len(place))
+    while len(moving):
+        before = place[moving]
+        after = _highest(heights, before, 1, width)
+        place[moving] = after
+        moving = moving[after != before]
+    return place
 
 
 def _highest(
-    heights: npt.NDArray[np.float32], place: npt.NDArray[np.int64], reach: int, width: int
-) -> npt.NDArray[np.int64]:
+    heights: npt.NDArray[np.float32], place: IntArray, reach: int, width: int
+) -> IntArray:
     """Index of the highest pixel within `reach` (the first of several), for each place."""
     side = np.arange(-reach, reach + 1)
     around = (side[:, None] * width + side).ravel()
-    best: npt.NDArray[np.int64] = place + around[0]
+    best: IntArray = place + around[0]
     highest = heights[best]
     for shift in around[1:]:
         other = heights[place + shift]
@@ -126,17 +175,24 @@ def _highest(
 
 
 def _without_tails(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Remove from each instance what is thinner than a plus of five pixels (opening)."""
-    core = np.where(np.logical_and.reduce([n == labels for n in _beside(labels)]), labels, 0)
-    kept = np.logical_or.reduce([n == labels for n in (core, *_beside(core))])
-    opened: npt.NDArray[np.int32] = np.where(kept, labels, 0)
-    return opened
+    """Remove from each instance what is thinner than a plus of five pixels (opening).
 
-
-def _beside(labels: npt.NDArray[np.int32]) -> list[npt.NDArray[np.int32]]:
-    """Label of the pixel above, on the left, on the right and below; outside as the edge."""
-    wide = np.pad(labels, 1, mode="edge")
-    return [wide[:-2, 1:-1], wide[1:-1, :-2], wide[1:-1, 2:], wide[2:, 1:-1]]
+    Beyond the edge of the map, instances go on as they end there.
+    """
+    down = labels[1:] == labels[:-1]
+    across = labels[:, 1:] == labels[:, :-1]
+    core = labels != 0
+    core[1:] &= down
+    core[:-1] &= down
+    core[:, 1:] &= across
+    core[:, :-1] &= across
+    # a core's neighbours have its label
+    kept = core.copy()
+    kept[1:] |= core[:-1]
+    kept[:-1] |= core[1:]
+    kept[:, 1:] |= core[:, :-1]
+    kept[:, :-1] |= core[:, 1:]
+    return labels * kept
 
 
 def _select(
@@ -146,16 +202,18 @@ def _select(
     min_probability: float,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Keep the largest part of each nucleus, and of those the ones that are good enough."""
-    parts = label_parts(labels, connectivity=1).ravel()  # type: ignore[no-untyped-call]
-    area = np.bincount(parts)
-    area[0] = 0
+    pixel = np.flatnonzero(labels != 0)
+    parts = label_parts(labels, connectivity=1).ravel()[pixel]  # type: ignore[no-untyped-call]
+    area = np.bincount(parts, minlength=1)
     owner = np.zeros(len(area), np.int32)
-    owner[parts] = labels.ravel()
+    owner[parts] = labels.ravel()[pixel]
     order = np.lexsort((-area, owner))
     largest = order[np.r_[True, np.diff(owner[order]) > 0]]
-    chance = np.bincount(parts, foreground.ravel(), len(area)) / np.maximum(area, 1)
+    chance = np.bincount(parts, foreground.ravel()[pixel], len(area)) / np.maximum(area, 1)
     kept = largest[(area[largest] >= min_area) & (chance[largest] >= min_probability)]
     kept = kept[kept > 0]
     number = np.zeros(len(area), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
-    return number[parts].reshape(labels.shape), chance[kept].astype(np.float32)
+    selected = np.zeros(labels.shape, np.int32)
+    selected.ravel()[pixel] = number[parts]
+    return selected, chance[kept].astype(np.float32)
