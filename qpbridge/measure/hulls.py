@@ -1,4 +1,7 @@
-"""Largest and smallest diameter of many convex polygons at once."""
+"""Largest and smallest diameter of many convex polygons at once.
+
+Vertices of all hulls lie one after the other; `owner` says which hull each belongs to.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,14 @@ import shapely
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray
 
-CHUNK = 2**22
-"""Numbers in the largest array that is made at a time; bounds the memory."""
-
 NEAR = 1e-11
 """How far, relative to a circle's squared radius, a point may lie outside and still be on it."""
 
-CANDIDATES = ((0, 0, 3), (1, 1, 3), (2, 2, 3), (0, 1, 3), (0, 2, 3), (1, 2, 3))
-"""Which of four points may hold a circle; the circle of a pair has it as its diameter."""
+PAIRS = np.array([(0, 1), (0, 2), (1, 2)])
+"""Two of three points."""
+
+MEMBERS = np.array([(0, 0), (1, 1), (2, 2), *PAIRS])
+"""Which of three points may, with a fourth, hold a circle."""
 
 
 def hull_diameters(hulls: GeometryArray) -> tuple[FloatArray, FloatArray]:
@@ -38,98 +41,112 @@ def hull_diameters(hulls: GeometryArray) -> tuple[FloatArray, FloatArray]:
     nothing = shapely.is_missing(hulls) | shapely.is_empty(hulls)
     largest[nothing] = smallest[nothing] = np.nan
     polygons = np.flatnonzero(shapely.get_type_id(hulls) == shapely.GeometryType.POLYGON)
-    coords = shapely.get_coordinates(hulls[polygons])
-    counts = shapely.get_num_coordinates(hulls[polygons])
-    starts = np.concatenate([[0], np.cumsum(counts)])[:-1]
-    for k in np.unique(counts):
-        same = np.flatnonzero(counts == k)
-        step = max(1, CHUNK // int(k))
-        for i in range(0, len(same), step):
-            rows = same[i : i + step]
-            ring = coords[starts[rows] + np.arange(k)[:, None]]
-            ring -= ring[0]
-            x, y = np.moveaxis(ring, 2, 0)
-            largest[polygons[rows]] = 2 * _enclosing_radius(x[:-1], y[:-1])
-            smallest[polygons[rows]] = _width(x, y)
+    if len(polygons):
+        coords, owner = shapely.get_coordinates(hulls[polygons], return_index=True)
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        open_ring = np.delete(np.arange(len(owner)), first)
+        x, y = (coords - coords[first][owner])[open_ring].T
+        owner = owner[open_ring]
+        largest[polygons] = 2 * _enclosing_radius(x, y, owner)
+        smallest[polygons] = _width(x, y, owner)
     return largest, smallest
 
 
-def _width(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Smallest width of closed convex rings, float64 (k, m) each -> (m,).
+def _width(x: FloatArray, y: FloatArray, owner: IntArray) -> FloatArray:
+    """Smallest width of n convex rings without the closing vertex, float64 (k,) each -> (n,).
 
     The narrowest strip lies along an edge: for each edge find the vertex furthest from it; the
-    nearest of these wins (Houle and Toussaint, IEEE PAMI 1988).
+    nearest of these wins (Houle and Toussaint, IEEE PAMI 1988). The furthest vertex is where the
+    ring turns to the opposite direction; rounding of directions may miss it, but by little.
     """
-    along_x, along_y = np.diff(x, axis=0), np.diff(y, axis=0)
-    length = np.hypot(along_x, along_y)
-    width = np.full(x.shape[1], np.inf)
-    for i in range(len(length)):
-        across = along_x[i] * (y[:-1] - y[i]) - along_y[i] * (x[:-1] - x[i])
-        np.minimum(width, np.abs(across).max(axis=0) / length[i], out=width)
-    return width
+    each = np.arange(len(owner))
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    last = np.append(first[1:], len(owner)) - 1
+    after, before = each + 1, each - 1
+    after[last], before[first] = first, last
+    along_x, along_y = x[after] - x, y[after] - y
+
+    turn = np.arctan2(along_y, along_x) / (2 * np.pi) % 1
+    order = np.argsort(2 * owner + turn)
+    furthest = np.searchsorted((2 * owner + turn)[order], 2 * owner + (turn + 0.5) % 1)
+    furthest = order[np.minimum(furthest, last[owner])]
+
+    def away(edge: IntArray, vertex: IntArray) -> FloatArray:
+        across_x, across_y = x[vertex] - x[edge], y[vertex] - y[edge]
+        distance: FloatArray = np.abs(along_x[edge] * across_y - along_y[edge] * across_x)
+        return distance
+
+    width = away(each, furthest)
+    for step in (after, before):
+        edge = each
+        while len(edge):
+            further = away(edge, step[furthest[edge]])
+            better = further > width[edge]
+            edge = edge[better]
+            width[edge], furthest[edge] = further[better], step[furthest[edge]]
+    smallest: FloatArray = np.minimum.reduceat(width / np.hypot(along_x, along_y), first)
+    return smallest
 
 
-def _enclosing_radius(x: FloatArray, y: FloatArray) -> FloatArray:
-    """Radius of the smallest circle around points, float64 (k, m) each -> (m,).
+def _enclosing_radius(x: FloatArray, y: FloatArray, owner: IntArray) -> FloatArray:
+    """Radius of the smallest circle around each of n sets of points, float64 (k,) each -> (n,).
 
     Keeps the smallest circle of up to three points. While another point lies outside, the furthest
     one joins: the smallest circle of the four goes through it and one or two of the old points. The
     radius grows each time, so this ends (Elzinga and Hearn, Management Science 1972).
     """
-    m = x.shape[1]
-    held_x, held_y = np.repeat(x[:1], 4, axis=0), np.repeat(y[:1], 4, axis=0)
-    centre_x, centre_y, radius2 = x[0].copy(), y[0].copy(), np.zeros(m)
-    active = np.arange(m)
-    while len(active):
-        apart = np.square(x[:, active] - centre_x[active])
-        apart += np.square(y[:, active] - centre_y[active])
-        furthest = apart.argmax(axis=0)
-        outside = apart[furthest, np.arange(len(active))] > radius2[active] * (1 + NEAR)
-        active, furthest = active[outside], furthest[outside]
-        held_x[3, active], held_y[3, active] = x[furthest, active], y[furthest, active]
-        cx, cy, grown, members = _smallest_of_four(held_x[:, active], held_y[:, active])
+    first = np.flatnonzero(np.diff(owner, prepend=-1))
+    radius2 = np.zeros(len(first))
+    centre = np.stack([x[first], y[first]])
+    held = np.repeat(centre[:, None], 3, axis=1)
+    while len(owner):
+        apart = np.square(x - centre[0, owner]) + np.square(y - centre[1, owner])
+        first = np.flatnonzero(np.diff(owner, prepend=-1))
+        most = np.maximum.reduceat(apart, first)
+        furthest = np.flatnonzero(apart == np.repeat(most, np.diff(first, append=len(owner))))
+        furthest = furthest[np.diff(owner[furthest], prepend=-1) > 0]
+        furthest = furthest[most > radius2[owner[first]] * (1 + NEAR)]
+        point, active = np.stack([x[furthest], y[furthest]]), owner[furthest]
+        middle, grown, members = _smallest_through_origin(held[:, :, active] - point[:, None])
         # Points that lie on one circle, up to rounding, would take turns for ever.
-        larger = (grown > radius2[active]) & np.isfinite(grown)
-        active, members = active[larger], members[:, larger]
-        centre_x[active], centre_y[active], radius2[active] = cx[larger], cy[larger], grown[larger]
-        held_x[:3, active] = held_x[members, active]
-        held_y[:3, active] = held_y[members, active]
+        larger = np.flatnonzero((grown > radius2[active]) & np.isfinite(grown))
+        point, active, members = point[:, larger], active[larger], members[:, larger]
+        centre[:, active] = point + middle[:, larger]
+        radius2[active] = grown[larger]
+        held[:, :2, active] = held[:, members, active]
+        held[:, 2, active] = point
+        going = np.zeros(len(radius2), bool)
+        going[active] = True
+        left = going[owner]
+        x, y, owner = x[left], y[left], owner[left]
     return np.sqrt(radius2)
 
 
-def _smallest_of_four(
-    x: FloatArray, y: FloatArray
-) -> tuple[FloatArray, FloatArray, FloatArray, IntArray]:
-    """Find the smallest circle around four points that goes through the last, float64 (4, m) each.
+def _smallest_through_origin(points: FloatArray) -> tuple[FloatArray, FloatArray, IntArray]:
+    """Find the smallest circle through the origin around three points, float64 (2, 3, m).
 
     Returns
     -------
-    x, y, radius2
-        float64 (m,), the circle.
+    centre
+        float64 (2, m).
+    radius2
+        float64 (m,); not finite where there is no circle.
     members
-        int64 (3, m), which of the four points hold it.
+        int64 (2, m), which of the points hold it; the same twice if one does.
     """
-    m = x.shape[1]
-    best_x, best_y, best = np.zeros(m), np.zeros(m), np.full(m, np.inf)
-    members = np.zeros((3, m), np.int64)
-    for triple in CANDIDATES:
-        a, b, c = triple
-        if a == b:
-            cx, cy = (x[b] + x[c]) / 2, (y[b] + y[c]) / 2
-        else:
-            cx, cy = _circumcentre(x[list(triple)], y[list(triple)])
-        apart = np.square(x - cx) + np.square(y - cy)
-        # Three points in a line have no circle in common: not a number, which is never smaller.
-        better = (apart.max(axis=0) <= apart[3] * (1 + NEAR / 10)) & (apart[3] < best)
-        best_x[better], best_y[better], best[better] = cx[better], cy[better], apart[3, better]
-        members[:, better] = np.array(triple)[:, None]
-    return best_x, best_y, best, members
-
-
-def _circumcentre(x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Centres of the circles through three points, float64 (3, m) each."""
-    ux, uy, vx, vy = x[1] - x[0], y[1] - y[0], x[2] - x[0], y[2] - y[0]
-    cross = 2 * (ux * vy - uy * vx)
-    uu, vv = ux * ux + uy * uy, vx * vx + vy * vy
+    x, y = points
+    square = x * x + y * y
+    (ux, vx), (uy, vy), (uu, vv) = (np.moveaxis(v[PAIRS], 1, 0) for v in (x, y, square))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return x[0] + (vy * uu - uy * vv) / cross, y[0] + (ux * vv - vx * uu) / cross
+        cross = 2 * (ux * vy - uy * vx)
+        cx = np.concatenate([x / 2, (vy * uu - uy * vv) / cross])
+        cy = np.concatenate([y / 2, (ux * vv - vx * uu) / cross])
+        radius2 = cx * cx + cy * cy
+        # Three points in a line have no circle in common: not a number, which is never around.
+        apart = np.square(x[:, None] - cx) + np.square(y[:, None] - cy)
+        around = (apart <= radius2 * (1 + NEAR / 10)).all(axis=0)
+    radius2 = np.where(around, radius2, np.inf)
+    best = radius2.argmin(axis=0)
+    each = np.arange(len(best))
+    centre = np.stack([cx[best, each], cy[best, each]])
+    return centre, radius2[best, each], MEMBERS[best].T
