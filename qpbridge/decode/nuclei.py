@@ -77,8 +77,9 @@ def decode_nuclei(
 def _goals(maps: npt.NDArray[np.float32], pixel: IntArray) -> tuple[IntArray, IntArray]:
     """Column and row of the pixel that each of the given pixels points to."""
     height, width = maps.shape[1:]
-    x = np.rint(pixel % width + maps[2].ravel()[pixel]).astype(np.int64)
-    y = np.rint(pixel // width + maps[3].ravel()[pixel]).astype(np.int64)
+    row = pixel // width
+    x = np.rint(pixel - row * width + maps[2].ravel()[pixel]).astype(np.int64)
+    y = np.rint(row + maps[3].ravel()[pixel]).astype(np.int64)
     return np.clip(x, 0, width - 1), np.clip(y, 0, height - 1)
 
 
@@ -94,7 +95,8 @@ def _heights(
     radius = int(TRUNCATE * sigma + 0.5)
     room = max(radius, reach)
     # down the columns, each with zeros behind it, then along the rows
-    votes = np.bincount(x * (height + radius) + y, minlength=width * (height + radius))
+    votes = np.zeros(width * (height + radius), np.float32)
+    np.add.at(votes, x * (height + radius) + y, np.float32(1))
     place, spread = _smooth_row(votes, sigma, radius)
     column, row = np.divmod(place, height + radius)
     inside = row < height
@@ -103,24 +105,26 @@ def _heights(
     flat = heights.ravel()
     flat[start + row[inside] * (width + room) + column[inside]] = spread[inside]
     place, spread = _smooth_row(flat, sigma, radius)
-    flat[place] = np.where((place - start) % (width + room) < width, spread, 0)
+    flat[place] = spread
+    heights[:, :room] = 0  # votes end with the map
     return heights, start
 
 
 def _smooth_row(
-    row: npt.NDArray[np.float32] | IntArray, sigma: float, radius: int
+    row: npt.NDArray[np.float32], sigma: float, radius: int
 ) -> tuple[IntArray, npt.NDArray[np.float32]]:
     """Smooth a long row that is mostly 0: the places where it isn't afterwards, and its values.
 
     Of longer stretches of zeros all are left out but what the Gaussian reaches from both ends.
     """
-    there = np.pad(row != 0, radius)
+    there = np.zeros(len(row) + 2 * radius, bool)
+    np.not_equal(row, 0, out=there[radius : radius + len(row)])
     near = there[: len(row)].copy()
     for shift in range(1, 2 * radius + 1):
         near |= there[shift : shift + len(row)]
     place = np.flatnonzero(near)
-    short = row[place].astype(np.float32)
-    return place, ndimage.gaussian_filter1d(short, sigma, mode="constant", truncate=TRUNCATE)
+    spread = ndimage.gaussian_filter1d(row[place], sigma, mode="constant", truncate=TRUNCATE)
+    return place, spread
 
 
 def _climb(
@@ -164,13 +168,13 @@ def _highest(
     """Index of the highest pixel within `reach` (the first of several), for each place."""
     side = np.arange(-reach, reach + 1)
     around = (side[:, None] * width + side).ravel()
-    best: IntArray = place + around[0]
-    highest = heights[best]
-    for shift in around[1:]:
+    highest = heights[place + around[0]]
+    which = np.zeros(len(place), np.int16)
+    for number, shift in enumerate(around[1:], 1):
         other = heights[place + shift]
-        higher = other > highest
-        highest = np.where(higher, other, highest)
-        best = np.where(higher, place + shift, best)
+        which[other > highest] = number
+        np.maximum(highest, other, out=highest)
+    best: IntArray = place + around[which]
     return best
 
 

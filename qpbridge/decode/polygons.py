@@ -138,14 +138,15 @@ class _Traced(NamedTuple):
 def _trace(
     labels: npt.NDArray[np.integer], level: npt.NDArray[np.floating] | None, threshold: float
 ) -> _Traced:
-    padded = np.pad(labels, 1).astype(np.int64)
+    padded = np.pad(labels, 1)
     width = padded.shape[1]
     flat = padded.ravel()
     steps = ROW_STEP * width + COLUMN_STEP
 
-    inside = np.flatnonzero(flat)
-    leaves = flat[inside[:, None] + steps] != flat[inside][:, None]
-    which, side = np.nonzero(leaves)
+    inside = np.flatnonzero(flat != 0)
+    own = flat[inside]
+    leaves = np.flatnonzero(np.stack([flat[inside + step] != own for step in steps], 1))
+    which, side = np.divmod(leaves, 4)
     pixel = inside[which]
     if not len(pixel):
         none = np.empty(0, np.int64)
@@ -153,13 +154,14 @@ def _trace(
 
     following = _following(flat, steps, pixel, side)
     root, rank = _chain(following)
-    first, ring = np.unique(root, return_inverse=True)
+    starts = root == np.arange(len(root))
+    first, ring = np.flatnonzero(starts), (np.cumsum(starts) - 1)[root]
     length = np.bincount(ring)
     start = np.cumsum(length) - length
     order = np.empty(len(pixel), np.int64)
     order[start[ring] + rank] = np.arange(len(pixel))
 
-    away, exact = _crossing(flat, level, threshold, pixel, side, steps, labels.shape)
+    away, exact = _crossing(padded, level, threshold, pixel, side)
     points = np.stack(
         [
             pixel % width - 0.5 + away * COLUMN_STEP[side],  # the padding is one pixel wide
@@ -169,7 +171,8 @@ def _trace(
     )
     points = _smooth(points, following, ~exact)[order]
 
-    return _Traced(points, start, length, flat[pixel[first]], _ring_area(points, start))
+    label = flat[pixel[first]].astype(np.int64)
+    return _Traced(points, start, length, label, _ring_area(points, start))
 
 
 def round_rings(
@@ -213,7 +216,7 @@ def round_rings(
 
 
 def _following(
-    flat: npt.NDArray[np.int64],
+    flat: npt.NDArray[np.integer],
     steps: npt.NDArray[np.int64],
     pixel: npt.NDArray[np.int64],
     side: npt.NDArray[np.int64],
@@ -223,7 +226,7 @@ def _following(
     Clockwise: at the end of its side, the outline turns right around the same pixel, goes straight
     on along the neighbour, or turns left to the pixel diagonally ahead.
     """
-    number = np.full(4 * len(flat), -1, np.int32)
+    number = np.empty(4 * len(flat), np.int32)  # read only where it's written
     number[4 * pixel + side] = np.arange(len(pixel))
     right = (side + 1) % 4
     beside = pixel + steps[right]
@@ -262,23 +265,26 @@ def _chain(
 
 
 def _crossing(
-    flat: npt.NDArray[np.int64],
+    padded: npt.NDArray[np.integer],
     level: npt.NDArray[np.floating] | None,
     threshold: float,
     pixel: npt.NDArray[np.int64],
     side: npt.NDArray[np.int64],
-    steps: npt.NDArray[np.int64],
-    shape: tuple[int, ...],
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """How far along the way to the next pixel's centre an outline lies, and whether it's known."""
     if level is None:
         return np.full(len(pixel), 0.5), np.ones(len(pixel), bool)
-    if level.shape != shape:
-        raise ValueError(f"level {level.shape} does not fit labels {shape}")
-    values = np.pad(level.astype(np.float64), 1, constant_values=np.nan).ravel()
-    here, there = values[pixel], values[pixel + steps[side]]
-    border = np.isnan(there)
-    exact = ~border & (flat[pixel + steps[side]] == 0) & (here > threshold) & (there <= threshold)
+    height, width = padded.shape[0] - 2, padded.shape[1] - 2
+    if level.shape != (height, width):
+        raise ValueError(f"level {level.shape} does not fit labels {height, width}")
+    row, column = pixel // (width + 2) - 1, pixel % (width + 2) - 1
+    next_row, next_column = row + ROW_STEP[side], column + COLUMN_STEP[side]
+    border = (next_row < 0) | (next_row == height) | (next_column < 0) | (next_column == width)
+    values = level.ravel()
+    here = values[row * width + column].astype(np.float64)
+    there = values[np.where(border, 0, next_row * width + next_column)].astype(np.float64)
+    empty = padded.ravel()[(next_row + 1) * (width + 2) + next_column + 1] == 0
+    exact = ~border & empty & (here > threshold) & (there <= threshold)
     fall = np.where(exact, here - there, 1.0)
     away = np.where(exact, (here - threshold) / fall, 0.5)
     return np.clip(away, 0.02, 0.98), exact | border

@@ -62,14 +62,14 @@ def deconvolve(rgb: npt.NDArray[np.uint8], stains: Stains) -> npt.NDArray[np.flo
     Parameters
     ----------
     rgb
-        uint8 (H, W, 3).
+        uint8 (..., 3).
     stains
         Two or three stains.
 
     Returns
     -------
     numpy.ndarray
-        float32 (n, H, W): how much of each stain, in units of optical density; no residual unless
+        float32 (n, ...): how much of each stain, in units of optical density; no residual unless
         it is one of `stains`.
     """
     n = len(stains.stain_names)
@@ -81,4 +81,4 @@ def deconvolve(rgb: npt.NDArray[np.uint8], stains: Stains) -> npt.NDArray[np.flo
         block = pixels[i : i + BLOCK].T
         density = np.stack([np.take(lut, v) for lut, v in zip(table, block, strict=True)])
         out[:, i : i + BLOCK] = unmix @ density
-    return out.reshape(n, *rgb.shape[:2])
+    return out.reshape(n, *rgb.shape[:-1])

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.measure.color import deconvolve
 from qpbridge.measure.raster import covered_pixels
-from qpbridge.objects import FloatArray, IntArray, Shapes
+from qpbridge.objects import FloatArray, IntArray, Shapes, Stains
 
 STATISTICS = ("Mean", "Median", "Min", "Max", "Std.Dev.", "Variance")
 
@@ -51,7 +52,8 @@ def intensity_measurements(
     flat = labels.ravel()
     pixel = np.flatnonzero(flat)
     pixel = pixel[np.argsort(flat[pixel], kind="stable")]
-    return _measure(channels, names, flat[pixel].astype(np.int64) - 1, pixel, n)
+    values = channels.reshape(len(channels), -1)[:, pixel]
+    return _measure(values, names, flat[pixel].astype(np.int64) - 1, n)
 
 
 def intensity_of_shapes(
@@ -68,17 +70,31 @@ def intensity_of_shapes(
     """
     size = (channels.shape[1], channels.shape[2])
     owner, pixel = covered_pixels(shapes, size, origin, downsample)
-    return _measure(channels, names, owner, pixel, len(shapes))
+    values = channels.reshape(len(channels), -1)[:, pixel]
+    return _measure(values, names, owner, len(shapes))
+
+
+def stains_of_shapes(
+    rgb: npt.NDArray[np.uint8],
+    stains: Stains,
+    shapes: Shapes,
+    origin: tuple[float, float] = (0.0, 0.0),
+    downsample: float = 1.0,
+) -> tuple[tuple[str, ...], FloatArray]:
+    """Measure the stains (see `deconvolve`) of shapes, separating those only where shapes are.
+
+    For the other parameters see `covered_pixels`; the window is that of `rgb`, uint8 (H, W, 3).
+    The values are those that `intensity_of_shapes` gives.
+    """
+    owner, pixel = covered_pixels(shapes, (rgb.shape[0], rgb.shape[1]), origin, downsample)
+    values = deconvolve(rgb.reshape(-1, 3)[pixel], stains)
+    return _measure(values, stains.stain_names, owner, len(shapes))
 
 
 def _measure(
-    channels: npt.NDArray[np.float32],
-    names: Sequence[str],
-    owner: IntArray,
-    pixel: IntArray,
-    n: int,
+    values: npt.NDArray[np.float32], names: Sequence[str], owner: IntArray, n: int
 ) -> tuple[tuple[str, ...], FloatArray]:
-    columns = [statistics(c.reshape(-1)[pixel], owner, n) for c in channels]
+    columns = [statistics(v, owner, n) for v in values]
     return intensity_names(names), np.concatenate([np.zeros((n, 0)), *columns], axis=1)
 
 

@@ -53,8 +53,7 @@ def covered_pixels(
     row, position, which = _crossings(x[edge], y[edge], x[edge + 1], y[edge + 1], height)
     column = np.clip(np.floor(position + 0.5), 0, width).astype(np.int64)
     line = owner[which] * height + row
-    order = np.lexsort((column, line))
-    line, column = line[order], column[order]
+    line, column = np.divmod(np.sort(line * (width + 1) + column), width + 1)
     # Even-odd: between the first and the second crossing of a line is inside, and so on.
     start, end, line = column[::2], column[1::2], line[::2]
     count = end - start

@@ -23,6 +23,8 @@ from scipy.special import ellipe
 from qpbridge.measure.hulls import hull_diameters
 from qpbridge.objects import FloatArray, GeometryArray, RoiKind, Shapes
 
+POLYGON = shapely.GeometryType.POLYGON
+
 
 def shape_names(mpp: tuple[float, float] | None) -> tuple[str, ...]:
     """Return the names of the shape measurements; in pixels without calibration."""
@@ -69,10 +71,11 @@ def shape_measurements(
     hull = shapely.convex_hull(geometries)
     area = np.where(dimension == 2, shapely.area(geometries), np.nan)
     length = np.where(dimension >= 1, shapely.length(geometries), np.nan)
-    ring = shapely.get_exterior_ring(geometries)
+    outer = np.where(shapely.get_type_id(geometries) == POLYGON, geometries, None)
+    holed = shapely.get_num_interior_rings(outer) > 0
+    outer[holed] = shapely.polygons(shapely.get_exterior_ring(outer[holed]))
     with np.errstate(divide="ignore", invalid="ignore"):
-        enclosed = np.pi * 4 * shapely.area(shapely.polygons(ring))
-        circularity = enclosed / shapely.length(ring) ** 2
+        circularity = np.pi * 4 * shapely.area(outer) / shapely.length(outer) ** 2
         solidity = area / shapely.area(hull)
     values = np.column_stack([area, length, circularity, solidity, *hull_diameters(hull)])
     values *= np.array([scale[0] ** 2, scale[0], 1, 1, scale[0], scale[0]])
