@@ -19,8 +19,7 @@ from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.engine.result import Result, classify, ids_below
 from qpbridge.engine.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.engine.stages import Stages
-from qpbridge.measure.color import deconvolve
-from qpbridge.measure.intensity import intensity_names, intensity_of_shapes
+from qpbridge.measure.intensity import intensity_names, stains_of_shapes
 from qpbridge.measure.shape import shape_measurements, shape_names
 from qpbridge.measure.summary import PROBABILITY, summarize_nuclei
 from qpbridge.models.bundle import Bundle
@@ -64,12 +63,8 @@ class WholeObjects:
             shapes, depth, probability, classes = self._decode(maps, tile)
         with self.stages("measure"):
             _, shape = shape_measurements(shapes, self.mpp)
-            _, intensity = intensity_of_shapes(
-                deconvolve(pixels, self.stains),
-                self.stains.stain_names,
-                shapes,
-                tile.corner,
-                self.tiles.downsample,
+            _, intensity = stains_of_shapes(
+                pixels, self.stains, shapes, tile.corner, self.tiles.downsample
             )
         measured = np.column_stack([probability, shape, intensity])
         return Found(shapes, measured, depth, np.zeros(len(shapes), np.int64), classes)

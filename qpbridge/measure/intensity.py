@@ -87,7 +87,7 @@ def stains_of_shapes(
     The values are those that `intensity_of_shapes` gives.
     """
     owner, pixel = covered_pixels(shapes, (rgb.shape[0], rgb.shape[1]), origin, downsample)
-    values = deconvolve(rgb.reshape(-1, 3)[pixel], stains)
+    values = deconvolve(rgb.reshape(-1, 3).take(pixel, axis=0), stains)
     return _measure(values, stains.stain_names, owner, len(shapes))
 
 
