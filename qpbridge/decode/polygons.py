@@ -206,7 +206,7 @@ def round_rings(
     whole = np.flatnonzero(length >= 4)
     rings = Rings(*_take_rings(points, start, length - 1, whole), whole)
     polygons = rings.polygons()
-    broken = np.flatnonzero(~shapely.is_valid(polygons))
+    broken = np.flatnonzero(~shapely.is_valid(polygons) | (shapely.area(polygons) == 0))
     if not len(broken):
         return rings
     repaired = _repair(polygons[broken], decimals)

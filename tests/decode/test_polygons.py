@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -109,6 +109,7 @@ def test_rounded_outlines_of_random_levels_are_valid(labels, seed):
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(CORNERS, min_size=1, max_size=5))
+@example([np.array([[0.03, 0.06], [0.02, 0.03], [0.01, 0]])])  # in a line but for floating point
 def test_rounding_leaves_valid_rings_and_is_stable(corners):
     closed = [np.concatenate([c, c[:1]]) for c in corners]
     offsets = np.cumsum([0, *map(len, closed)])
