@@ -114,7 +114,9 @@ def main() -> None:
         "intensity": lambda: stains_of_shapes(pixels, H_E, shapes),
         "all": everything,
     }
-    spent = {name: seconds(stage, arguments.threads, arguments.runs) for name, stage in stages.items()}
+    spent = {
+        name: seconds(stage, arguments.threads, arguments.runs) for name, stage in stages.items()
+    }
     spent["scikit-image regionprops_table"] = seconds(
         lambda: regionprops_table(seen.labels, stains, PROPERTIES), arguments.threads, 1
     )

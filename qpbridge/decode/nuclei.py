@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
-from skimage.measure import label as label_parts
+from scipy import ndimage, sparse
+from scipy.sparse.csgraph import connected_components
 
 from qpbridge.decode.instances import Instances
 from qpbridge.objects import IntArray
@@ -162,9 +162,7 @@ def _uphill(heights: npt.NDArray[np.float32], place: IntArray, width: int) -> In
     return place
 
 
-def _highest(
-    heights: npt.NDArray[np.float32], place: IntArray, reach: int, width: int
-) -> IntArray:
+def _highest(heights: npt.NDArray[np.float32], place: IntArray, reach: int, width: int) -> IntArray:
     """Index of the highest pixel within `reach` (the first of several), for each place."""
     side = np.arange(-reach, reach + 1)
     around = (side[:, None] * width + side).ravel()
@@ -196,7 +194,8 @@ def _without_tails(labels: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
     kept[:-1] |= core[1:]
     kept[:, 1:] |= core[:, :-1]
     kept[:, :-1] |= core[:, 1:]
-    return labels * kept
+    opened: npt.NDArray[np.int32] = labels * kept
+    return opened
 
 
 def _select(
@@ -206,18 +205,37 @@ def _select(
     min_probability: float,
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Keep the largest part of each nucleus, and of those the ones that are good enough."""
-    pixel = np.flatnonzero(labels != 0)
-    parts = label_parts(labels, connectivity=1).ravel()[pixel]  # type: ignore[no-untyped-call]
-    area = np.bincount(parts, minlength=1)
+    pixel, parts = _parts(labels)
+    area = np.bincount(parts)
     owner = np.zeros(len(area), np.int32)
     owner[parts] = labels.ravel()[pixel]
     order = np.lexsort((-area, owner))
-    largest = order[np.r_[True, np.diff(owner[order]) > 0]]
-    chance = np.bincount(parts, foreground.ravel()[pixel], len(area)) / np.maximum(area, 1)
+    largest = order[np.diff(owner[order], prepend=0) > 0]
+    chance = np.bincount(parts, foreground.ravel()[pixel]) / area
     kept = largest[(area[largest] >= min_area) & (chance[largest] >= min_probability)]
-    kept = kept[kept > 0]
     number = np.zeros(len(area), np.int32)
     number[kept] = np.arange(1, len(kept) + 1)
     selected = np.zeros(labels.shape, np.int32)
     selected.ravel()[pixel] = number[parts]
     return selected, chance[kept].astype(np.float32)
+
+
+def _parts(labels: npt.NDArray[np.int32]) -> tuple[IntArray, npt.NDArray[np.int32]]:
+    """Find the pixels of instances, in order, and the number of the part that each belongs to.
+
+    Runs of pixels along rows are joined with those of the same instance that they touch in the row
+    below.
+    """
+    inside = labels != 0
+    begins = inside.copy()
+    begins[:, 1:] &= labels[:, 1:] != labels[:, :-1]
+    touch = inside[1:] & (labels[1:] == labels[:-1])
+    touch &= begins[1:] | begins[:-1]  # two runs touch once, where the later one begins
+    upper = np.flatnonzero(touch)
+    first = np.flatnonzero(begins)
+    pair = [np.searchsorted(first, p, "right") - 1 for p in (upper, upper + labels.shape[1])]
+    joined = sparse.coo_array((np.ones(len(upper), bool), pair), shape=(len(first), len(first)))
+    _, part = connected_components(joined, directed=False)
+    pixel = np.flatnonzero(inside)
+    parts: npt.NDArray[np.int32] = part[np.cumsum(begins.ravel()[pixel]) - 1]
+    return pixel, parts

@@ -152,7 +152,7 @@ def _trace(
         none = np.empty(0, np.int64)
         return _Traced(np.empty((0, 2)), none, none, none, np.empty(0))
 
-    following = _following(flat, steps, pixel, side)
+    following = _following(flat, steps, inside, leaves)
     root, rank = _chain(following)
     starts = root == np.arange(len(root))
     first, ring = np.flatnonzero(starts), (np.cumsum(starts) - 1)[root]
@@ -218,28 +218,32 @@ def round_rings(
 def _following(
     flat: npt.NDArray[np.integer],
     steps: npt.NDArray[np.int64],
-    pixel: npt.NDArray[np.int64],
-    side: npt.NDArray[np.int64],
+    inside: npt.NDArray[np.int64],
+    leaves: npt.NDArray[np.int64],
 ) -> npt.NDArray[np.int64]:
     """For each side of a pixel that is part of an outline, the number of the one that follows.
+
+    Sides are numbers in the list `leaves`, which says 4 i + side for pixel ``inside[i]``.
 
     Clockwise: at the end of its side, the outline turns right around the same pixel, goes straight
     on along the neighbour, or turns left to the pixel diagonally ahead.
     """
-    number = np.empty(4 * len(flat), np.int32)  # read only where it's written
-    number[4 * pixel + side] = np.arange(len(pixel))
+    place = np.empty(len(flat), np.int32)  # read only where it's written, as `number`
+    place[inside] = np.arange(len(inside))
+    number = np.empty(4 * len(inside), np.int64)
+    number[leaves] = np.arange(len(leaves))
+    which, side = np.divmod(leaves, 4)
+    pixel = inside[which]
     right = (side + 1) % 4
     beside = pixel + steps[right]
     ahead = beside + steps[side]
     own = flat[pixel]
     turn_right = flat[beside] != own
     straight = flat[ahead] != own
-    key = np.where(
-        turn_right,
-        4 * pixel + right,
-        np.where(straight, 4 * beside + side, 4 * ahead + (side + 3) % 4),
-    )
-    return number[key].astype(np.int64)
+    goal = np.where(turn_right, pixel, np.where(straight, beside, ahead))
+    turned = np.where(turn_right, right, np.where(straight, side, (side + 3) % 4))
+    following: npt.NDArray[np.int64] = number[4 * place[goal].astype(np.int64) + turned]
+    return following
 
 
 def _chain(

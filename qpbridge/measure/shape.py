@@ -23,8 +23,6 @@ from scipy.special import ellipe
 from qpbridge.measure.hulls import hull_diameters
 from qpbridge.objects import FloatArray, GeometryArray, RoiKind, Shapes
 
-POLYGON = shapely.GeometryType.POLYGON
-
 
 def shape_names(mpp: tuple[float, float] | None) -> tuple[str, ...]:
     """Return the names of the shape measurements; in pixels without calibration."""
@@ -71,7 +69,8 @@ def shape_measurements(
     hull = shapely.convex_hull(geometries)
     area = np.where(dimension == 2, shapely.area(geometries), np.nan)
     length = np.where(dimension >= 1, shapely.length(geometries), np.nan)
-    outer = np.where(shapely.get_type_id(geometries) == POLYGON, geometries, None)
+    outer = geometries.copy()
+    outer[shapely.get_type_id(geometries) != shapely.GeometryType.POLYGON] = None
     holed = shapely.get_num_interior_rings(outer) > 0
     outer[holed] = shapely.polygons(shapely.get_exterior_ring(outer[holed]))
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
 
-from qpbridge.decode.nuclei import decode_nuclei
+from qpbridge.decode.nuclei import _heights, _parts, decode_nuclei
 from qpbridge.evaluate import image_scores
 from qpbridge.train.targets import instance_targets
 
@@ -84,3 +85,33 @@ def test_empty_maps(shape):
 def test_other_maps_are_refused():
     with pytest.raises(ValueError, match="Four maps"):
         decode_nuclei(np.zeros((3, 8, 8), np.float32), mpp=0.5)
+
+
+def test_votes_are_spread_as_by_a_gaussian_of_the_whole_map():
+    rng = np.random.default_rng(5)
+    votes = rng.poisson(0.002, (70, 90))
+    votes[[0, 0, -1, -1], [0, -1, 0, -1]] = 3
+    y, x = (np.repeat(i, votes[votes > 0]) for i in np.nonzero(votes))
+    for sigma, reach in ((0.6, 1), (1.5, 3), (4.0, 2)):
+        expected = ndimage.gaussian_filter(
+            votes.astype(np.float32), sigma, mode="constant", truncate=3
+        )
+        heights, start = _heights(x, y, votes.shape, sigma, reach)
+        top, left = divmod(start, heights.shape[1])
+        assert min(top, left) >= reach
+        inside = (slice(top, top + 70), slice(left, left + 90))
+        assert (heights[inside] == expected).all()
+        heights[inside] = 0
+        assert not heights.any()
+
+
+def test_parts_are_those_of_each_label():
+    labels = np.random.default_rng(6).integers(0, 3, (60, 50)).astype(np.int32)
+    pixel, part = _parts(labels)
+    assert (pixel == np.flatnonzero(labels)).all()
+    expected = np.zeros(labels.shape, int)
+    for value in (1, 2):
+        parts = ndimage.label(labels == value)[0]
+        expected[parts > 0] = parts[parts > 0] + expected.max()
+    pairs = np.unique([part, expected.ravel()[pixel]], axis=1)
+    assert pairs.shape[1] == expected.max() == part.max() + 1

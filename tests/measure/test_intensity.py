@@ -18,6 +18,7 @@ from qpbridge.measure.intensity import (
     intensity_measurements,
     intensity_names,
     intensity_of_shapes,
+    stains_of_shapes,
     statistics,
 )
 from qpbridge.measure.raster import covered_pixels, rasterize
@@ -194,3 +195,16 @@ def test_overlapping_shapes_are_measured_alike() -> None:
     _, values = intensity_of_shapes(channels, ("A",), Shapes.from_geometries([box, box]))
     np.testing.assert_array_equal(values[0], values[1])
     assert values[0, 0] == pytest.approx(channels[0, 4:8, 3:9].mean(), rel=1e-6)
+
+
+def test_stains_are_those_of_the_whole_picture() -> None:
+    rng = np.random.default_rng(7)
+    rgb = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
+    circles = shapely.buffer(shapely.points(rng.uniform(0, 80, (12, 2))), 9)
+    shapes = Shapes.from_geometries(circles)
+    names, values = stains_of_shapes(rgb, H_DAB, shapes, (1.5, -2), 2.0)
+    expected = intensity_of_shapes(
+        deconvolve(rgb, H_DAB), H_DAB.stain_names, shapes, (1.5, -2), 2.0
+    )
+    assert names == expected[0]
+    np.testing.assert_allclose(values, expected[1], rtol=1e-6)

@@ -137,6 +137,19 @@ def _width_by_turning(hull: shapely.Geometry) -> float:
     return float(np.ptp(turned, axis=1).min())
 
 
+def test_widths_where_many_vertices_lie_in_line() -> None:
+    """Rounding gives the edges of a straight side directions that differ by next to nothing."""
+    rng = np.random.default_rng(4)
+    hulls = []
+    for angle in range(0, 180, 7):
+        box = shapely.affinity.rotate(shapely.box(0, 0, 30, 4), angle)
+        side = box.exterior.interpolate(np.sort(rng.uniform(0, box.length, 40)))
+        hulls.append(shapely.Polygon([*side, *box.exterior.coords[:4]]).convex_hull)
+    assert max(shapely.get_num_coordinates(hulls)) > 12
+    _, smallest = hull_diameters(np.array(hulls))
+    np.testing.assert_allclose(smallest, 4, rtol=1e-9)
+
+
 def test_circles_with_many_points_on_them() -> None:
     """The smallest circle of a regular polygon is held by more points than it needs."""
     hulls = np.array([shapely.Point(7e4, 3e4).buffer(10, quad_segs=q) for q in range(1, 60)])
