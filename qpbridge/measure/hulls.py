@@ -10,6 +10,9 @@ import shapely
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray
 
+CHUNK = 2**14
+"""Hulls that are measured at a time; bounds the memory."""
+
 NEAR = 1e-11
 """How far, relative to a circle's squared radius, a point may lie outside and still be on it."""
 
@@ -41,14 +44,15 @@ def hull_diameters(hulls: GeometryArray) -> tuple[FloatArray, FloatArray]:
     nothing = shapely.is_missing(hulls) | shapely.is_empty(hulls)
     largest[nothing] = smallest[nothing] = np.nan
     polygons = np.flatnonzero(shapely.get_type_id(hulls) == shapely.GeometryType.POLYGON)
-    if len(polygons):
-        coords, owner = shapely.get_coordinates(hulls[polygons], return_index=True)
+    for start in range(0, len(polygons), CHUNK):
+        rows = polygons[start : start + CHUNK]
+        coords, owner = shapely.get_coordinates(hulls[rows], return_index=True)
         first = np.flatnonzero(np.diff(owner, prepend=-1))
         open_ring = np.delete(np.arange(len(owner)), first)
         x, y = (coords - coords[first][owner])[open_ring].T
         owner = owner[open_ring]
-        largest[polygons] = 2 * _enclosing_radius(x, y, owner)
-        smallest[polygons] = _width(x, y, owner)
+        largest[rows] = 2 * _enclosing_radius(x, y, owner)
+        smallest[rows] = _width(x, y, owner)
     return largest, smallest
 
 
@@ -142,7 +146,7 @@ def _smallest_through_origin(points: FloatArray) -> tuple[FloatArray, FloatArray
         cx = np.concatenate([x / 2, (vy * uu - uy * vv) / cross])
         cy = np.concatenate([y / 2, (ux * vv - vx * uu) / cross])
         radius2 = cx * cx + cy * cy
-        # Three points in a line have no circle in common: not a number, which is never around.
+        # Three points in a line have no circle in common: infinite or not a number.
         apart = np.square(x[:, None] - cx) + np.square(y[:, None] - cy)
         around = (apart <= radius2 * (1 + NEAR / 10)).all(axis=0)
     radius2 = np.where(around, radius2, np.inf)
