@@ -1,6 +1,8 @@
 """Measurements of glands and vessels, and what a region's add up to.
 
-For research use; no diagnosis.
+Lumina are holes. A section shows profiles: what is called the height of an epithelium or the
+thickness of a wall here is larger where the plane cuts it obliquely. For research use; no
+diagnosis.
 """
 
 from __future__ import annotations
@@ -10,12 +12,54 @@ from collections.abc import Mapping
 import numpy as np
 import shapely
 
+from qpbridge.measure.hulls import hull_diameters
 from qpbridge.measure.shape import shape_measurements
-from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.measure.summary import EVALUATED_AREA, percentage, with_statistic
 from qpbridge.objects import FloatArray, GeometryArray, Shapes
 
-AREA, LUMEN = "Area µm^2", "Lumen area µm^2"
+AREA, LUMEN, LUMINA = "Area µm^2", "Lumen area µm^2", "Lumina count"
 LINE, WIDTH = "Centre line length µm", "Width mean µm"
+COMPACTNESS, SOLIDITY = "Outline compactness", "Outline solidity"
+THICKNESS = {"glands": "Epithelial height µm", "vessels": "Wall thickness µm"}
+NUCLEI = "Nuclei count"
+
+TOUCHING = 2.0
+"""Outlines that are no further apart than this touch, µm: some two pixels of the models' own."""
+
+DEFINITIONS: Mapping[str, str] = {
+    LUMEN: "Area of all lumina (holes) of a gland or vessel.",
+    "Lumen/gland area ratio": "Lumen area over the area within the outer outline.",
+    "Lumen/vessel area ratio": "Lumen area over the area within the outer outline.",
+    LUMINA: "Number of lumina (holes); several in one gland hint at a cribriform pattern.",
+    "Epithelial height µm": (
+        "Mean thickness of the epithelium between outer outline and lumina: twice its area over "
+        "the length of all outlines, exact where it is the same all round; NaN without lumen."
+    ),
+    "Wall thickness µm": "As the epithelial height, of a vessel's wall; NaN without lumen.",
+    SOLIDITY: "Area within the outer outline over that of its convex hull; QuPath's own Solidity "
+    "leaves lumina out of the area.",
+    COMPACTNESS: (
+        "Diameter of the circle with the area within the outer outline, over the max diameter "
+        "[Russ, The Image Processing Handbook]: 1 for a disc, less for what is long or branched."
+    ),
+    NUCLEI: "Nuclei with their centroid in the epithelium (not in a lumen) of a gland.",
+    "Distance to nearest gland µm": "Smallest distance between outlines, to any other; NaN alone.",
+    "Distance to nearest vessel µm": "Smallest distance between outlines, to any other; NaN alone.",
+    "Touching glands": f"Number of other glands whose outline is within {TOUCHING:g} µm.",
+    "Touching vessels": f"Number of other vessels whose outline is within {TOUCHING:g} µm.",
+    LINE: "Length of the centre line of a vessel seen from above.",
+    WIDTH: "Mean width along that line.",
+    "Glands: Count": "Glands with a point inside the region (Vessels: the same).",
+    "Glands: Density per mm^2": "Glands per mm² of the evaluated area (Vessels: the same).",
+    "Glands: Area %": "Area of all, lumina included, in % of the evaluated area (Vessels: same).",
+    "Glands: NAME mean UNIT": "Mean of NAME over the glands that have it (Vessels: the same).",
+    "Glands: Several lumina %": "Share of glands with two lumina or more (Vessels: the same).",
+    "Glands: Touching %": "Share of glands that touch another (Vessels: the same).",
+}
+"""What each measurement is, by name; ``Glands: ...`` and ``Vessels: ...`` are of a region."""
+
+AVERAGED = (LUMEN, LUMINA, *THICKNESS.values(), "Circularity", "Solidity", SOLIDITY, COMPACTNESS)
+"""What a region's mean is told of, where it was measured; beside what lies near, and in."""
 
 
 def area_measurements(shapes: Shapes, mpp: tuple[float, float]) -> dict[str, FloatArray]:
@@ -61,6 +105,84 @@ def line_measurements(length: FloatArray, width: FloatArray, mpp: float) -> dict
     return {LINE: length * mpp, WIDTH: mean * mpp}
 
 
+def outline_measurements(
+    target: str, shapes: Shapes, mpp: tuple[float, float]
+) -> dict[str, FloatArray]:
+    """Measure walls and outlines of glands or vessels; for the definitions see `DEFINITIONS`.
+
+    Returns
+    -------
+    dict
+        By name, float64 (n,): number of lumina; epithelial height of glands or wall thickness of
+        vessels, NaN without lumen; solidity and compactness of the outer outline.
+    """
+    scaled = _scaled(shapes, mpp)
+    parts, owner = shapely.get_parts(scaled, return_index=True)
+    n = len(scaled)
+    lumina = np.bincount(owner, shapely.get_num_interior_rings(parts), n).astype(np.float64)
+    wall = np.full(n, np.nan)
+    open_ = lumina > 0
+    wall[open_] = 2 * shapely.area(scaled[open_]) / shapely.length(scaled[open_])
+    filled = shapely.area(scaled) + hole_area(scaled)
+    hull = shapely.convex_hull(scaled)
+    longest, _ = hull_diameters(hull)
+    return {
+        LUMINA: lumina,
+        THICKNESS[target]: wall,
+        SOLIDITY: filled / shapely.area(hull),
+        COMPACTNESS: np.sqrt(4 / np.pi * filled) / longest,
+    }
+
+
+def neighbour_measurements(
+    target: str, shapes: Shapes, mpp: tuple[float, float]
+) -> dict[str, FloatArray]:
+    """Measure how near the next gland or vessel is; for the definitions see `DEFINITIONS`.
+
+    Parameters
+    ----------
+    target, shapes, mpp
+        As for `lumen_measurements`; all that lie near count, so pass those of a whole region or
+        more.
+
+    Returns
+    -------
+    dict
+        By name, float64 (n,): distance to the nearest other in µm, NaN for one that is alone; how
+        many others touch.
+    """
+    scaled = _scaled(shapes, mpp)
+    tree = shapely.STRtree(scaled)
+    nearest = np.full(len(scaled), np.nan)
+    (one, _), distance = tree.query_nearest(
+        scaled, exclusive=True, return_distance=True, all_matches=False
+    )
+    nearest[one] = distance
+    one, other = tree.query(scaled, predicate="dwithin", distance=TOUCHING)
+    touching = np.bincount(one[one != other], minlength=len(scaled)).astype(np.float64)
+    return {_nearest(target): nearest, _touching(target): touching}
+
+
+def count_nuclei(shapes: Shapes, centroids: FloatArray) -> dict[str, FloatArray]:
+    """Count the nuclei of each gland (or vessel), lumina left out.
+
+    Parameters
+    ----------
+    shapes
+        n of them, full-resolution pixels.
+    centroids
+        float64 (m, 2), of the nuclei, full-resolution pixels.
+
+    Returns
+    -------
+    dict
+        `NUCLEI`, float64 (n,).
+    """
+    geometries = shapes.geometries
+    found, _ = shapely.STRtree(shapely.points(centroids)).query(geometries, predicate="contains")
+    return {NUCLEI: np.bincount(found, minlength=len(geometries)).astype(np.float64)}
+
+
 def hole_area(geometries: GeometryArray) -> FloatArray:
     """Area of the holes of polygons and multipolygons, float64 (n,)."""
     parts, owner = shapely.get_parts(geometries, return_index=True)
@@ -86,9 +208,10 @@ def summarize_areas(
     Returns
     -------
     dict
-        Count, density, area in % and on average (lumen included), evaluated area; where lumina were
-        measured, their ratio to the area on average; where centre lines were, their length in all
-        and the mean width along them. NaN where there is nothing to divide by.
+        Count, density, area in % and on average (lumen included), evaluated area; of what else was
+        measured, the mean (`AVERAGED`), the share with several lumina, the share that touches;
+        where centre lines were, their length in all and the mean width along them. NaN where there
+        is nothing to divide by.
     """
     area = measurements[AREA] + measurements.get(LUMEN, 0.0)
     n = len(area)
@@ -97,11 +220,15 @@ def summarize_areas(
         "Count": float(n),
         "Density per mm^2": n / searched * 1e6,
         "Area %": float(area.sum()) / searched * 100,
-        "Area mean µm^2": float(area.mean()) if n else np.nan,
+        with_statistic(AREA, "mean"): _mean(area),
     }
-    if LUMEN in measurements:
-        ratio = measurements[_ratio(target)]
-        values[f"{_ratio(target)} mean"] = float(ratio.mean()) if n else np.nan
+    for name in (_ratio(target), *AVERAGED, NUCLEI, _nearest(target)):
+        if name in measurements:
+            values[with_statistic(name, "mean")] = _mean(measurements[name])
+    if LUMINA in measurements:
+        values["Several lumina %"] = percentage(measurements[LUMINA] > 1)
+    if _touching(target) in measurements:
+        values["Touching %"] = percentage(measurements[_touching(target)] > 0)
     if LINE in measurements:
         length, width = measurements[LINE], measurements[WIDTH]
         total = float(length.sum())
@@ -111,5 +238,23 @@ def summarize_areas(
     return {**named, EVALUATED_AREA: float(evaluated_area)}
 
 
+def _mean(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan
+
+
+def _scaled(shapes: Shapes, mpp: tuple[float, float]) -> GeometryArray:
+    """Geometries in µm."""
+    return np.asarray(shapely.transform(shapes.geometries, lambda xy: xy * mpp))
+
+
 def _ratio(target: str) -> str:
     return f"Lumen/{target.removesuffix('s')} area ratio"
+
+
+def _nearest(target: str) -> str:
+    return f"Distance to nearest {target.removesuffix('s')} µm"
+
+
+def _touching(target: str) -> str:
+    return f"Touching {target}"
