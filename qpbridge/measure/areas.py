@@ -23,6 +23,9 @@ COMPACTNESS, SOLIDITY = "Outline compactness", "Outline solidity"
 THICKNESS = {"glands": "Epithelial height µm", "vessels": "Wall thickness µm"}
 NUCLEI = "Nuclei count"
 
+LEAST_LUMEN = 10.0
+"""A hole below this is a gap between cells, or an error, rather than a lumen, µm^2."""
+
 TOUCHING = 2.0
 """Outlines that are no further apart than this touch, µm: some two pixels of the models' own."""
 
@@ -30,7 +33,10 @@ DEFINITIONS: Mapping[str, str] = {
     LUMEN: "Area of all lumina (holes) of a gland or vessel.",
     "Lumen/gland area ratio": "Lumen area over the area within the outer outline.",
     "Lumen/vessel area ratio": "Lumen area over the area within the outer outline.",
-    LUMINA: "Number of lumina (holes); several in one gland hint at a cribriform pattern.",
+    LUMINA: (
+        f"Number of lumina (holes of at least {LEAST_LUMEN:g} µm²); several in one gland hint at a "
+        "cribriform pattern."
+    ),
     "Epithelial height µm": (
         "Mean thickness of the epithelium between outer outline and lumina: twice its area over "
         "the length of all outlines, exact where it is the same all round; NaN without lumen."
@@ -118,12 +124,17 @@ def outline_measurements(
     """
     scaled = _scaled(shapes, mpp)
     parts, owner = shapely.get_parts(scaled, return_index=True)
-    n = len(scaled)
-    lumina = np.bincount(owner, shapely.get_num_interior_rings(parts), n).astype(np.float64)
-    wall = np.full(n, np.nan)
-    open_ = lumina > 0
-    wall[open_] = 2 * shapely.area(scaled[open_]) / shapely.length(scaled[open_])
-    filled = shapely.area(scaled) + hole_area(scaled)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    owner, outer = owner[part], np.diff(part, prepend=-1) > 0
+    within = shapely.area(shapely.polygons(rings))
+    lumen = ~outer & (within >= LEAST_LUMEN)
+
+    def total(values: FloatArray) -> FloatArray:
+        return np.bincount(owner, values, len(scaled)).astype(np.float64)
+
+    lumina, filled = total(lumen * 1.0), total(outer * within)
+    wall = 2 * (filled - total(lumen * within)) / total((outer | lumen) * shapely.length(rings))
+    wall[lumina == 0] = np.nan
     hull = shapely.convex_hull(scaled)
     longest, _ = hull_diameters(hull)
     return {

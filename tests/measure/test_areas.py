@@ -76,6 +76,15 @@ def test_walls_and_outlines_by_hand():
     assert "Wall thickness µm" in outline_measurements("vessels", shapes, (0.5, 0.5))
 
 
+def test_a_pinhole_is_no_lumen():
+    pinhole = annulus(50, 30).difference(shapely.box(39, 0, 42, 3))
+    found = outline_measurements("glands", Shapes.from_geometries([pinhole, TWO]), (1.0, 1.0))
+    assert found["Lumina count"].tolist() == [1, 1]
+    # the second is in two parts, one with a lumen
+    wall = [20, 2 * 190 / (40 + 40 + 14)]
+    np.testing.assert_allclose(found["Epithelial height µm"], wall, rtol=1e-3)
+
+
 def test_outlines_where_pixels_are_not_square():
     shape = shapely.transform(annulus(50, 30), lambda xy: xy * (2, 1))
     found = outline_measurements("vessels", Shapes.from_geometries([shape]), (0.25, 0.5))

@@ -96,7 +96,7 @@ GLEASON = System(
     ),
     (
         "A gland without a lumen looks poorly formed, whatever the reason: a tangential section, "
-        "secretions, a lumen that was missed.",
+        "secretions, a lumen that was missed. A model that was taught to fill glands finds no lumen.",
         "Several lumina are also found in benign glands with infoldings, in PIN and in glands that "
         "were not parted.",
         "Patterns 4 and 5 may have no gland to measure; the numbers are of the glands that were "
