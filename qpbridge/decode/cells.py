@@ -124,9 +124,16 @@ def _expand(
     cells = _grow(nuclei, distance)
     if scale is not None:
         cells = shapely.intersection(cells, _scaled_hulls(nuclei, scale))
-    cut = np.unique(which)
-    faces = _faces(bounds[rows] + (1 + SLACK) * reach, which, normal, offset)
-    cells[cut] = shapely.intersection(cells[cut], faces[cut])
+    faces = _cut_at(cells, which, normal, offset)
+    # what a line cuts into several parts, or has holes, is no single ring
+    odd = ~shapely.is_valid(faces) | (shapely.get_num_interior_rings(cells) > 0)
+    odd |= shapely.get_type_id(cells) != shapely.GeometryType.POLYGON
+    if odd.any():
+        line = odd[which]
+        box = shapely.box(*shapely.bounds(cells[odd]).T)
+        row = (np.cumsum(odd) - 1)[which[line]]
+        faces[odd] = shapely.intersection(cells[odd], _cut_at(box, row, normal[line], offset[line]))
+    cells = faces
 
     # where a line had to go through nuclei, each keeps what is its own
     through = np.flatnonzero(gap < 0)
@@ -199,56 +206,61 @@ def _partings(
     return DIRECTIONS.T[best] * sign[:, None], middle / 2 * sign, gap
 
 
-def _faces(
-    boxes: FloatArray, which: IntArray, normal: FloatArray, offset: FloatArray
+def _cut_at(
+    polygons: GeometryArray, which: IntArray, normal: FloatArray, offset: FloatArray
 ) -> GeometryArray:
-    """Cut boxes (n, 4) at lines: convex polygons (n,), empty where nothing is left.
+    """Cut the outer rings of polygons (n,) at lines, `which` one each cuts, ascending.
 
-    Sutherland and Hodgman's way, one line of every box at a time; `which` box each line cuts,
-    ascending.
+    Sutherland and Hodgman's way, one line of every polygon at a time; those with most lines first,
+    so that what is done lies behind. Parts of one polygon stay joined along the line.
     """
-    x1, y1, x2, y2 = boxes.T
-    corners = np.stack([x1, y1, x2, y1, x2, y2, x1, y2], 1).reshape(-1, 2)
-    count = np.full(len(boxes), 4)
-    rank = _rank(which)
-    for i in range(rank.max(initial=-1) + 1):
-        line = np.flatnonzero(rank == i)
-        cutting = np.full(len(boxes), -1)
-        cutting[which[line]] = line
-        corners, count = _cut(corners, count, cutting, normal, offset)
-    bounds = offsets(count)
-    closed = np.arange(len(boxes)).repeat(count + (count > 0))
-    within = np.arange(len(closed)) - (bounds[:-1] + np.cumsum(count > 0) - (count > 0))[closed]
-    ring = corners[bounds[closed] + within % np.maximum(count, 1)[closed]]
+    lines = np.bincount(which, minlength=len(polygons))
+    order = np.argsort(-lines, kind="stable")
+    first = (np.cumsum(lines) - lines)[order]
+    corners, owner = shapely.get_coordinates(
+        shapely.get_exterior_ring(polygons[order]), return_index=True
+    )
+    count = np.bincount(owner, minlength=len(polygons))
+    repeated = np.cumsum(count)[count > 0] - 1
+    corners, count = np.delete(corners, repeated, axis=0), count - (count > 0)
+    done = []
+    for i in range(lines.max(initial=0)):
+        left = int((lines > i).sum())
+        split = count[:left].sum()
+        done.append((corners[split:], count[left:]))
+        line = (first[:left] + i).repeat(count[:left])
+        corners, count = _cut(corners[:split], count[:left], normal[line], offset[line])
+    done.append((corners, count))
+    corners = np.concatenate([c for c, _ in done[::-1]])
+    count = np.concatenate([c for _, c in done[::-1]])
+
+    out = np.full(len(polygons), shapely.Polygon(), object)
     solid = count > 2
-    keep = solid[closed]
-    out = np.full(len(boxes), shapely.Polygon(), object)
-    out[solid] = shapely.from_ragged_array(
-        shapely.GeometryType.POLYGON,
-        ring[keep],
-        (offsets(count[solid] + 1), np.arange(solid.sum() + 1)),
+    start = np.cumsum(count) - count
+    closed = offsets(count[solid] + 1)
+    within = np.arange(closed[-1]) - closed[:-1].repeat(count[solid] + 1)
+    index = start[solid].repeat(count[solid] + 1) + within % count[solid].repeat(count[solid] + 1)
+    out[order[solid]] = shapely.from_ragged_array(
+        shapely.GeometryType.POLYGON, corners[index], (closed, np.arange(len(closed)))
     )
     return out
 
 
 def _cut(
-    corners: FloatArray, count: IntArray, cutting: IntArray, normal: FloatArray, offset: FloatArray
+    corners: FloatArray, count: IntArray, normal: FloatArray, offset: FloatArray
 ) -> tuple[FloatArray, IntArray]:
-    """Cut open rings, one behind the other, each at the line `cutting` tells; -1: at none."""
-    owner = np.arange(len(count)).repeat(count)
-    line = cutting[owner]
-    depth = offset[line] - (normal[line] * corners).sum(axis=1)
-    depth[line < 0] = 1.0
-    last = np.cumsum(count) - 1
+    """Cut open rings, one behind the other, each at a line; the lines by vertex."""
+    depth = offset - (normal * corners).sum(axis=1)
     after = np.arange(1, len(corners) + 1)
-    after[last[count > 0]] -= count[count > 0]
+    after[np.cumsum(count)[count > 0] - 1] -= count[count > 0]
     inside = depth >= 0
     crossing = inside != inside[after]
     share = np.divide(depth, depth - depth[after], out=np.zeros_like(depth), where=crossing)
     met = corners + share[:, None] * (corners[after] - corners)
-    kept = np.stack([inside, crossing], 1).ravel()
-    out = np.stack([corners, met], 1).reshape(-1, 2)[kept]
-    return out, np.bincount(owner.repeat(2)[kept], minlength=len(count))
+    kept = np.stack([inside, crossing], 1)
+    out = np.stack([corners, met], 1)[kept]
+    owner = np.arange(len(count)).repeat(count)
+    return out, np.bincount(owner, kept.sum(axis=1), len(count)).astype(np.int64)
 
 
 def _rank(owner: IntArray) -> IntArray:

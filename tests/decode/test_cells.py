@@ -161,6 +161,16 @@ def test_a_bent_nucleus_keeps_what_lies_around_it() -> None:
     assert shared_area(cells).max() < 1e-6
 
 
+def test_a_nucleus_in_two_parts() -> None:
+    two = shapely.MultiPolygon([ellipse(0, 0, 8, 8, 0), ellipse(60, 0, 8, 8, 0)])
+    nuclei = np.array([two, ellipse(30, 0, 8, 8, 0), ellipse(30, 40, 8, 8, 0)], object)
+    cells = expand_nuclei(nuclei, MPP, 5.0)
+    assert shapely.area(shapely.difference(nuclei, cells)).max() < 1e-6
+    assert shared_area(cells).max() < 1e-6
+    grown = shapely.buffer(nuclei, SLACK * 20, quad_segs=32)
+    assert shapely.area(shapely.difference(cells, grown)).max() < 1e-6
+
+
 def test_nothing_and_no_growth() -> None:
     assert len(expand_nuclei(np.zeros(0, object), MPP, 5.0)) == 0
     nuclei = crowd(3, n=3)

@@ -95,8 +95,8 @@ GLEASON = System(
         "Perineural and intraductal growth, and whether glands are carcinoma (basal cells).",
     ),
     (
-        "A gland without a lumen looks poorly formed, whatever the reason: a tangential section, "
-        "secretions, a lumen that was missed. A model that was taught to fill glands finds no lumen.",
+        "A gland without a lumen looks poorly formed, whatever the reason: tangential sections, "
+        "secretions, a lumen that was missed; a model that was taught to fill glands finds none.",
         "Several lumina are also found in benign glands with infoldings, in PIN and in glands that "
         "were not parted.",
         "Patterns 4 and 5 may have no gland to measure; the numbers are of the glands that were "
