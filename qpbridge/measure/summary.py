@@ -18,8 +18,19 @@ PROBABILITY = "Detection probability"
 AREA, DIAMETER = "Area µm^2", "Equivalent diameter µm"
 LENGTH, WIDTH = "Max diameter µm", "Min diameter µm"
 
+SUMMARY_NAMES = (
+    "Nuclei: Count",
+    "Nuclei: Density per mm^2",
+    "Nuclei: Area mean µm^2",
+    "Nuclei: Area SD µm^2",
+    "Nuclei: Area CV",
+    "Nuclei: Max diameter p90 µm",
+    EVALUATED_AREA,
+)
+"""What is told of any region's nuclei."""
+
 STATISTICS = ("mean", "SD", "CV", "p10", "p90")
-"""What is told of each measurement of the nuclei of a region."""
+"""What is told of each measurement of a region's nuclei."""
 
 LEFT_OUT = re.compile(rf"{PROBABILITY}|Orientation °|Smoothed: .*|.*: (Median|Min|Max|Std\.Dev\.)")
 """What is not summarized: of the intensities, mean and variance stand for all."""
@@ -53,8 +64,7 @@ DEFINITIONS: Mapping[str, str] = {
         f"{CIS_WIDTH} µm [cut-offs of Diagn Pathol 2016, 11:s13000-016-0501-7]."
     ),
     "Nuclei: Area/reference area ratio": (
-        "Mean area over the mean area of the reference nuclei (normal epithelium, lymphocytes); "
-        "NaN without a reference."
+        "Mean area over the mean area of the reference nuclei (normal epithelium, lymphocytes)."
     ),
     f"Nuclei: Area above {GIANT}x reference %": (
         f"Share of nuclei with over {GIANT} times the mean area of the reference nuclei; against "
@@ -90,12 +100,9 @@ def percentage(chosen: npt.NDArray[np.bool_]) -> float:
 
 
 def summarize_nuclei(
-    names: Sequence[str],
-    measurements: FloatArray,
-    evaluated_area: float,
-    reference_area: float = np.nan,
+    names: Sequence[str], measurements: FloatArray, evaluated_area: float
 ) -> dict[str, float]:
-    """Summarize the nuclei of one region; for what is defined how, see `DEFINITIONS`.
+    """Summarize the nuclei of one region in a few numbers.
 
     Parameters
     ----------
@@ -105,25 +112,54 @@ def summarize_nuclei(
         float64 (n, len(names)).
     evaluated_area
         Of the part of the region that was searched, µm^2.
-    reference_area
-        Mean area of reference nuclei, µm^2.
 
     Returns
     -------
     dict
-        Count, density, `STATISTICS` of each measurement (but for `LEFT_OUT`) and of the equivalent
-        diameter, shares of large nuclei, evaluated area. NaN where there is
-        nothing to divide by: no nucleus, a single one for the standard deviation, no area for the
-        density, no reference.
+        `SUMMARY_NAMES` in order. NaN where there is nothing to divide by: no nucleus, a single one
+        for the standard deviation, no area for the density.
+    """
+    n = len(measurements)
+    mean, deviation, variation, _, _ = describe(measurements[:, names.index(AREA)])
+    values = (
+        float(n),
+        n / evaluated_area * 1e6 if evaluated_area > 0 else np.nan,
+        mean,
+        deviation,
+        variation,
+        describe(measurements[:, names.index(LENGTH)])[-1],
+        float(evaluated_area),
+    )
+    return dict(zip(SUMMARY_NAMES, values, strict=True))
+
+
+def summarize_morphometry(
+    names: Sequence[str], measurements: FloatArray, reference_area: float = np.nan
+) -> dict[str, float]:
+    """Describe all measurements of the nuclei of one region; see `DEFINITIONS`.
+
+    These are many, and a table of objects has a column for each that any object carries: for those
+    who ask for them.
+
+    Parameters
+    ----------
+    names
+        Names of the measurements, ``Area µm^2`` among them.
+    measurements
+        float64 (n, len(names)).
+    reference_area
+        Mean area of reference nuclei, µm^2; without, nothing is told that rests on it.
+
+    Returns
+    -------
+    dict
+        `STATISTICS` of each measurement (but for `LEFT_OUT`) and of the equivalent diameter, shares
+        of large nuclei. NaN where there are too few nuclei.
     """
     columns = dict(zip(names, measurements.T, strict=True))
     area = columns[AREA]
     columns.setdefault(DIAMETER, np.sqrt(4 / np.pi * area))
-    n = len(area)
-    values = {
-        "Count": float(n),
-        "Density per mm^2": n / evaluated_area * 1e6 if evaluated_area > 0 else np.nan,
-    }
+    values: dict[str, float] = {}
     for name, column in columns.items():
         if not LEFT_OUT.fullmatch(name):
             found = zip(STATISTICS, describe(column), strict=True)
@@ -135,10 +171,6 @@ def summarize_nuclei(
         large = (columns[LENGTH] > CIS_LENGTH) & (columns[WIDTH] > CIS_WIDTH)
         values[f"Above {CIS_LENGTH} x {CIS_WIDTH} µm %"] = percentage(large)
     if reference_area > 0:
-        ratio, giant = describe(area / reference_area)[0], percentage(area > GIANT * reference_area)
-    else:
-        ratio = giant = np.nan
-    values["Area/reference area ratio"] = ratio
-    values[f"Area above {GIANT}x reference %"] = giant
-    named = {f"Nuclei: {name}": value for name, value in values.items()}
-    return {**named, EVALUATED_AREA: float(evaluated_area)}
+        values["Area/reference area ratio"] = describe(area / reference_area)[0]
+        values[f"Area above {GIANT}x reference %"] = percentage(area > GIANT * reference_area)
+    return {f"Nuclei: {name}": value for name, value in values.items()}

@@ -22,7 +22,7 @@ from qpbridge.measure.grading.gut import colorectal_grade, gastric_grade, tier
 from qpbridge.measure.grading.kidney import size_grade
 from qpbridge.measure.grading.prostate import grade_group, main_patterns
 from qpbridge.measure.hotspots import hotspot_measurements
-from qpbridge.measure.summary import summarize_nuclei
+from qpbridge.measure.summary import summarize_morphometry, summarize_nuclei
 from qpbridge.objects import Shapes
 
 NAN = math.nan
@@ -175,7 +175,8 @@ def test_what_they_need_is_what_summaries_give() -> None:
         **summarize_areas("glands", values, 1e6),
         **summarize_areas("vessels", vessels, 1e6),
         **hotspot_measurements("vessels", np.zeros((2, 2)), mpp, 1e6)[0],
-        **summarize_nuclei(names, np.ones((3, 4)), 1e6, reference_area=2.0),
+        **summarize_nuclei(names, np.ones((3, 4)), 1e6),
+        **summarize_morphometry(names, np.ones((3, 4)), reference_area=2.0),
         "Nuclei: Orientation entropy": 1.0,
     }
     for system in SYSTEMS:

@@ -55,8 +55,8 @@ def grade(system: str, summary: Summary, reference_area: float = math.nan) -> Ai
     system
         One of `SYSTEMS`.
     summary
-        The region's measurements, by name, as `summarize_nuclei`, `summarize_areas` and
-        `hotspot_measurements` give them together.
+        The region's measurements, by name, as `summarize_nuclei`, `summarize_morphometry`,
+        `summarize_areas` and `hotspot_measurements` give them together.
     reference_area
         Mean area of reference nuclei in µm^2 (normal epithelium for breast, lymphocytes for
         bladder), if the summary was made without.
