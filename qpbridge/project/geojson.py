@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TextIO, cast
+from typing import Any, TextIO
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +16,7 @@ from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, RoiKind,
 from qpbridge.project.colors import default_color
 from qpbridge.project.geojson_reader import read_geojson
 from qpbridge.project.grid import MAX_COORDINATE, OnGrid, on_grid, rounded, smallest_box
-from qpbridge.project.safety import atomic_file
+from qpbridge.project.packing import atomic_text
 
 __all__ = ["Written", "read_geojson", "write_geojson"]
 
@@ -78,27 +75,8 @@ def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> Written:
     """
     if not isinstance(file, str | Path):
         return _write(table, file)
-    path = Path(file)
-    ending = path.suffix.lower()
-    with atomic_file(path) as raw:
-        if ending == ".gz":
-            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6) as packed:
-                return _write_bytes(table, cast(BinaryIO, packed))
-        if ending == ".zip":
-            name = path.stem if path.stem.lower().endswith(".geojson") else f"{path.stem}.geojson"
-            with (
-                zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive,
-                archive.open(name, "w", force_zip64=True) as entry,
-            ):
-                return _write_bytes(table, cast(BinaryIO, entry))
-        return _write_bytes(table, raw)
-
-
-def _write_bytes(table: ObjectTable, raw: BinaryIO) -> Written:
-    text = io.TextIOWrapper(raw, "utf-8", "replace")
-    written = _write(table, text)
-    text.detach()  # or it would close the file below
-    return written
+    with atomic_text(Path(file), ".geojson") as out:
+        return _write(table, out)
 
 
 def _write(table: ObjectTable, out: TextIO) -> Written:
