@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 
 class QpbridgeError(Exception):
@@ -103,3 +105,38 @@ class ModelError(QpbridgeError):
 
 class SelectionError(QpbridgeError):
     """A name given by the user (image, class, region, target) that matches nothing."""
+
+
+class MissingExtraError(QpbridgeError):
+    """A package that qpbridge needs for this alone, and that isn't installed.
+
+    Parameters
+    ----------
+    package
+        Its name.
+    extra
+        The extra of qpbridge that brings it.
+    what
+        What it is needed for.
+    """
+
+    def __init__(self, package: str, extra: str, what: str) -> None:
+        name = package.partition(".")[0]
+        super().__init__(
+            f"{what} need the package {name}, which is not installed; "
+            f"pip install 'qpbridge[{extra}]' brings it"
+        )
+
+
+def require_extra(module: str, extra: str, what: str) -> Any:
+    """Import a module that only an extra of qpbridge brings.
+
+    Raises
+    ------
+    MissingExtraError
+        If it isn't there: says how to get it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise MissingExtraError(module, extra, what) from error

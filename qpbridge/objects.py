@@ -1,12 +1,13 @@
 """The vocabulary: what QuPath calls path objects, as plain values and as columns.
 
-This module imports nothing else of qpbridge. Coordinates are full-resolution pixels of the QuPath
+This module knows nothing else of qpbridge. Coordinates are full-resolution pixels of the QuPath
 image server, float64, ordered (x, y), origin at the top left.
 """
 
 from __future__ import annotations
 
 import enum
+import importlib
 import uuid
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -523,27 +524,22 @@ class ObjectTable:
             raise KeyError(f"no measurement {name!r} among: {', '.join(self.measurement_names)}")
         return self.measurements[:, self.measurement_names.index(name)]
 
-    def to_pandas(self) -> Any:
-        """Return a pandas DataFrame: id, kind, class, name, parent id, centroid, measurements."""
-        import pandas as pd
+    def to_pandas(self, **options: Any) -> Any:
+        """Return a pandas DataFrame: see `qpbridge.tables.to_pandas`."""
+        return _tables().to_pandas(self, **options)
 
-        labels = np.array([*(str(c) for c in self.classes), None], dtype=object)
-        ids = np.array([*(str(self.uuid(i)) for i in range(len(self))), None], dtype=object)
-        centroid = shapely.centroid(self.geometries)
-        frame = pd.DataFrame(
-            {
-                "Object ID": ids[:-1],
-                "Object type": [ObjectKind(k).name.lower() for k in self.kind],
-                "Classification": labels[self.class_index],
-                "Name": [self.names.get(i) for i in range(len(self))],
-                "Parent ID": ids[self.parent],
-                "Centroid X px": shapely.get_x(centroid),
-                "Centroid Y px": shapely.get_y(centroid),
-            }
-        )
-        return pd.concat(
-            [frame, pd.DataFrame(self.measurements, columns=list(self.measurement_names))], axis=1
-        )
+    def to_geodataframe(self, **options: Any) -> Any:
+        """Return a GeoPandas GeoDataFrame: see `qpbridge.tables.to_geodataframe`."""
+        return _tables().to_geodataframe(self, **options)
+
+    def to_anndata(self, **options: Any) -> Any:
+        """Return an AnnData object: see `qpbridge.tables.to_anndata`."""
+        return _tables().to_anndata(self, **options)
+
+
+def _tables() -> Any:
+    """Import what builds on this module, for scripts that ask an `ObjectTable` for it."""
+    return importlib.import_module("qpbridge.tables")
 
 
 def random_ids(n: int) -> npt.NDArray[np.uint8]:

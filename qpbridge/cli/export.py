@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import click
-import pandas as pd
 
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
 from qpbridge.cli.output import counted, exit_with_failures, print_json
@@ -17,70 +16,77 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.project import Backend, open_project
 from qpbridge.project.geojson import write_geojson
 from qpbridge.project.model import ImageEntry
-from qpbridge.project.safety import atomic_file
 
 
 @click.command()
 @project_argument
 @image_option
-@click.option("--format", "kind", type=click.Choice(["geojson", "csv"]), required=True)
+@click.option("--format", "kind", type=click.Choice(["geojson", "csv", "parquet"]), required=True)
+@click.option(
+    "--rows",
+    type=click.Choice(["objects", "regions", "images"]),
+    default="objects",
+    show_default=True,
+    help="What has a row in a table: every object, every annotation that qpbridge did not make, "
+    "or every image, these with what qpbridge found there in sum.",
+)
 @click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="File to write (.gz and .zip compress); for GeoJSON of several images a folder.",
+    help="File to write (.gz and .zip compress, .tsv has tabs); for GeoJSON of several images a "
+    "folder.",
 )
 @backend_option
 @json_option
 def export(
-    project: Path, images: tuple[str, ...], kind: str, output: Path, backend: Backend, as_json: bool
+    project: Path,
+    images: tuple[str, ...],
+    kind: str,
+    rows: str,
+    output: Path,
+    backend: Backend,
+    as_json: bool,
 ) -> None:
-    """Export all objects of PROJECT: GeoJSON in QuPath's dialect, or one table as CSV.
+    """Export objects of PROJECT: GeoJSON in QuPath's dialect, or a table.
 
-    The CSV has a row for each object of each image, with the image's name in the first column.
+    A table holds all images, with the columns that QuPath exports, in its words and units. Parquet
+    needs the package pyarrow.
     """
+    if kind == "geojson" and rows != "objects":
+        raise click.UsageError(f"GeoJSON has no {rows}: give --format csv or parquet with --rows")
     opened = open_project(project, backend=backend)
     entries = opened.select(images)
-    failures: dict[str, str] = {}
-    written: list[dict[str, Any]] = []
-    frames = []
-    paths = _paths(output, entries) if kind == "geojson" else [output] * len(entries)
-    for entry, path in zip(entries, paths, strict=True):
-        try:
-            table = entry.read().objects
-            if kind == "geojson":
-                done = write_geojson(table, path)
-                written.append({"path": str(path), "image": entry.name, **asdict(done)})
-        except (QpbridgeError, ValueError) as error:  # the latter of objects without a shape
-            failures[entry.name] = str(error)
-            continue
-        if kind == "csv":
-            frame = table.to_pandas()
-            frame.insert(0, "Image", entry.name)
-            frames.append(frame)
-    if frames:
-        with atomic_file(output) as file:
-            pd.concat(frames).to_csv(
-                file,
-                index=False,
-                errors="replace",
-                compression=_compression(output),
-            )
-        written.append({"path": str(output), "objects": sum(len(f) for f in frames)})
+    if kind == "geojson":
+        written, failures = _write_geojson(entries, output)
+    else:
+        # not before a table is asked for: pandas takes its time to import
+        from qpbridge.tables.cohort import write_table
+
+        n, failures = write_table(entries, output, kind, rows)
+        complete = len(failures) < len(entries) or not entries
+        written = [{"path": str(output), rows: n}] if complete else []
     if as_json:
         print_json({"project": str(opened.path), "files": written, "failed": failures})
     else:
         for item in written:
-            click.echo(f"{item['path']}: {item['objects']} objects{_changes(item)}")
+            click.echo(f"{item['path']}: {item[rows]} {rows}{_changes(item)}")
     exit_with_failures(failures, len(entries))
 
 
-def _compression(output: Path) -> dict[str, str] | None:
-    suffix = output.suffix.lower()
-    if suffix == ".zip":
-        return {"method": "zip", "archive_name": output.with_suffix(".csv").name}
-    return {"method": "gzip"} if suffix == ".gz" else None
+def _write_geojson(
+    entries: Sequence[ImageEntry], output: Path
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    written, failures = [], {}
+    for entry, path in zip(entries, _paths(output, entries), strict=True):
+        try:
+            done = write_geojson(entry.read().objects, path)
+        except (QpbridgeError, ValueError) as error:  # the latter of objects without a shape
+            failures[entry.name] = str(error)
+            continue
+        written.append({"path": str(path), "image": entry.name, **asdict(done)})
+    return written, failures
 
 
 def _changes(written: Mapping[str, Any]) -> str:

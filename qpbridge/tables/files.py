@@ -1,0 +1,141 @@
+"""Tables as files: CSV or TSV, and Parquet, written image by image."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qpbridge.errors import require_extra
+from qpbridge.project.packing import atomic_text
+from qpbridge.project.safety import atomic_file
+from qpbridge.tables.columns import IMAGE, Column, Columns
+
+CHUNK = 20_000
+"""Rows that are turned into text at a time."""
+
+Layout = Mapping[str, str]
+"""The columns of a file: kinds by name, as of `Column`."""
+Write = Callable[[Columns], int]
+"""Adds the rows of one image to a file, and says how many."""
+
+
+@contextlib.contextmanager
+def csv_file(path: Path, layout: Layout) -> Iterator[Write]:
+    """Write a CSV file, or one with tabs if it is called ``.tsv``; also ``.gz`` and ``.zip``.
+
+    Numbers are written with all their digits. As in QuPath's exports, a cell is empty where an
+    object doesn't have a value, and ``NaN`` where it could not be computed.
+
+    Yields
+    ------
+    write
+        To be called for each image.
+
+    Raises
+    ------
+    ProjectError
+        If it can't be written; what was there is untouched.
+    """
+    endings = [ending.lower() for ending in path.suffixes[-2:]]
+    ending = ".tsv" if ".tsv" in endings else ".csv"
+    with atomic_text(path, ending) as text:
+        table = csv.writer(text, delimiter="\t" if ending == ".tsv" else ",", lineterminator="\n")
+        table.writerow(layout)
+
+        def write(columns: Columns) -> int:
+            values = [columns[name].values() if name in columns else None for name in layout]
+            n = len(columns[IMAGE].values())
+            for start in range(0, n, CHUNK):
+                rows = slice(start, min(start + CHUNK, n))
+                empty = [""] * (rows.stop - rows.start)
+                cells = [empty if column is None else _cells(column[rows]) for column in values]
+                table.writerows(zip(*cells, strict=True))
+            return n
+
+        yield write
+
+
+@contextlib.contextmanager
+def parquet_file(path: Path, layout: Layout) -> Iterator[Write]:
+    """Write a Parquet file with a row group for each image (and each million rows of it).
+
+    What an object doesn't have is null; NaN is what could not be computed.
+
+    Yields
+    ------
+    write
+        To be called for each image.
+
+    Raises
+    ------
+    MissingExtraError
+        Without pyarrow.
+    ProjectError
+        If it can't be written; what was there is untouched.
+    """
+    arrow = require_extra("pyarrow", "tables", "Parquet files")
+    parquet = require_extra("pyarrow.parquet", "tables", "Parquet files")
+    types = {"int": arrow.int64(), "float": arrow.float64()}
+    schema = arrow.schema(
+        [(name, types.get(kind, arrow.string())) for name, kind in layout.items()]
+    )
+
+    def array(column: Any, kind: Any) -> Any:
+        if isinstance(column, pd.Categorical):
+            codes = arrow.array(column.codes, arrow.int32(), mask=column.codes < 0)
+            labels = arrow.array(list(column.categories), arrow.string())
+            return arrow.DictionaryArray.from_arrays(codes, labels).cast(arrow.string())
+        if not np.ma.isMaskedArray(column) or kind == arrow.string():
+            return arrow.array(_cells(column), arrow.string())
+        return arrow.array(np.ascontiguousarray(column.data), mask=np.ma.getmaskarray(column)).cast(
+            kind
+        )
+
+    with atomic_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
+
+        def write(columns: Columns) -> int:
+            values = [columns[name].values() if name in columns else None for name in layout]
+            n = len(columns[IMAGE].values())
+            arrays = [
+                arrow.nulls(n, kind) if column is None else array(column, kind)
+                for column, kind in zip(values, schema.types, strict=True)
+            ]
+            if n:
+                writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
+            return n
+
+        yield write
+
+
+def merge_layouts(layout: dict[str, str], columns: Mapping[str, Column]) -> None:
+    """Add to a layout the columns of one more image; new ones come last, as in QuPath's exports.
+
+    A name that stands for texts in one image and for numbers in another is one of texts.
+    """
+    breadth = ("int", "float", "text", "id")
+    for name, column in columns.items():
+        kinds = (layout.get(name, "int"), column.kind)
+        layout[name] = max(kinds, key=breadth.index)
+
+
+def _cells(column: Any) -> list[Any]:
+    """Turn some values of a column into what a CSV file shows of them."""
+    if isinstance(column, pd.Categorical):
+        labels = np.array([*column.categories, ""], dtype=object)
+        return list(labels[column.codes])
+    if not np.ma.isMaskedArray(column):
+        return list(column.astype(str).tolist())
+    absent = np.ma.getmaskarray(column)
+    uncomputed = np.isnan(column.data) if column.dtype.kind == "f" else np.zeros_like(absent)
+    if not (absent | uncomputed).any():
+        return list(column.data.tolist())
+    cells = column.data.astype(object)
+    cells[uncomputed] = "NaN"
+    cells[absent] = ""
+    return list(cells.tolist())

@@ -1,0 +1,116 @@
+"""Objects for scripts: as pandas and GeoPandas data frames, and as AnnData."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from qpbridge.errors import require_extra
+from qpbridge.objects import ObjectTable
+from qpbridge.tables.columns import IMAGE, Column, object_columns, parent_ids
+
+
+def to_pandas(
+    table: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Make a data frame in QuPath's export columns, and the parents' ids.
+
+    Parameters
+    ----------
+    table
+        All objects of an image.
+    image
+        Its name; None: no column for it.
+    mpp
+        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: centroids and sizes in pixels.
+    rows
+        Index or mask of the objects to describe, None for all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each object. Missing texts are None, missing numbers NaN (``Int64`` columns:
+        NA).
+    """
+    columns = object_columns(table, image or "", mpp, rows)
+    if image is None:
+        del columns[IMAGE]
+    series = {}
+    for name, column in columns.items():
+        series[name] = _series(column)
+        if name == "Parent":
+            series["Parent ID"] = _series(parent_ids(table, rows))
+    return pd.DataFrame(series)
+
+
+def to_geodataframe(
+    table: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> Any:
+    """Make a GeoPandas data frame: `to_pandas` with the outlines, in full-resolution pixels.
+
+    Raises
+    ------
+    MissingExtraError
+        Without geopandas.
+    """
+    geopandas = require_extra("geopandas", "geo", "GeoDataFrames")
+    shapes = table.shapes if rows is None else table.shapes.take(rows)
+    frame = to_pandas(table, image=image, mpp=mpp, rows=rows)
+    return geopandas.GeoDataFrame(frame, geometry=shapes.geometries)
+
+
+def to_anndata(
+    table: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> Any:
+    """Make an AnnData object, as scanpy and squidpy take it.
+
+    Returns
+    -------
+    anndata.AnnData
+        ``X``: the stored measurements, float64 (n, k), NaN where there is none; ``obs``: the other
+        columns of `to_pandas`, by object id; ``obsm["spatial"]``: centroids, float64 (n, 2), in µm,
+        without `mpp` in pixels.
+
+    Raises
+    ------
+    MissingExtraError
+        Without anndata.
+    """
+    anndata = require_extra("anndata", "anndata", "AnnData objects")
+    some = table if rows is None else table.take(rows)
+    frame = to_pandas(table, image=image, mpp=mpp, rows=rows).set_index("Object ID")
+    unit = "px" if mpp is None else "µm"
+    return anndata.AnnData(
+        X=some.measurements,
+        obs=frame.drop(columns=list(some.measurement_names), errors="ignore"),
+        var=pd.DataFrame(index=list(some.measurement_names)),
+        obsm={"spatial": frame[[f"Centroid X {unit}", f"Centroid Y {unit}"]].to_numpy()},
+    )
+
+
+def _series(column: Column) -> Any:
+    values = column.values()
+    if isinstance(values, pd.Categorical):
+        labels = np.array([*values.categories, None], dtype=object)
+        return pd.Series(labels[values.codes], dtype=object)
+    if column.kind == "id":
+        return pd.Series(values.astype(str).tolist(), dtype=object)
+    absent = np.ma.getmaskarray(values)
+    if column.kind == "float":
+        return np.where(absent, np.nan, values.data) if absent.any() else values.data
+    return pd.arrays.IntegerArray(values.data, absent) if absent.any() else values.data

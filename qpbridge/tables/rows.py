@@ -1,0 +1,136 @@
+"""What a row of a table can be: an object, a region that a person drew, or an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.engine.provenance import TARGETS, Origin, origins
+from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
+from qpbridge.errors import SelectionError
+from qpbridge.measure.areas import AREA, summarize_areas
+from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
+from qpbridge.objects import IntArray, ObjectKind, ObjectTable
+from qpbridge.project.model import ImageEntry
+from qpbridge.tables.columns import (
+    IMAGE,
+    ROOT_NAME,
+    Column,
+    Columns,
+    class_counts,
+    is_detection,
+    object_columns,
+    texts,
+)
+
+_MAX_DIAMETER = "Max diameter µm"
+_ANY_SIZE = 2**31
+"""Pixels, where a project doesn't say how large an image is."""
+
+
+def object_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make a row for each object of an image."""
+    return object_columns(table, entry.name, entry.server.mpp)
+
+
+def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make a row for each annotation that qpbridge did not make, with what it sums up."""
+    return object_columns(table, entry.name, entry.server.mpp, _drawn(table))
+
+
+def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make the row of an image: QuPath's counts, and what qpbridge found in all regions together.
+
+    The sums are those that qpbridge writes on a region (`qpbridge.measure`), taken again over the
+    union of the regions that it searched: what lies in nested regions counts once. Objects that a
+    person added, changed or deleted since count as they are now.
+    """
+    detections = table.class_index[is_detection(table)]
+    columns = {
+        IMAGE: _text(entry.name),
+        "Object type": _text(ROOT_NAME),
+        "Name": Column("text", lambda: texts(np.array([-1]), [])),
+    }
+    if len(detections):
+        columns["Num Detections"] = _count(len(detections))
+        for name, classes in class_counts(table).items():
+            columns[name] = _count(int(np.isin(detections, classes).sum()))
+    drawn = _drawn(table)
+    columns["Num regions"] = _count(len(drawn))
+    width, height = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
+    for target in TARGETS:
+        for name, value in _summary(table, target, drawn, width, height).items():
+            columns[name] = Column("float", partial(np.ma.array, [value]))
+    return columns
+
+
+ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {
+    "objects": object_rows,
+    "regions": region_rows,
+    "images": image_rows,
+}
+"""By the name that the command line has for them."""
+
+
+def _drawn(table: ObjectTable) -> IntArray:
+    """Find the annotations that qpbridge did not make, changed since or not."""
+    rows = np.flatnonzero(table.kind == ObjectKind.ANNOTATION)
+    made = np.any([_made(table.take(rows), target) for target in TARGETS], axis=0)
+    drawn: IntArray = rows[~np.asarray(made)].astype(np.int64)
+    return drawn
+
+
+def _made(table: ObjectTable, target: str) -> npt.NDArray[np.bool_]:
+    made: npt.NDArray[np.bool_] = origins(table, target) != Origin.OTHER
+    return made
+
+
+def _summary(
+    table: ObjectTable, target: str, drawn: IntArray, width: int, height: int
+) -> dict[str, float]:
+    """Sum up what qpbridge found for a target; nothing where it searched no region."""
+    regions, evaluated = _searched(table, target, drawn, width, height)
+    if not regions:
+        return {}
+    found = table.take(_made(table, target))
+    place = shapely.centroid if target == "nuclei" else shapely.point_on_surface
+    innermost, _ = assign_regions(place(found.geometries), regions)
+    values = found.measurements[innermost >= 0]
+    carried = np.flatnonzero(~np.isnan(values).all(axis=0)) if len(values) else ()
+    named = dict.fromkeys((AREA, _MAX_DIAMETER), np.full(len(values), np.nan))
+    named |= {table.measurement_names[i]: values[:, i] for i in carried}
+    if target == "nuclei":
+        return summarize_nuclei(tuple(named), np.column_stack(list(named.values())), evaluated)
+    return summarize_areas(target, named, evaluated)
+
+
+def _searched(
+    table: ObjectTable, target: str, drawn: IntArray, width: int, height: int
+) -> tuple[tuple[Region, ...], float]:
+    """Find the regions that were searched for a target, and the area of their union in µm^2."""
+    count = f"{target.capitalize()}: Count"
+    if not {count, EVALUATED_AREA} <= set(table.measurement_names):
+        return (), 0.0
+    rows = drawn[np.flatnonzero(~np.isnan(table.measurement(count)[drawn]))]
+    ids = tuple(str(table.uuid(int(row))) for row in rows)
+    try:
+        regions = select_regions(table, Selection(selected=ids), width, height) if ids else ()
+    except SelectionError:  # what was searched is out of the image now
+        return (), 0.0
+    measured = table.measurement(EVALUATED_AREA)[[region.row for region in regions]].sum()
+    geometries = np.array([region.geometry for region in regions], dtype=object)
+    drawn_area = shapely.area(geometries).sum()
+    union = shapely.union_all(geometries).area
+    return regions, float(measured * union / drawn_area) if len(regions) else 0.0
+
+
+def _text(text: str) -> Column:
+    return Column("text", lambda: texts(np.array([0]), [text]))
+
+
+def _count(n: int) -> Column:
+    return Column("int", lambda: np.ma.array([n], dtype=np.int64))
