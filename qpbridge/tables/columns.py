@@ -4,7 +4,7 @@ Names, order and texts are those of QuPath 0.6.0 (`PathObjectLazyValues`, and th
 that use it). QuPath exports one type of object at a time; here a table can hold all types. What
 QuPath computes while it exports is filled in for annotations (``Area µm^2`` ...), counts for TMA
 cores too (``Num Detections`` ...); it takes the place of a stored measurement of that name, as in
-QuPath. What it computes of graded classes (``Num Tumor (base)``, ``Positive %``, ``H-score`` ...) is
+QuPath. What it computes of graded classes (``Num Tumor (base)``, ``Positive %``, ``H-score``) is
 not here.
 """
 
