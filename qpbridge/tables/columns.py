@@ -112,6 +112,11 @@ def object_columns(
     return _with_measurements(columns, table, some)
 
 
+def _whole(text: str) -> str:
+    """Replace half a character, as a hostile or broken file may hold: no file takes it."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:
     """Make a column of the ids of objects' parents, for all or some rows; none: the root."""
     parent = table.parent if rows is None else table.parent[np.asarray(rows)]
@@ -126,11 +131,8 @@ def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:
 
 
 def texts(codes: npt.NDArray[Any], labels: Sequence[str]) -> pd.Categorical:
-    """Make a column of texts from an index into labels (n,); negative: none.
-
-    Half a character, as a hostile or broken file may hold, becomes ``?``: no file takes it.
-    """
-    whole = [label.encode("utf-8", "replace").decode("utf-8") for label in labels]
+    """Make a column of texts from an index into labels (n,); negative: none."""
+    whole = [_whole(label) for label in labels]
     different = list(dict.fromkeys(whole))
     position = {label: i for i, label in enumerate(different)}
     new = np.array([*(position[label] for label in whole), -1], np.int64)
@@ -251,7 +253,7 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
         return values
 
     columns = {}
-    if (some.kind != ObjectKind.TMA_CORE).any():
+    if not len(some) or (some.kind != ObjectKind.TMA_CORE).any():
         columns["ROI"] = Column("text", rois)
     for axis, name in enumerate("XY"):
         columns[f"Centroid {name} {unit}"] = Column("float", partial(place, axis))
@@ -296,7 +298,7 @@ def _metadata(some: ObjectTable) -> Columns:
     for row, metadata in sorted(some.metadata.items()):
         for key, value in metadata.items():
             if not key.startswith("_"):
-                by_key.setdefault(key, {})[row] = value
+                by_key.setdefault(_whole(key), {})[row] = value
     return {
         key: Column("text", partial(_few_texts, len(some), values))
         for key, values in by_key.items()
@@ -327,11 +329,11 @@ def _with_measurements(columns: Columns, table: ObjectTable, some: ObjectTable) 
 
     out = dict(columns)
     for i in np.flatnonzero(carries.any(axis=0)).tolist():
-        name = table.measurement_names[i]
+        name = _whole(table.measurement_names[i])
         live = columns.get(name)
-        if live is None:
+        if name not in out:
             out[name] = Column("float", partial(stored, i))
-        elif live.kind == "float":
+        elif live is not None and live.kind == "float":
             out[name] = Column("float", partial(live_or_stored, live, i))
     return out
 

@@ -88,14 +88,14 @@ def parquet_file(path: Path, layout: Layout) -> Iterator[Write]:
 
     def array(column: Any, kind: Any) -> Any:
         if isinstance(column, pd.Categorical):
-            codes = arrow.array(column.codes, arrow.int32(), mask=column.codes < 0)
+            codes = column.codes.astype(np.int32)
+            places = arrow.array(np.maximum(codes, 0), mask=codes < 0)
             labels = arrow.array(list(column.categories), arrow.string())
-            return arrow.DictionaryArray.from_arrays(codes, labels).cast(arrow.string())
-        if not np.ma.isMaskedArray(column) or kind == arrow.string():
-            return arrow.array(_cells(column), arrow.string())
-        return arrow.array(np.ascontiguousarray(column.data), mask=np.ma.getmaskarray(column)).cast(
-            kind
-        )
+            return arrow.DictionaryArray.from_arrays(places, labels).dictionary_decode()
+        if kind == arrow.string():
+            return arrow.array([str(cell) or None for cell in _cells(column)], kind)
+        values = np.ascontiguousarray(column.data)
+        return arrow.array(values, mask=np.ma.getmaskarray(column)).cast(kind)
 
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
 
