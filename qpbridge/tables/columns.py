@@ -4,8 +4,7 @@ Names, order and texts are those of QuPath 0.6.0 (`PathObjectLazyValues`, and th
 that use it). QuPath exports one type of object at a time; here a table can hold all types. What
 QuPath computes while it exports is filled in for annotations (``Area µm^2`` ...), counts for TMA
 cores too (``Num Detections`` ...); it takes the place of a stored measurement of that name, as in
-QuPath. What it computes of graded classes (``Num Tumor (base)``, ``Positive %``, ``H-score``) is
-not here.
+QuPath.
 """
 
 from __future__ import annotations
@@ -22,6 +21,7 @@ import pandas as pd
 from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.tables.counts import count_detections
 from qpbridge.tables.outlines import AREAS, LINES, centroids, sizes
+from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
 
 IMAGE = "Image"
 """The column that every table has."""
@@ -104,11 +104,14 @@ def object_columns(
     index: IntArray = np.arange(len(table)) if rows is None else rows.astype(np.int64)
     some = table if rows is None else table.take(index)
     columns = {IMAGE: Column("text", lambda: texts(np.zeros(len(index), np.int64), [image]))}
-    columns |= _properties(table, some, index)
-    columns |= _outlines(some, mpp)
+    groups = [_properties(table, some, index), _outlines(some, mpp)]
     if np.isin(some.kind, _HOLDERS).any():
-        columns |= _counts(table, index)
-    columns |= {n: c for n, c in _metadata(some).items() if n not in columns}
+        groups.append(_counts(table, index, mpp))
+    for group in (*groups, _metadata(some)):
+        for name, column in group.items():
+            columns.setdefault(
+                name, column
+            )  # of two that are called the same, QuPath has the first
     return _with_measurements(columns, table, some)
 
 
@@ -148,28 +151,6 @@ def id_texts(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bytes_]:
     out[:, digits[::2]] = _HEX[ids >> 4]
     out[:, digits[1::2]] = _HEX[ids & 15]
     return out.view("S36").ravel()
-
-
-def class_counts(table: ObjectTable) -> dict[str, IntArray]:
-    """Find the classes of an image's detections, as QuPath counts them.
-
-    Returns
-    -------
-    dict
-        By the name of the count, in QuPath's order, which entries of `ObjectTable.classes` it
-        counts.
-    """
-    found = np.unique(table.class_index[is_detection(table)])
-    names = np.array([str(table.classes[i]) for i in found[found >= 0]], dtype=object)
-    return {
-        f"Num {name}": found[found >= 0][names == name].astype(np.int64)
-        for name in sorted(set(names))
-    }
-
-
-def is_detection(table: ObjectTable) -> npt.NDArray[np.bool_]:
-    """Tell which objects are detections to QuPath: cells and tiles, too."""
-    return np.isin(table.kind, (ObjectKind.DETECTION, ObjectKind.CELL, ObjectKind.TILE))
 
 
 def _properties(table: ObjectTable, some: ObjectTable, index: IntArray) -> Columns:
@@ -274,22 +255,32 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
     return columns
 
 
-def _counts(table: ObjectTable, index: IntArray) -> Columns:
+def _counts(table: ObjectTable, index: IntArray, mpp: tuple[float, float] | None) -> Columns:
     """Count the detections in annotations and TMA cores, all and by class."""
-    detections = is_detection(table)
-    if not detections.any():
-        return {}
-    holds = np.isin(table.kind[index], _HOLDERS)
-    count = cache(lambda: count_detections(table, index[holds], detections))
+    holders = np.flatnonzero(np.isin(table.kind[index], _HOLDERS))
+    drawn = np.flatnonzero(table.kind[index] == ObjectKind.ANNOTATION)
+    count = cache(lambda: count_detections(table, index[holders], is_detection(table)))
 
-    def column(classes: IntArray | None) -> Any:
-        values = _masked(len(index), np.int64)
-        counts = count() if classes is None else count()[:, classes]
-        values[holds] = counts.sum(axis=1)
+    def column(score: Score) -> Any:
+        values = _masked(len(index), np.int64 if score.kind == "int" else np.float64)
+        values[holders] = score.compute(count())
         return values
 
-    named: dict[str, IntArray | None] = {"Num Detections": None, **class_counts(table)}
-    return {name: Column("int", partial(column, classes)) for name, classes in named.items()}
+    def density() -> Any:
+        """Divide by area, which QuPath does for this one class, and for annotations."""
+        shapes = table.shapes.take(index[drawn])
+        area, _ = sizes(shapes, (1.0, 1.0) if mpp is None else (mpp[0] / 1000, mpp[1] / 1000))
+        wide = np.isin(shapes.roi, AREAS) & (area > 0)
+        number = positive_count(table, count()[np.isin(holders, drawn)])
+        values = _masked(len(index), np.float64)
+        values[drawn] = np.divide(number, area, out=np.full(len(drawn), np.nan), where=wide)
+        return values
+
+    scores = class_scores(table)
+    columns = {name: Column(score.kind, partial(column, score)) for name, score in scores.items()}
+    if f"Num {POSITIVE}" in scores and len(drawn):
+        columns[f"Num {POSITIVE} per {'px' if mpp is None else 'mm'}^2"] = Column("float", density)
+    return columns
 
 
 def _metadata(some: ObjectTable) -> Columns:

@@ -21,11 +21,10 @@ from qpbridge.tables.columns import (
     ROOT_NAME,
     Column,
     Columns,
-    class_counts,
-    is_detection,
     object_columns,
     texts,
 )
+from qpbridge.tables.scores import class_scores, is_detection
 
 _MAX_DIAMETER = "Max diameter µm"
 _ANY_SIZE = 2**31
@@ -55,12 +54,13 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
         "Object type": _text(ROOT_NAME),
         "Name": Column("text", lambda: texts(np.array([-1]), [])),
     }
-    if len(detections):
-        columns["Num Detections"] = _count(len(detections))
-        for name, classes in class_counts(table).items():
-            columns[name] = _count(int(np.isin(detections, classes).sum()))
+    counts = np.bincount(
+        np.where(detections < 0, len(table.classes), detections), minlength=len(table.classes) + 1
+    )[None]
+    for name, score in class_scores(table).items():
+        columns[name] = Column(score.kind, partial(np.ma.array, score.compute(counts)))
     drawn = _drawn(table)
-    columns["Num regions"] = _count(len(drawn))
+    columns["Num regions"] = Column("int", partial(np.ma.array, [len(drawn)], dtype=np.int64))
     width, height = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
     for target in TARGETS:
         for name, value in _summary(table, target, drawn, width, height).items():
@@ -130,7 +130,3 @@ def _searched(
 
 def _text(text: str) -> Column:
     return Column("text", lambda: texts(np.array([0]), [text]))
-
-
-def _count(n: int) -> Column:
-    return Column("int", lambda: np.ma.array([n], dtype=np.int64))

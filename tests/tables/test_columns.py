@@ -101,8 +101,10 @@ def test_names_order_and_texts_are_those_of_qupath():
         ("Perimeter µm", [50, None, None, pytest.approx(42.89, abs=0.01), None, None, None]),
         ("Length µm", [None] * 5 + [pytest.approx(np.hypot(1.5, 1)), None]),
         ("Num Detections", [3, None, None, 2, None, 0, None]),
+        ("Num Tumor (base)", [2, None, None, 1, None, 0, None]),
         ("Num Tumor", [1, None, None, 0, None, 0, None]),
         ("Num Tumor: Positive", [1, None, None, 1, None, 0, None]),
+        ("Tumor: Positive %", [100, None, None, 100, None, nan, None]),
         ("who", ["me"] + [None] * 6),
         ("Nuclei: Count", [2, None, None, nan, None, nan, None]),
     ]
