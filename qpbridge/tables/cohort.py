@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from qpbridge.errors import ChangedMeanwhileError, QpbridgeError
+from qpbridge.errors import QpbridgeError
 from qpbridge.project.model import ImageEntry
-from qpbridge.tables.columns import Columns
 from qpbridge.tables.files import Layout, Write, csv_file, merge_layouts, parquet_file
 from qpbridge.tables.rows import ROWS
+from qpbridge.tables.values import Columns
 
 FORMATS: dict[str, Callable[[Path, Layout], AbstractContextManager[Write]]] = {
     "csv": csv_file,
@@ -61,15 +61,14 @@ def write_table(
             return None
 
     layout: dict[str, str] = {}
-    left = []
-    only: Columns | None = None
+    left, only = [], None
     for entry in entries:
         columns = describe(entry)
         if columns is not None:
             left.append(entry)
             merge_layouts(layout, columns)
             only = columns if len(entries) == 1 else None
-        columns = None  # the next image may need the memory
+        del columns  # the next image may need the memory
     if not left:
         return 0, failures
     n = 0
@@ -78,11 +77,9 @@ def write_table(
             columns = only or describe(entry)
             if columns is None:
                 continue
-            if not columns.keys() <= layout.keys():
-                failures[entry.name] = str(
-                    ChangedMeanwhileError("it was saved while it was exported; run again")
-                )
-                continue
-            n += write(columns)
-            columns = None
+            if columns.keys() <= layout.keys():
+                n += write(columns)
+            else:
+                failures[entry.name] = "it was saved while it was exported; run again"
+            del columns
     return n, failures

@@ -9,19 +9,28 @@ QuPath.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
-from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable, RoiKind
+from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.tables.counts import count_detections
 from qpbridge.tables.outlines import AREAS, LINES, centroids, sizes
 from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
+from qpbridge.tables.values import (
+    Column,
+    Columns,
+    Numbers,
+    Texts,
+    clean,
+    few_texts,
+    id_texts,
+    some_numbers,
+    texts,
+)
 
 IMAGE = "Image"
 """The column that every table has."""
@@ -48,29 +57,6 @@ ROI_NAMES = {
 }
 
 _HOLDERS = (ObjectKind.ANNOTATION, ObjectKind.TMA_CORE)
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
-_HYPHENS = (8, 13, 18, 23)
-
-
-@dataclass(frozen=True, eq=False)
-class Column:
-    """One column, computed when asked for.
-
-    Parameters
-    ----------
-    kind
-        What it holds.
-    values
-        Makes the values, n of them: of ids, ASCII bytes (n,); of other texts, a pandas Categorical;
-        of numbers, a masked array of float64 or int64. What an object doesn't have is masked (a
-        text: missing); NaN is what it has, but could not be computed.
-    """
-
-    kind: Literal["id", "text", "int", "float"]
-    values: Callable[[], Any]
-
-
-Columns = dict[str, Column]
 
 
 def object_columns(
@@ -115,16 +101,11 @@ def object_columns(
     return _with_measurements(columns, table, some)
 
 
-def _whole(text: str) -> str:
-    """Replace half a character, as a hostile or broken file may hold: no file takes it."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
 def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:
     """Make a column of the ids of objects' parents, for all or some rows; none: the root."""
     parent = table.parent if rows is None else table.parent[np.asarray(rows)]
 
-    def values() -> pd.Categorical:
+    def values() -> Texts:
         found, codes = np.unique(parent, return_inverse=True)
         return texts(
             np.where(parent < 0, -1, codes), id_texts(table.ids[found]).astype(str).tolist()
@@ -133,38 +114,18 @@ def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:
     return Column("text", values)
 
 
-def texts(codes: npt.NDArray[Any], labels: Sequence[str]) -> pd.Categorical:
-    """Make a column of texts from an index into labels (n,); negative: none."""
-    whole = [_whole(label) for label in labels]
-    different = list(dict.fromkeys(whole))
-    position = {label: i for i, label in enumerate(different)}
-    new = np.array([*(position[label] for label in whole), -1], np.int64)
-    return pd.Categorical.from_codes(
-        np.where(codes < 0, -1, new[codes]), pd.Index(different, dtype=object)
-    )
-
-
-def id_texts(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.bytes_]:
-    """Write UUIDs, uint8 (n, 16), as texts: ASCII bytes (n,) of 36 characters."""
-    out = np.full((len(ids), 36), ord("-"), np.uint8)
-    digits = np.delete(np.arange(36), _HYPHENS)
-    out[:, digits[::2]] = _HEX[ids >> 4]
-    out[:, digits[1::2]] = _HEX[ids & 15]
-    return out.view("S36").ravel()
-
-
 def _properties(table: ObjectTable, some: ObjectTable, index: IntArray) -> Columns:
-    def kinds() -> pd.Categorical:
+    def kinds() -> Texts:
         return texts(some.kind.astype(np.int64), [TYPE_NAMES[kind] for kind in ObjectKind])
 
-    def parents() -> pd.Categorical:
+    def parents() -> Texts:
         rows, codes = np.unique(table.parent[index], return_inverse=True)
         return texts(codes, [displayed_name(table, int(row)) for row in rows])
 
     columns = {
         "Object ID": Column("id", lambda: id_texts(some.ids)),
         "Object type": Column("text", kinds),
-        "Name": Column("text", lambda: _few_texts(len(some), some.names)),
+        "Name": Column("text", lambda: few_texts(len(some), some.names)),
         "Classification": Column(
             "text", lambda: texts(some.class_index, [str(c) for c in some.classes])
         ),
@@ -192,7 +153,7 @@ def displayed_name(table: ObjectTable, row: int) -> str:
     return name
 
 
-def _cores(table: ObjectTable, index: IntArray) -> pd.Categorical:
+def _cores(table: ObjectTable, index: IntArray) -> Texts:
     """Find the TMA core that each object is or lies in."""
     row = index.copy()
     while (searching := (row >= 0) & (table.kind[row] != ObjectKind.TMA_CORE)).any():
@@ -210,28 +171,23 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
     center = cache(lambda: centroids(some.shapes) * scale)
     size = cache(lambda: sizes(shapes, scale))
 
-    def rois() -> pd.Categorical:
+    def rois() -> Texts:
         names = [ROI_NAMES.get(kind, "") for kind in RoiKind]
         return texts(np.where(shapeless, -1, some.shapes.roi.astype(np.int64)), names)
 
-    def place(axis: int) -> Any:
-        return np.ma.array(center()[:, axis], mask=shapeless)
+    def place(axis: int) -> Numbers:
+        return Numbers(center()[:, axis], shapeless)
 
-    def plane(axis: int) -> Any:
-        return np.ma.array(some.plane[:, axis].astype(np.int64), mask=shapeless)
+    def plane(axis: int) -> Numbers:
+        return Numbers(some.plane[:, axis].astype(np.int64), shapeless)
 
-    def of_annotations(kind: Sequence[RoiKind], make: Callable[[], FloatArray]) -> Any:
-        values = _masked(len(some), np.float64)
-        fits = np.isin(shapes.roi, kind)
-        values[drawn[fits]] = make()[fits]
-        return values
+    def of_annotations(kinds: Sequence[RoiKind], make: Callable[[], npt.NDArray[Any]]) -> Numbers:
+        fits = np.isin(shapes.roi, kinds)
+        return some_numbers(len(some), drawn[fits], make()[fits])
 
-    def points() -> Any:
-        values = _masked(len(some), np.int64)
-        fits = shapes.roi == RoiKind.POINTS
+    def points() -> IntArray:
         first, last = (shapes.rings[shapes.parts[shapes.objects[i:][: len(drawn)]]] for i in (0, 1))
-        values[drawn[fits]] = (last - first)[fits]
-        return values
+        return last - first
 
     columns = {}
     if not len(some) or (some.kind != ObjectKind.TMA_CORE).any():
@@ -242,16 +198,15 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
         if (some.plane[~shapeless, axis] > 0).any():
             columns[name] = Column("int", partial(plane, axis))
     if (shapes.roi == RoiKind.POINTS).any():
-        columns["Num points"] = Column("int", points)
+        columns["Num points"] = Column("int", partial(of_annotations, (RoiKind.POINTS,), points))
     if np.isin(shapes.roi, AREAS).any():
         area = partial(of_annotations, AREAS, lambda: size()[0])
         columns[f"Area {unit}^2"] = Column("float", area)
         perimeter = partial(of_annotations, AREAS, lambda: size()[1])
         columns[f"Perimeter {unit}"] = Column("float", perimeter)
     if np.isin(shapes.roi, LINES).any():
-        columns[f"Length {unit}"] = Column(
-            "float", partial(of_annotations, LINES, lambda: size()[1])
-        )
+        length = partial(of_annotations, LINES, lambda: size()[1])
+        columns[f"Length {unit}"] = Column("float", length)
     return columns
 
 
@@ -261,20 +216,17 @@ def _counts(table: ObjectTable, index: IntArray, mpp: tuple[float, float] | None
     drawn = np.flatnonzero(table.kind[index] == ObjectKind.ANNOTATION)
     count = cache(lambda: count_detections(table, index[holders], is_detection(table)))
 
-    def column(score: Score) -> Any:
-        values = _masked(len(index), np.int64 if score.kind == "int" else np.float64)
-        values[holders] = score.compute(count())
-        return values
+    def column(score: Score) -> Numbers:
+        return some_numbers(len(index), holders, score.compute(count()))
 
-    def density() -> Any:
+    def density() -> Numbers:
         """Divide by area, which QuPath does for this one class, and for annotations."""
         shapes = table.shapes.take(index[drawn])
         area, _ = sizes(shapes, (1.0, 1.0) if mpp is None else (mpp[0] / 1000, mpp[1] / 1000))
         wide = np.isin(shapes.roi, AREAS) & (area > 0)
         number = positive_count(table, count()[np.isin(holders, drawn)])
-        values = _masked(len(index), np.float64)
-        values[drawn] = np.divide(number, area, out=np.full(len(drawn), np.nan), where=wide)
-        return values
+        values = np.divide(number, area, out=np.full(len(drawn), np.nan), where=wide)
+        return some_numbers(len(index), drawn, values)
 
     scores = class_scores(table)
     columns = {name: Column(score.kind, partial(column, score)) for name, score in scores.items()}
@@ -289,10 +241,9 @@ def _metadata(some: ObjectTable) -> Columns:
     for row, metadata in sorted(some.metadata.items()):
         for key, value in metadata.items():
             if not key.startswith("_"):
-                by_key.setdefault(_whole(key), {})[row] = value
+                by_key.setdefault(clean(key), {})[row] = value
     return {
-        key: Column("text", partial(_few_texts, len(some), values))
-        for key, values in by_key.items()
+        key: Column("text", partial(few_texts, len(some), values)) for key, values in by_key.items()
     }
 
 
@@ -308,33 +259,21 @@ def _with_measurements(columns: Columns, table: ObjectTable, some: ObjectTable) 
     for kind in np.unique(some.kind):
         carries[kind] = there[some.kind == kind].any(axis=0) | nowhere
 
-    def stored(column: int) -> Any:
-        values = some.measurements[:, column]
-        return np.ma.array(values, mask=~carries[some.kind, column])
+    def stored(column: int) -> Numbers:
+        return Numbers(some.measurements[:, column], ~carries[some.kind, column])
 
-    def live_or_stored(live: Column, column: int) -> Any:
-        values = live.values().copy()
-        absent = np.ma.getmaskarray(values)
-        values[absent] = stored(column)[absent]
-        return values
+    def live_or_stored(live: Column, column: int) -> Numbers:
+        first, second = live.values(), stored(column)
+        assert isinstance(first, Numbers)
+        values = np.where(first.absent, second.values, first.values)
+        return Numbers(values, first.absent & second.absent)
 
     out = dict(columns)
     for i in np.flatnonzero(carries.any(axis=0)).tolist():
-        name = _whole(table.measurement_names[i])
+        name = clean(table.measurement_names[i])
         live = columns.get(name)
         if name not in out:
             out[name] = Column("float", partial(stored, i))
         elif live is not None and live.kind == "float":
             out[name] = Column("float", partial(live_or_stored, live, i))
     return out
-
-
-def _few_texts(n: int, values: Mapping[int, str]) -> pd.Categorical:
-    """Make a column of `n` texts of which there are few, by row."""
-    codes = np.full(n, -1, np.int64)
-    codes[list(values)] = np.arange(len(values))
-    return texts(codes, list(values.values()))
-
-
-def _masked(n: int, dtype: type) -> Any:
-    return np.ma.array(np.zeros(n, dtype), mask=True)

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from qpbridge.errors import require_extra
 from qpbridge.project.packing import atomic_text
 from qpbridge.project.safety import atomic_file
-from qpbridge.tables.columns import IMAGE, Column, Columns
+from qpbridge.tables.columns import IMAGE
+from qpbridge.tables.values import Column, Columns, Numbers, Texts, Values
 
 CHUNK = 20_000
 """Rows that are turned into text at a time."""
@@ -50,11 +50,10 @@ def csv_file(path: Path, layout: Layout) -> Iterator[Write]:
 
         def write(columns: Columns) -> int:
             values = [columns[name].values() if name in columns else None for name in layout]
-            n = len(columns[IMAGE].values())
+            n = _length(columns)
             for start in range(0, n, CHUNK):
                 rows = slice(start, min(start + CHUNK, n))
-                empty = [""] * (rows.stop - rows.start)
-                cells = [empty if column is None else _cells(column[rows]) for column in values]
+                cells = [_cells(column, rows) for column in values]
                 table.writerows(zip(*cells, strict=True))
             return n
 
@@ -86,26 +85,24 @@ def parquet_file(path: Path, layout: Layout) -> Iterator[Write]:
         [(name, types.get(kind, arrow.string())) for name, kind in layout.items()]
     )
 
-    def array(column: Any, kind: Any) -> Any:
-        if isinstance(column, pd.Categorical):
-            codes = column.codes.astype(np.int32)
-            places = arrow.array(np.maximum(codes, 0), mask=codes < 0)
-            labels = arrow.array(list(column.categories), arrow.string())
+    def array(values: Values | None, n: int, kind: Any) -> Any:
+        if values is None:
+            return arrow.nulls(n, kind)
+        if isinstance(values, Texts):
+            places = arrow.array(np.maximum(values.codes, 0), mask=values.codes < 0)
+            labels = arrow.array(list(values.labels), arrow.string())
             return arrow.DictionaryArray.from_arrays(places, labels).dictionary_decode()
-        if kind == arrow.string():
-            return arrow.array([str(cell) or None for cell in _cells(column)], kind)
-        values = np.ascontiguousarray(column.data)
-        return arrow.array(values, mask=np.ma.getmaskarray(column)).cast(kind)
+        if not isinstance(values, Numbers) or kind == arrow.string():
+            cells = _cells(values, slice(0, n))
+            return arrow.array([str(cell) or None for cell in cells], kind)
+        return arrow.array(np.ascontiguousarray(values.values), mask=values.absent).cast(kind)
 
     with atomic_file(path) as file, parquet.ParquetWriter(file, schema) as writer:
 
         def write(columns: Columns) -> int:
             values = [columns[name].values() if name in columns else None for name in layout]
-            n = len(columns[IMAGE].values())
-            arrays = [
-                arrow.nulls(n, kind) if column is None else array(column, kind)
-                for column, kind in zip(values, schema.types, strict=True)
-            ]
+            n = _length(columns)
+            arrays = [array(v, n, kind) for v, kind in zip(values, schema.types, strict=True)]
             if n:
                 writer.write_table(arrow.Table.from_arrays(arrays, schema=schema))
             return n
@@ -124,18 +121,26 @@ def merge_layouts(layout: dict[str, str], columns: Mapping[str, Column]) -> None
         layout[name] = max(kinds, key=breadth.index)
 
 
-def _cells(column: Any) -> list[Any]:
-    """Turn some values of a column into what a CSV file shows of them."""
-    if isinstance(column, pd.Categorical):
-        labels = np.array([*column.categories, ""], dtype=object)
-        return list(labels[column.codes])
-    if not np.ma.isMaskedArray(column):
-        return list(column.astype(str).tolist())
-    absent = np.ma.getmaskarray(column)
-    uncomputed = np.isnan(column.data) if column.dtype.kind == "f" else np.zeros_like(absent)
+def _length(columns: Columns) -> int:
+    image = columns[IMAGE].values()
+    assert isinstance(image, Texts)
+    return len(image.codes)
+
+
+def _cells(values: Values | None, rows: slice) -> list[Any]:
+    """Turn some rows of a column into what a CSV file shows of them; None: there is no column."""
+    if values is None:
+        return [""] * (rows.stop - rows.start)
+    if isinstance(values, Texts):
+        labels = np.array([*values.labels, ""], dtype=object)
+        return list(labels[values.codes[rows]])
+    if not isinstance(values, Numbers):
+        return list(values[rows].astype(str).tolist())
+    numbers, absent = values.values[rows], values.absent[rows]
+    uncomputed = np.isnan(numbers)
     if not (absent | uncomputed).any():
-        return list(column.data.tolist())
-    cells = column.data.astype(object)
+        return list(numbers.tolist())
+    cells = numbers.astype(object)
     cells[uncomputed] = "NaN"
     cells[absent] = ""
     return list(cells.tolist())

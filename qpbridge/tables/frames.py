@@ -10,7 +10,8 @@ import pandas as pd
 
 from qpbridge.errors import require_extra
 from qpbridge.objects import ObjectTable
-from qpbridge.tables.columns import IMAGE, Column, object_columns, parent_ids
+from qpbridge.tables.columns import IMAGE, object_columns, parent_ids
+from qpbridge.tables.values import Column, Numbers, Texts
 
 
 def to_pandas(
@@ -105,12 +106,13 @@ def to_anndata(
 
 def _series(column: Column) -> Any:
     values = column.values()
-    if isinstance(values, pd.Categorical):
-        labels = np.array([*values.categories, None], dtype=object)
+    if isinstance(values, Texts):
+        labels = np.array([*values.labels, None], dtype=object)
         return pd.Series(labels[values.codes], dtype=object)
-    if column.kind == "id":
+    if not isinstance(values, Numbers):
         return pd.Series(values.astype(str).tolist(), dtype=object)
-    absent = np.ma.getmaskarray(values)
-    if column.kind == "float":
-        return np.where(absent, np.nan, values.data) if absent.any() else values.data
-    return pd.arrays.IntegerArray(values.data, absent) if absent.any() else values.data
+    if not values.absent.any():
+        return values.values
+    if column.kind == "int":
+        return pd.arrays.IntegerArray(values.values, values.absent)
+    return np.where(values.absent, np.nan, values.values)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,15 +15,9 @@ from qpbridge.measure.areas import AREA, summarize_areas
 from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable
 from qpbridge.project.model import ImageEntry
-from qpbridge.tables.columns import (
-    IMAGE,
-    ROOT_NAME,
-    Column,
-    Columns,
-    object_columns,
-    texts,
-)
+from qpbridge.tables.columns import IMAGE, ROOT_NAME, object_columns
 from qpbridge.tables.scores import class_scores, is_detection
+from qpbridge.tables.values import Column, Columns, number, texts
 
 _MAX_DIAMETER = "Max diameter µm"
 _ANY_SIZE = 2**31
@@ -58,13 +51,13 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
         np.where(detections < 0, len(table.classes), detections), minlength=len(table.classes) + 1
     )[None]
     for name, score in class_scores(table).items():
-        columns[name] = Column(score.kind, partial(np.ma.array, score.compute(counts)))
+        columns[name] = number(score.kind, score.compute(counts)[0])
     drawn = _drawn(table)
-    columns["Num regions"] = Column("int", partial(np.ma.array, [len(drawn)], dtype=np.int64))
+    columns["Num regions"] = number("int", len(drawn))
     width, height = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
     for target in TARGETS:
         for name, value in _summary(table, target, drawn, width, height).items():
-            columns[name] = Column("float", partial(np.ma.array, [value]))
+            columns[name] = number("float", value)
     return columns
 
 

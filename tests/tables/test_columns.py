@@ -5,15 +5,14 @@ from __future__ import annotations
 import json
 import uuid
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import ellipe
+from table_values import values
 
 from qpbridge import open_project
 from qpbridge.objects import (
@@ -25,18 +24,11 @@ from qpbridge.objects import (
     concatenate_shapes,
     random_ids,
 )
-from qpbridge.tables.columns import Column, id_texts, object_columns, texts
+from qpbridge.tables.columns import object_columns
 from qpbridge.tables.outlines import centroids, sizes
+from qpbridge.tables.values import clean, id_texts
 
 TUMOR, POSITIVE = PathClass(("Tumor",)), PathClass(("Tumor", "Positive"))
-
-
-def values(column: Column) -> list[Any]:
-    """What a column holds: None where an object has nothing."""
-    made = column.values()
-    if isinstance(made, pd.Categorical):
-        return [None if v != v else v for v in made.tolist()]
-    return list(made.astype(str).tolist() if column.kind == "id" else made.tolist())
 
 
 def hand_made() -> ObjectTable:
@@ -207,18 +199,11 @@ def test_ids(ids: list[uuid.UUID]):
     assert id_texts(packed).astype(str).tolist() == [str(i) for i in ids]
 
 
-def test_texts_of_the_same_name_are_one():
-    column = texts(np.array([0, 1, 2, -1]), ["a", "b", "a"])
-    assert column.tolist()[:3] == ["a", "b", "a"]
-    assert list(column.categories) == ["a", "b"]
-
-
-def test_half_a_character_is_none():
-    assert texts(np.array([0]), ["half \ud83d"]).tolist() == ["half ?"]
-    table = hand_made().replace(
-        metadata={0: {"\ud83d": "x"}}, measurement_names=("a", "\ude00", "b")
-    )
-    names = list(object_columns(table, "a", None))
+def test_what_no_table_takes_is_replaced():
+    assert clean("half \ud83d") == "half ?"
+    assert clean("a\rb\r\nc\n") == "a\nb\nc\n"
+    half = {"metadata": {0: {"\ud83d": "x"}}, "measurement_names": ("a", "\ude00", "b")}
+    names = list(object_columns(hand_made().replace(**half), "a", None))
     assert names[-3:] == ["?", "a", "b"]  # of two that read the same the first stays
 
 

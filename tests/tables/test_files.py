@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import gc
 import io
 import math
 import sys
@@ -24,6 +23,7 @@ from qpbridge.errors import FormatError, MissingExtraError, QpbridgeError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.tables import files
 from qpbridge.tables.cohort import write_table
+from qpbridge.tables.values import clean
 
 
 def detections(measurements: Any, measured=("m",), **columns: Any) -> ObjectTable:
@@ -56,7 +56,7 @@ def lines(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter=delimiter))
 
 
-text = st.text(st.characters(exclude_characters="\x00\r", codec="utf-8"), min_size=1, max_size=8)
+text = st.text(st.characters(exclude_characters="\x00", codec="utf-8"), min_size=1, max_size=8)
 
 
 @settings(max_examples=60)
@@ -67,10 +67,10 @@ text = st.text(st.characters(exclude_characters="\x00\r", codec="utf-8"), min_si
 )
 def test_everything_comes_back(rows, names, ending):
     """Texts with separators, quotes and line breaks; numbers with all their digits."""
-    names = [f"m {name}" for name in names]
+    names = list(dict.fromkeys(clean(f"m {name}") for name in names))
     classes = tuple(PathClass((name,)) for _, name, *_ in rows)
     table = detections(
-        [values for _, _, *values in rows],
+        [values[: len(names)] for _, _, *values in rows],
         names,
         names={i: name for i, (name, *_) in enumerate(rows)},
         classes=classes,
@@ -80,11 +80,12 @@ def test_everything_comes_back(rows, names, ending):
         path = Path(folder) / f"table{ending}"
         assert write_table([Entry("a, b", table)], path, "csv") == (len(rows), {})
         found = lines(path, "\t" if ending == ".tsv" else ",")
-        frame = pd.read_csv(path, sep=None, engine="python", encoding="utf-8", quotechar='"')
+        frame = pd.read_csv(path, sep="\t" if ending == ".tsv" else ",")
     assert len(frame) == len(found) == len(rows)
     for row, (name, path_class, *values) in zip(found, rows, strict=True):
-        assert (row["Image"], row["Name"], row["Classification"]) == ("a, b", name, path_class)
-        for column, value in zip(names, values, strict=True):
+        assert row["Image"] == "a, b"
+        assert (row["Name"], row["Classification"]) == (clean(name), clean(path_class))
+        for column, value in zip(names, values, strict=False):
             read = float(row[column])
             assert read == value or (math.isnan(value) and row[column] == "NaN")
 
@@ -109,7 +110,6 @@ def test_one_image_in_memory_at_a_time(tmp_path):
 
     class Counting(Entry):
         def read(self) -> Any:
-            gc.collect()
             assert not [ref for ref in alive if ref() is not None]
             table = detections(np.ones((5, 1)))
             alive.append(weakref.ref(table))

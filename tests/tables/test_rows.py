@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import shapely
+from table_values import values
 
 from qpbridge.engine.provenance import mint_ids, storable
 from qpbridge.measure.areas import area_measurements, lumen_measurements, summarize_areas
@@ -30,7 +31,7 @@ def entry() -> Any:
 
 
 def read(columns: Any) -> dict[str, list[Any]]:
-    return {name: column.values().tolist() for name, column in columns.items()}
+    return {name: values(column) for name, column in columns.items()}
 
 
 def searched(target: str, geometries: list[Any]) -> tuple[ObjectTable, ObjectTable]:
@@ -55,31 +56,31 @@ def searched(target: str, geometries: list[Any]) -> tuple[ObjectTable, ObjectTab
         summary_of(target, found, members, shapely.area(region) * MPP**2)
         for members, region in zip(inside, REGIONS.values(), strict=True)
     ]
-    values = np.array([list(s.values()) for s in summaries])
-    values[list(REGIONS).index("not searched")] = np.nan
+    measured = np.array([list(s.values()) for s in summaries])
+    measured[list(REGIONS).index("not searched")] = np.nan
     drawn = ObjectTable.new(
         ObjectKind.ANNOTATION,
         Shapes.from_geometries(list(REGIONS.values())),
         measurement_names=tuple(summaries[0]),
-        measurements=values,
+        measurements=measured,
     ).replace(names=dict(enumerate(REGIONS)))
     return drawn, found
 
 
 def summary_of(target: str, found: ObjectTable, members: Any, area: float) -> dict[str, float]:
-    values = found.measurements[members]
+    measured = found.measurements[members]
     if target == "nuclei":
-        return summarize_nuclei(found.measurement_names, values, area)
-    named = dict(zip(found.measurement_names, values.T, strict=True))
+        return summarize_nuclei(found.measurement_names, measured, area)
+    named = dict(zip(found.measurement_names, measured.T, strict=True))
     return summarize_areas(target, named, area)
 
 
 def joined(drawn: ObjectTable, found: ObjectTable) -> ObjectTable:
     n, m = len(drawn), len(found)
     names = (*drawn.measurement_names, *found.measurement_names)
-    values = np.full((n + m, len(names)), np.nan)
-    values[:n, : len(drawn.measurement_names)] = drawn.measurements
-    values[n:, len(drawn.measurement_names) :] = found.measurements
+    measured = np.full((n + m, len(names)), np.nan)
+    measured[:n, : len(drawn.measurement_names)] = drawn.measurements
+    measured[n:, len(drawn.measurement_names) :] = found.measurements
     shapes = Shapes.from_geometries([*drawn.geometries, *found.geometries])
     return ObjectTable.new(ObjectKind.ANNOTATION, shapes).replace(
         kind=np.concatenate([drawn.kind, found.kind]),
@@ -88,7 +89,7 @@ def joined(drawn: ObjectTable, found: ObjectTable) -> ObjectTable:
         class_index=np.array([-1] * n + [0] * m, np.int32),
         names=drawn.names,
         measurement_names=names,
-        measurements=values,
+        measurements=measured,
     )
 
 

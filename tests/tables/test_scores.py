@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import shapely
+from table_values import values
 
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, Shapes, concatenate_shapes
 from qpbridge.tables.columns import object_columns
@@ -91,7 +92,7 @@ def test_density_of_positive(mpp, name, area):
         classes=cells.classes,
         class_index=np.concatenate([[-1, -1], cells.class_index]).astype(np.int32),
     )
-    found = object_columns(table, "a", mpp)[f"Num Positive per {name}"].values().tolist()
+    found = values(object_columns(table, "a", mpp)[f"Num Positive per {name}"])
     assert found[0] == pytest.approx(3 / area)
     assert np.isnan(found[1])
     assert found[2:] == [None] * 4
