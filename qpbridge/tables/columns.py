@@ -84,10 +84,7 @@ def object_columns(
     dict
         `Column` by name, in QuPath's order.
     """
-    if rows is not None:
-        rows = np.asarray(rows)
-        rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-    index: IntArray = np.arange(len(table)) if rows is None else rows.astype(np.int64)
+    index = as_index(table, rows)
     some = table if rows is None else table.take(index)
     columns = {IMAGE: Column("text", lambda: texts(np.zeros(len(index), np.int64), [image]))}
     groups = [_properties(table, some, index), _outlines(some, mpp)]
@@ -95,21 +92,26 @@ def object_columns(
         groups.append(_counts(table, index, mpp))
     for group in (*groups, _metadata(some)):
         for name, column in group.items():
-            columns.setdefault(
-                name, column
-            )  # of two that are called the same, QuPath has the first
+            columns.setdefault(name, column)  # of two with one name QuPath has the first
     return _with_measurements(columns, table, some)
+
+
+def as_index(table: ObjectTable, rows: npt.ArrayLike | None) -> IntArray:
+    """Turn an index, a mask, or None for all into row numbers, int64 (n,)."""
+    if rows is None:
+        return np.arange(len(table), dtype=np.int64)
+    chosen = np.asarray(rows)
+    return (np.flatnonzero(chosen) if chosen.dtype == bool else chosen).astype(np.int64)
 
 
 def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:
     """Make a column of the ids of objects' parents, for all or some rows; none: the root."""
-    parent = table.parent if rows is None else table.parent[np.asarray(rows)]
+    parent = table.parent[as_index(table, rows)]
 
     def values() -> Texts:
         found, codes = np.unique(parent, return_inverse=True)
-        return texts(
-            np.where(parent < 0, -1, codes), id_texts(table.ids[found]).astype(str).tolist()
-        )
+        ids = id_texts(table.ids[found]).astype(str)
+        return texts(np.where(parent < 0, -1, codes), ids.tolist())
 
     return Column("text", values)
 

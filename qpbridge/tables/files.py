@@ -42,8 +42,8 @@ def csv_file(path: Path, layout: Layout) -> Iterator[Write]:
     ProjectError
         If it can't be written; what was there is untouched.
     """
-    endings = [ending.lower() for ending in path.suffixes[-2:]]
-    ending = ".tsv" if ".tsv" in endings else ".csv"
+    unpacked = path.with_suffix("") if path.suffix.lower() in (".gz", ".zip") else path
+    ending = ".tsv" if unpacked.suffix.lower() == ".tsv" else ".csv"
     with atomic_text(path, ending) as text:
         table = csv.writer(text, delimiter="\t" if ending == ".tsv" else ",", lineterminator="\n")
         table.writerow(layout)

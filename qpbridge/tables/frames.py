@@ -96,9 +96,11 @@ def to_anndata(
     some = table if rows is None else table.take(rows)
     frame = to_pandas(table, image=image, mpp=mpp, rows=rows).set_index("Object ID")
     unit = "px" if mpp is None else "µm"
+    described = frame.drop(columns=list(some.measurement_names), errors="ignore")
+    words = described.select_dtypes(object).columns
     return anndata.AnnData(
         X=some.measurements,
-        obs=frame.drop(columns=list(some.measurement_names), errors="ignore"),
+        obs=described.astype(dict.fromkeys(words, "category")),  # files take no missing texts
         var=pd.DataFrame(index=list(some.measurement_names)),
         obsm={"spatial": frame[[f"Centroid X {unit}", f"Centroid Y {unit}"]].to_numpy()},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import io
 import math
 import sys
@@ -118,6 +119,16 @@ def test_one_image_in_memory_at_a_time(tmp_path):
     entries: Any = [Counting(str(i), detections([1])) for i in range(4)]
     assert write_table(entries, tmp_path / "t.csv", "csv") == (20, {})
     assert len(alive) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "separator"), [("t.tsv.gz", "\t"), ("t.TSV", "\t"), ("t.tsv.csv", ","), ("t", ",")]
+)
+def test_the_name_of_the_file_says_what_separates(tmp_path, name, separator):
+    write_table([Entry("a", detections([1]))], tmp_path / name, "csv")
+    packed = (tmp_path / name).read_bytes()
+    header = gzip.decompress(packed) if name.endswith(".gz") else packed
+    assert header.decode().startswith(f"Image{separator}Object ID")
 
 
 def test_rows_are_turned_into_text_in_chunks(tmp_path, monkeypatch):

@@ -50,6 +50,11 @@ def test_some_rows(table):
     assert frame["Parent ID"].tolist() == [str(table.uuid(0))] * 2 + [None]
 
 
+def test_no_rows(table):
+    assert len(table.to_pandas(rows=[])) == 0
+    assert len(table.to_pandas(rows=np.zeros(4, bool))) == 0
+
+
 def made(**arguments):
     return SimpleNamespace(**arguments)
 
