@@ -3,9 +3,9 @@
 python benchmarks/seams.py SLIDE [SIDE...]
 
 Prints JSON: for each side of the tiles (with one, two and three tiles per batch in turn) how many
-nuclei there are, the share that has a counterpart of an IoU over 0.95 on the whole picture, how many
-lie on one another (doubled), and how many have a straight edge longer than 8 pixels along x or y
-(cut), beside the whole picture's own.
+nuclei there are, the share that has a counterpart of an IoU over 0.95 on the whole picture, how
+many lie on one another (doubled), and how many have a straight edge longer than 8 pixels along x or
+y (cut), beside the whole picture's own.
 """
 
 from __future__ import annotations
