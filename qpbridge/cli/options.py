@@ -52,7 +52,8 @@ device_option = click.option(
     default="auto",
     show_default=True,
     metavar="auto|cpu|cuda[:N]",
-    help="Where the network runs; 'auto' takes a GPU where there is one.",
+    help="Where the network runs; 'auto' takes a GPU where there is one. `segment` takes several, "
+    "with commas between.",
 )
 
 model_mpp_option = click.option(

@@ -97,11 +97,14 @@ def to_anndata(
     frame = to_pandas(table, image=image, mpp=mpp, rows=rows).set_index("Object ID")
     unit = "px" if mpp is None else "µm"
     described = frame.drop(columns=list(some.measurement_names), errors="ignore")
-    words = described.select_dtypes(object).columns
+    for name in described.select_dtypes(object).columns:
+        # categories, since files take no missing texts, and of objects, which they take as names
+        words = pd.Index(described[name].dropna().unique(), dtype=object)
+        described[name] = pd.Categorical(described[name], categories=words)
     return anndata.AnnData(
         X=some.measurements,
-        obs=described.astype(dict.fromkeys(words, "category")),  # files take no missing texts
-        var=pd.DataFrame(index=list(some.measurement_names)),
+        obs=described,
+        var=pd.DataFrame(index=pd.Index(some.measurement_names, dtype=object)),
         obsm={"spatial": frame[[f"Centroid X {unit}", f"Centroid Y {unit}"]].to_numpy()},
     )
 
