@@ -22,7 +22,7 @@ from qpbridge.models.adapter import ForeignNetwork
 from qpbridge.models.archive import unpack_bundle
 from qpbridge.models.definition import load_network
 from qpbridge.models.foreign import describe, path_classes
-from qpbridge.models.network import MapNetwork, fold_batch_norm
+from qpbridge.models.network import MapNetwork, fold_batch_norm, half_precision
 from qpbridge.models.weights import read_state
 from qpbridge.objects import ImageType, PathClass
 
@@ -173,7 +173,8 @@ class Bundle:
         if "window" in self._own:
             return ForeignNetwork(network, self._own).eval().to(device)
         fold_batch_norm(network)
-        ready: nn.Module = MapNetwork(network, self._own["channels"]).eval().to(device)
+        half = half_precision(torch.device(device))
+        ready: nn.Module = MapNetwork(network, self._own["channels"], half).eval().to(device)
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def digest(self) -> str:

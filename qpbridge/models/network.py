@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from qpbridge.errors import ModelError
 
 
 class MapNetwork(nn.Module):
-    """RGB in 0..255 to final maps; in half precision where the hardware has it.
+    """RGB in 0..255 to final maps.
 
     Parameters
     ----------
@@ -23,13 +22,20 @@ class MapNetwork(nn.Module):
         maps.
     channels
         Per map: ``name``, optionally ``activation`` ("sigmoid") and ``scale`` (a factor).
+    half
+        Type of 16 bits that the network runs in where that does no harm (`half_precision`).
     """
 
     scale: torch.Tensor
 
-    def __init__(self, network: nn.Module, channels: Sequence[Mapping[str, Any]]) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        channels: Sequence[Mapping[str, Any]],
+        half: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.precision = network, half
         self.sigmoid = [
             index for index, c in enumerate(channels) if c.get("activation") == "sigmoid"
         ]
@@ -38,8 +44,7 @@ class MapNetwork(nn.Module):
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W)."""
-        half = half_precision(rgb.device.type)
-        with torch.autocast(rgb.device.type, half, enabled=half is not None):
+        with torch.autocast(rgb.device.type, self.precision, enabled=self.precision is not None):
             pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
             raw = self.network(1 - pixels / 255)
         raw = raw.float()
@@ -49,15 +54,14 @@ class MapNetwork(nn.Module):
         return maps
 
 
-@functools.cache
-def half_precision(device: str) -> torch.dtype | None:
-    """Return the type of 16 bits that a kind of device ("cpu", "cuda") computes fast in, or None.
+def half_precision(device: torch.device) -> torch.dtype | None:
+    """Return the type of 16 bits that a device computes fast in, or None.
 
     Where a processor only pretends to know bfloat16, it is slow.
     """
-    if device == "cuda":
+    if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
-    if device == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
+    if device.type == "cpu" and torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return torch.bfloat16
     return None
 

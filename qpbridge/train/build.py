@@ -17,7 +17,7 @@ from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_so
 from qpbridge.evaluate.predict import WITH_HOLES
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
-from qpbridge.models.network import MapNetwork
+from qpbridge.models.network import MapNetwork, half_precision
 from qpbridge.project import open_project
 from qpbridge.train.curve import draw_curve
 from qpbridge.train.data import PatchSampler
@@ -205,8 +205,8 @@ def _judge(
     draft = Bundle("draft", output, metadata(recipe, halo, training={}, scores={}))
 
     def judge(network: nn.Module) -> float:
-        ready = MapNetwork(network, recipe.task.channels).eval()
-        ready.to(next(network.parameters()).device)
+        device = next(network.parameters()).device
+        ready = MapNetwork(network, recipe.task.channels, half_precision(device)).eval().to(device)
         return float(score_samples(draft, samples, network=ready)[recipe.task.score])
 
     return judge

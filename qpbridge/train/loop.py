@@ -172,7 +172,7 @@ def train(
         return {"score": score}
 
     # float16 would need its gradients scaled
-    mixed = half_precision(torch.device(device).type) == torch.bfloat16
+    mixed = half_precision(torch.device(device)) == torch.bfloat16
     network.train()
     sums: dict[str, float] = {}
     summed = 0
