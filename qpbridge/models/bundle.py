@@ -149,6 +149,11 @@ class Bundle:
         return str(self._own.get("limits", ""))
 
     @property
+    def turns(self) -> int:
+        """Quarter turns of the image whose maps are averaged, 1 to 4."""
+        return int(self._own.get("turns", 1))
+
+    @property
     def network_definition(self) -> Mapping[str, Any]:
         """MONAI's definition of the network, from ``configs/inference.json``."""
         config = _read_json(self.path / "configs" / "inference.json")
@@ -174,7 +179,8 @@ class Bundle:
             return ForeignNetwork(network, self._own).eval().to(device)
         fold_batch_norm(network)
         half = half_precision(torch.device(device))
-        ready: nn.Module = MapNetwork(network, self._own["channels"], half).eval().to(device)
+        ready: nn.Module = MapNetwork(network, self._own["channels"], half, self.turns)
+        ready = ready.eval().to(device)
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def digest(self) -> str:

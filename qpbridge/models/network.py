@@ -24,6 +24,9 @@ class MapNetwork(nn.Module):
         Per map: ``name``, optionally ``activation`` ("sigmoid") and ``scale`` (a factor).
     half
         Type of 16 bits that the network runs in where that does no harm (`half_precision`).
+    turns
+        The maps are the mean of those of the image turned by as many quarter turns, 1 to 4: better,
+        and as many times slower. Not for maps of directions.
     """
 
     scale: torch.Tensor
@@ -33,9 +36,10 @@ class MapNetwork(nn.Module):
         network: nn.Module,
         channels: Sequence[Mapping[str, Any]],
         half: torch.dtype | None = None,
+        turns: int = 1,
     ) -> None:
         super().__init__()
-        self.network, self.precision = network, half
+        self.network, self.precision, self.turns = network, half, turns
         self.sigmoid = [
             index for index, c in enumerate(channels) if c.get("activation") == "sigmoid"
         ]
@@ -44,6 +48,12 @@ class MapNetwork(nn.Module):
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W)."""
+        maps = self._maps(rgb)
+        for k in range(1, self.turns):
+            maps += torch.rot90(self._maps(torch.rot90(rgb, k, (2, 3))), -k, (2, 3))
+        return maps / self.turns
+
+    def _maps(self, rgb: torch.Tensor) -> torch.Tensor:
         with torch.autocast(rgb.device.type, self.precision, enabled=self.precision is not None):
             pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
             raw = self.network(1 - pixels / 255)

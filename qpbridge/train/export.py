@@ -149,6 +149,7 @@ def metadata(
             "halo": halo,
             "stride": stride,
             "channels": [dict(channel) for channel in task.channels],
+            **({"turns": recipe.turns} if recipe.turns > 1 else {}),
             "decode": dict(recipe.decode),
             **own,
             "data": {

@@ -64,6 +64,9 @@ class Recipe:
         Edge of a training patch in pixels, a multiple of the network's stride.
     network
         Changes to `NETWORK`.
+    turns
+        Quarter turns of the image whose maps are averaged when the model is used
+        (`qpbridge.models.network.MapNetwork`).
     decode
         Keyword arguments of the decoder, for the bundle.
     about
@@ -78,6 +81,7 @@ class Recipe:
     scale: tuple[float, float] = (0.65, 1.5)
     patch: int = 256
     network: Mapping[str, Any] = field(default_factory=dict)
+    turns: int = 1
     decode: Mapping[str, float] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
 
@@ -117,6 +121,7 @@ def read_recipe(path: Path, root: Path) -> Recipe:
             scale=(float(low), float(high)),
             patch=int(content.get("patch", Recipe.patch)),
             network=content.get("network", {}),
+            turns=int(content.get("turns", 1)),
             decode=content.get("decode", {}),
             about=content.get("about", {}),
         )
@@ -137,6 +142,7 @@ def go_on_with(recipe: Recipe, bundle: Bundle) -> Recipe:
         decoder=bundle.decoder,
         mpp=bundle.mpp,
         network=bundle.network_definition,
+        turns=bundle.turns,
         decode=decode,
         about={
             "license": f"that of your data, and of {bundle.name}: {bundle.license}",

@@ -11,6 +11,7 @@ from monai.bundle import ConfigParser
 from qpbridge.errors import ModelError
 from qpbridge.models import find_bundles, load_bundle
 from qpbridge.models.definition import build_network
+from qpbridge.models.network import MapNetwork
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,16 @@ def test_half_precision_changes_no_score(network, exact, tissue):
     half, full = run(network, tissue), run(exact, tissue)
     assert np.abs(half[0] - full[0]).mean() < 2e-3
     assert ((half[0] > 0.5) != (full[0] > 0.5)).mean() < 2e-3
+
+
+def test_turned_views_are_averaged_and_know_no_direction(exact, tissue):
+    turned = MapNetwork(exact.network, [{"name": "a"}] * 4, turns=4)
+    square = torch.from_numpy(tissue).permute(2, 0, 1)[None]
+    with torch.inference_mode():
+        wide = turned(square[..., :256])
+        assert wide.shape == (1, 4, 512, 256)
+        maps, after = turned(square), turned(torch.rot90(square, 1, (2, 3)))
+    assert torch.allclose(torch.rot90(maps, 1, (2, 3)), after, atol=1e-4)
 
 
 def test_monai_runs_the_same_network_from_the_configuration(bundle, exact, tissue):

@@ -134,7 +134,8 @@ def stop_at_random(path: Path, number: signal.Signals, choose: random.Random, st
     reader, writer = os.pipe()
 
     def work() -> None:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        for stop in (signal.SIGTERM, signal.SIGINT):  # a shell's background jobs ignore the latter
+            signal.signal(stop, signal.default_int_handler)
         write_for_ever(path, state, writer)
 
     child = fork(work)
