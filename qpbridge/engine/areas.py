@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -110,7 +110,7 @@ class Areas:
             None if seen.classes is None else seen.classes[label[1:] - 1],
         )
 
-    def merge(self, tiles: Sequence[Found]) -> Found:
+    def merge(self, tiles: Iterable[Found]) -> Found:
         """Join the parts of each object."""
         return stitch_tiles(tiles, self.tiles, min(MARGIN, self.tiles.halo))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -62,7 +62,7 @@ class Target(Protocol):
     def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
         """Decode one tile; see `qpbridge.engine.run.run_tiles`."""
 
-    def merge(self, tiles: Sequence[Found]) -> Found:
+    def merge(self, tiles: Iterable[Found]) -> Found:
         """Make the image's objects of the tiles'."""
 
     def plan(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -44,7 +44,9 @@ class Found:
         return len(self.shapes)
 
     def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Found:
-        """Select by integer index or boolean mask."""
+        """Select by integer index or boolean mask; without a copy where all stay."""
+        if index.dtype == np.bool_ and index.all():
+            return self
         return Found(
             self.shapes.take(index),
             self.measurements[index],
@@ -59,8 +61,9 @@ def numbered(found: Found, tile: int) -> Found:
     return replace(found, tile=np.full(len(found), tile, np.int64))
 
 
-def concatenate_found(parts: Sequence[Found]) -> Found:
+def concatenate_found(tiles: Iterable[Found]) -> Found:
     """Put objects behind one another."""
+    parts = list(tiles)
     classes = [part.class_index for part in parts if part.class_index is not None]
     return Found(
         concatenate_shapes([part.shapes for part in parts]),
@@ -71,7 +74,7 @@ def concatenate_found(parts: Sequence[Found]) -> Found:
     )
 
 
-def merge_tiles(tiles: Sequence[Found], margin: float) -> Found:
+def merge_tiles(tiles: Iterable[Found], margin: float) -> Found:
     """Put the objects of all tiles together.
 
     Every tile also reports objects whose centroid lies up to `margin` outside of its core, since

@@ -7,7 +7,7 @@ that agree in the strip that both report are one object.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ AGREEMENT = 0.5
 """Two parts are of one object if they share this much of the smaller, in the strip of both."""
 
 
-def stitch_tiles(tiles: Sequence[Found], plan: TilePlan, margin: float) -> Found:
+def stitch_tiles(tiles: Iterable[Found], plan: TilePlan, margin: float) -> Found:
     """Join the parts of objects that lie in several tiles.
 
     Parameters

@@ -77,9 +77,9 @@ class Spool:
                 self._synced = time.monotonic()
         self._places[number] = start, len(contents)
 
-    def load(self) -> list[Found]:
+    def load(self) -> Iterator[Found]:
         """Read all tiles, in the order of their numbers."""
-        return [self._load(number) for number in sorted(self._places)]
+        return map(self._load, sorted(self._places))
 
     def close(self) -> None:
         """Close the file, and leave it."""

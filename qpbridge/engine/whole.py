@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -88,7 +88,7 @@ class WholeObjects:
         classes = None if seen.classes is None else seen.classes[instance]
         return shapes, depth[kept], seen.probability[instance], classes
 
-    def merge(self, tiles: Sequence[Found]) -> Found:
+    def merge(self, tiles: Iterable[Found]) -> Found:
         """Let each object belong to one tile."""
         return merge_tiles(tiles, MERGE_MARGIN)
 
