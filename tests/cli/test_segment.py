@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -122,6 +123,22 @@ def test_the_result_does_not_depend_on_tiles_batches_or_workers(qpbridge, projec
     shared = shapely.area(shapely.intersection(tiled.geometries[mine], whole.geometries[other]))
     both = shapely.area(tiled.geometries[mine]) + shapely.area(whole.geometries[other]) - shared
     assert (shared / both > 0.95).sum() >= 0.999 * len(tiled)
+
+
+def test_nuclei_between_neighbouring_regions_are_found_once_and_whole(qpbridge, tmp_path, truth):
+    found = []
+    for name, edges in (("one", [0, 900]), ("many", [0, 250, 437, 700, 900])):
+        path = tmp_path / name / "project.qpproj"
+        qpbridge("create", path, truth.path)
+        strips = [shapely.box(a, 0, b, 700) for a, b in pairwise(edges)]
+        annotate(path, *((strip, None, None) for strip in strips))
+        qpbridge("segment", path, "--tile", 384)
+        found.append(nuclei_of(path))
+    one, many = found
+    # an id is a checksum of the outline
+    assert {bytes(i) for i in one.ids} == {bytes(i) for i in many.ids}
+    parents = objects_of(path).parent
+    assert len(np.unique(parents[parents >= 0])) == 4
 
 
 KILLED = """
