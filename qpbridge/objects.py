@@ -490,6 +490,14 @@ class ObjectTable:
         """Shapely geometries, object array (n,)."""
         return self.shapes.geometries
 
+    @property
+    def inner_shapes(self) -> Shapes:
+        """The nuclei of cells that have one, and the regions of interest of all else."""
+        if self.nuclei is None:
+            return self.shapes
+        row = np.arange(len(self)) + len(self) * (self.nuclei.roi != RoiKind.EMPTY)
+        return concatenate_shapes([self.shapes, self.nuclei]).take(row)
+
     def path_class(self, row: int) -> PathClass | None:
         """Return the class of one object."""
         index = int(self.class_index[row])

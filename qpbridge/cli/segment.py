@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ from qpbridge.cli.output import (
     print_missing,
     print_table,
 )
+from qpbridge.engine.cells import MAX_EXPANSION
 from qpbridge.engine.job import segment_project
 from qpbridge.engine.regions import Selection
-from qpbridge.engine.request import ImageReport, Progress, Request
+from qpbridge.engine.request import ImageReport, NucleusOptions, Progress, Request
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
@@ -117,6 +120,27 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     show_default=True,
     help="What glands and vessels are written as. Annotations can be edited and hold nuclei.",
 )
+@click.option(
+    "--cell-expansion",
+    type=click.FloatRange(0, MAX_EXPANSION, min_open=True),
+    metavar="UM",
+    help="Grow nuclei by up to this many µm into cells, which don't overlap and stay in the "
+    "annotation, and measure nucleus, cytoplasm, membrane and cell.",
+)
+@click.option(
+    "--positivity",
+    metavar="T[,T2,T3]",
+    default="",
+    callback=lambda _context, _option, value: _thresholds(value),
+    help="Class nuclei by their mean optical density of DAB: Negative and Positive from T on, or "
+    "Negative, 1+, 2+ and 3+. QuPath's own choice is 0.2, or 0.2,0.4,0.6.",
+)
+@click.option(
+    "--morphometry",
+    is_flag=True,
+    help="Measure more of each nucleus: equivalent diameter, eccentricity, orientation, extent, "
+    "compactness; Haralick's texture of hematoxylin, and how uneven the chromatin is.",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @json_option
 def segment(
@@ -139,9 +163,19 @@ def segment(
     what qpbridge found there before; what a person drew or changed stays. A run that was stopped
     goes on where it was when started again with the same options.
 
+    With --cell-expansion nuclei become cells; a run without turns them into nuclei again.
+
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
     bundles = _bundles(models, targets, model_mpp)
+    nuclei = NucleusOptions(
+        settings.pop("cell_expansion"), settings.pop("positivity"), settings.pop("morphometry")
+    )
+    if nuclei != NucleusOptions() and all(bundle.target != "nuclei" for bundle in bundles):
+        raise click.UsageError(
+            "--cell-expansion, --positivity and --morphometry are for nuclei; leave them out, or "
+            "add --target nuclei."
+        )
     request = Request(
         selection=Selection(
             settings.pop("within"), settings.pop("selected"), settings.pop("whole_image")
@@ -165,7 +199,8 @@ def segment(
             if bundle.notice:
                 messages.print(f"{bundle.name}: {bundle.notice}", markup=False)
             watch = _progress(bars, bundle.target, len(opened.select(images)))
-            runs.append(segment_project(opened, bundle, request, images=images, progress=watch))
+            wanted = replace(request, nuclei=nuclei) if bundle.target == "nuclei" else request
+            runs.append(segment_project(opened, bundle, wanted, images=images, progress=watch))
     if as_json:
         print_json({"project": str(opened.path), **_as_json(bundles, runs)})
     else:
@@ -175,6 +210,20 @@ def segment(
         r.image: r.message for run in runs for r in run if r.status == "failed" and not r.missing
     }
     exit_with_failures(failures, len(runs[0]), missing=sum(r.missing for r in runs[0]))
+
+
+def _thresholds(text: str) -> tuple[float, ...]:
+    """Read one threshold, or three that ascend; none of an empty text."""
+    try:
+        values = tuple(float(part) for part in text.split(",")) if text else ()
+    except ValueError:
+        values = (math.nan,)
+    ascending = all(a < b for a, b in pairwise(values)) and all(map(math.isfinite, values))
+    if len(values) not in (0, 1, 3) or not ascending:
+        raise click.BadParameter(
+            f"{text!r} is not one threshold, or three that ascend, such as 0.2 or 0.2,0.4,0.6."
+        )
+    return values
 
 
 def _bundles(

@@ -34,8 +34,10 @@ def expand_nuclei(
     nuclei: Shapes | GeometryArray,
     mpp: tuple[float, float],
     expansion: float,
-    region: shapely.Geometry | None = None,
+    region: shapely.Geometry | GeometryArray | None = None,
     *,
+    which: IntArray | None = None,
+    rows: IntArray | None = None,
     scale: float | None = None,
 ) -> GeometryArray:
     """Grow nuclei into cells.
@@ -50,6 +52,11 @@ def expand_nuclei(
         How far a cell reaches beyond its nucleus at most, µm; kept to within 3 %.
     region
         What cells grow within, full-resolution pixels; what of a nucleus lies outside of it stays.
+        An array of several together with `which`.
+    which
+        int64 (n,), in which of the regions each nucleus grows; -1: anywhere.
+    rows
+        int64 (k,), the nuclei that grow; the others only limit them.  [default: all]
     scale
         How much larger than the convex hull of its nucleus a cell is at most, in each direction
         from the hull's centroid (the ``cellConstrainScale`` of QuPath's StarDist extension).
@@ -57,8 +64,8 @@ def expand_nuclei(
     Returns
     -------
     cells
-        Polygons (n,), in the order of the nuclei. Each contains its nucleus; two overlap only where
-        their nuclei do.
+        Polygons (n,), or (k,), in the order of the nuclei, or of `rows`. Each contains its nucleus;
+        two overlap only where their nuclei do.
 
     Raises
     ------
@@ -76,20 +83,26 @@ def expand_nuclei(
     inner = inner.copy()
     inner[broken] = shapely.make_valid(inner[broken])
     cells = inner.copy()
+    regions = np.zeros(0, object)
     if region is not None:
-        region = _stretched(region, stretch)
-        shapely.prepare(region)
+        regions = np.atleast_1d(_stretched(region, stretch))
+        shapely.prepare(regions)
+    nowhere_last = np.array([*regions, None], object)
+    if which is None:
+        which = np.full(len(inner), min(len(regions), 1) - 1)
     distance = expansion / mpp[0]
     bounds = shapely.bounds(inner)
     tree = shapely.STRtree(inner)
-    there = np.flatnonzero(~np.isnan(bounds[:, 0])) if distance > 0 else np.zeros(0, np.int64)
+    rows = np.arange(len(inner)) if rows is None else rows
+    there = rows[~np.isnan(bounds[rows, 0])] if distance > 0 else rows[:0]
     # neighbours in the same block, so that few nuclei are looked at twice
     corner = np.floor(bounds[there, :2] / (32 * distance)).T if len(there) else np.zeros((2, 0))
     there = there[np.lexsort(corner)]
     for start in range(0, len(there), BLOCK):
-        rows = there[start : start + BLOCK]
-        cells[rows] = _expand(inner, rows, bounds, tree, distance, region, scale)
-    return _stretched(cells, 1 / stretch)
+        block = there[start : start + BLOCK]
+        within = nowhere_last[which[block]]
+        cells[block] = _expand(inner, block, bounds, tree, distance, within, scale)
+    return _stretched(cells[rows], 1 / stretch)
 
 
 def _stretched(geometry: T, factor: float) -> T:
@@ -105,10 +118,10 @@ def _expand(
     bounds: FloatArray,
     tree: shapely.STRtree,
     distance: float,
-    region: shapely.Geometry | None,
+    within: GeometryArray,
     scale: float | None,
 ) -> GeometryArray:
-    """Make the cells of some rows; lengths in pixels."""
+    """Make the cells of some rows, each within a region or None; lengths in pixels."""
     reach = distance * np.array([-1.0, -1.0, 1.0, 1.0])
     near = shapely.box(*(bounds[rows] + 2 * (1 + SLACK) * reach).T)
     which, other = tree.query(near)
@@ -143,10 +156,9 @@ def _expand(
         cells[which[mine]] = shapely.difference(cells[which[mine]], inner[other[mine]])
     mend = np.zeros(len(rows), bool)
     mend[which[through]] = True
-    if region is not None:
-        outside = ~shapely.covers(region, cells)
-        cells[outside] = shapely.intersection(cells[outside], region)
-        mend |= outside
+    outside = ~shapely.is_missing(within) & ~shapely.covers(within, cells)
+    cells[outside] = shapely.intersection(cells[outside], within[outside])
+    mend |= outside
     cells[mend] = shapely.union(cells[mend], nuclei[mend])
     parted = shapely.get_type_id(cells) != shapely.GeometryType.POLYGON
     cells[parted] = _parts_at(cells[parted], nuclei[parted])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import shapely
@@ -64,6 +65,11 @@ class Areas:
     mpp: tuple[float, float]
     kind: ObjectKind = ObjectKind.ANNOTATION
     stages: Stages = field(default_factory=Stages)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the objects of tiles depend on, besides the model and the tiles: nothing."""
+        return {}
 
     @property
     def _line_mpp(self) -> float:

@@ -80,13 +80,14 @@ def provenance_key(target: str) -> str:
 def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target: str) -> Existing:
     """Find qpbridge's own objects of a target in some regions.
 
-    An object is in a region if its centroid is, or if it lies below the region's annotation
-    (which may have been reshaped since). ``regions=None`` is everywhere.
+    An object is in a region if its centroid is (of a cell, that of its nucleus), or if it lies
+    below the region's annotation (which may have been reshaped since). ``regions=None`` is
+    everywhere.
     """
     origin = origins(objects, target)
     rows = np.flatnonzero(origin != Origin.OTHER)
     if regions is not None and len(rows):
-        centroids = shapely.centroid(objects.shapes.take(rows).geometries)
+        centroids = shapely.centroid(objects.take(rows).inner_shapes.geometries)
         innermost, _ = assign_regions(centroids, regions)
         below = np.isin(objects.parent[rows], [r.row for r in regions if r.row >= 0])
         rows = rows[(innermost >= 0) | below]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import math
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -12,22 +13,24 @@ from typing import Any, Protocol
 import qpbridge
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.areas import Areas
+from qpbridge.engine.cells import needed_halo
 from qpbridge.engine.edit import RunRecord, find_existing, plan_removal
 from qpbridge.engine.merge import Found
 from qpbridge.engine.network import TargetNetwork
 from qpbridge.engine.plan import Tile, TilePlan, plan_tiles
 from qpbridge.engine.regions import Region, find_again, select_regions
-from qpbridge.engine.request import ImageReport, Progress, RegionReport, Request
+from qpbridge.engine.request import ImageReport, NucleusOptions, Progress, RegionReport, Request
 from qpbridge.engine.result import Result
 from qpbridge.engine.run import Maps, Pixels, run_tiles
 from qpbridge.engine.stages import Stages
 from qpbridge.engine.store import Spool, open_spool, run_key
-from qpbridge.engine.whole import WholeObjects
+from qpbridge.engine.whole import DAB, WholeObjects
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.measure.color import H_DAB, H_E
+from qpbridge.measure.measuring import HEMATOXYLIN
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ImageType, ObjectTable
+from qpbridge.objects import ImageType, ObjectTable, Stains
 from qpbridge.project.model import (
     Edit,
     ImageData,
@@ -58,6 +61,10 @@ class _ImagePlan:
 
 class Target(Protocol):
     """The way from the maps of single tiles to objects of an image."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the objects of tiles depend on, besides the model and the tiles."""
 
     def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
         """Decode one tile; see `qpbridge.engine.run.run_tiles`."""
@@ -103,12 +110,19 @@ def segment_project(
 
     Raises
     ------
+    QpbridgeError
+        If something is asked for that is for nuclei only, and the model finds others.
     SelectionError
         If an image is unknown, or no image has anything to segment in.
     ProjectError
         If the project can't be written to.
     """
     progress, request = progress or Progress(), request or Request()
+    if bundle.target != "nuclei" and request.nuclei != NucleusOptions():
+        raise QpbridgeError(
+            "cell expansion, positivity and morphometry are for nuclei only, but "
+            f"{bundle.name} finds {bundle.target}; leave these options out, or take another model"
+        )
     entries = project.select(images)
     if not entries:
         raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
@@ -170,9 +184,9 @@ def _segment_image(
     data = entry.read()
     with open_server(entry.image_path(), entry.server) as slide:
         plan = _plan_image(entry, data, slide, bundle, request)
+        target = _target(entry.name, bundle, plan, request, stages)
         if request.dry_run:
             return _planned(entry, plan, network, request)
-        target = _target(bundle, plan, request, stages)
         key = run_key(_facts(plan, slide, entry, target, bundle))
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
@@ -255,16 +269,33 @@ def _facts(
         "downsample": plan.tiles.downsample,
         "halo": plan.tiles.halo,
         "cores": plan.tiles.cores,
-        "stains": getattr(target, "stains", None),
+        **target.facts,
     }
 
 
-def _target(bundle: Bundle, plan: _ImagePlan, request: Request, stages: Stages) -> Target:
+def _target(
+    image: str, bundle: Bundle, plan: _ImagePlan, request: Request, stages: Stages
+) -> Target:
     if bundle.target != "nuclei":
         return Areas(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
     h_dab = plan.data.image_type is ImageType.BRIGHTFIELD_H_DAB
     stains = plan.data.stains or (H_DAB if h_dab else H_E)
-    return WholeObjects(bundle, plan.tiles, plan.mpp, stains, stages)
+    _check_stains(image, stains, request.nuclei)
+    return WholeObjects(bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.regions)
+
+
+def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> None:
+    """Refuse to measure a stain that is not there."""
+    for stain, option, wanted, kind in (
+        (DAB, "positivity", bool(options.positivity), "Brightfield (H-DAB)"),
+        (HEMATOXYLIN, "morphometry", options.morphometry, "Brightfield (H&E) or (H-DAB)"),
+    ):
+        if wanted and stain not in stains.stain_names:
+            raise QpbridgeError(
+                f"{image}: --{option} needs the stain {stain}, but this image has "
+                f"{' and '.join(stains.stain_names)}; set its type to {kind} in QuPath's Image "
+                f"tab, choose others with --image, or leave --{option} out"
+            )
 
 
 def _plan_image(
@@ -274,9 +305,10 @@ def _plan_image(
     mpp = pixel_size(entry.name, entry.server.mpp, known, request.mpp)
     regions = select_regions(data.objects, request.selection, slide.width, slide.height)
     downsample = slide.snap(downsample_for(mpp, bundle.mpp))
-    tiles = plan_tiles(
-        regions, downsample, tile=request.tile, halo=bundle.halo, stride=bundle.stride
-    )
+    halo = bundle.halo
+    if request.nuclei.cell_expansion is not None:
+        halo = max(halo, math.ceil(needed_halo(request.nuclei.cell_expansion) / bundle.mpp))
+    tiles = plan_tiles(regions, downsample, tile=request.tile, halo=halo, stride=bundle.stride)
     return _ImagePlan(data, regions, tiles, mpp)
 
 

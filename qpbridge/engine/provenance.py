@@ -1,9 +1,9 @@
 """How qpbridge knows its own objects again, and whether a person changed them.
 
-The id of an object that qpbridge makes is a checksum of the object: of its vertices, class and
-plane. QuPath keeps an object's id while a person moves, reshapes or reclassifies the object, so an
-object is ours and untouched exactly if its id still fits. Nothing else has to be recorded, and an
-object that a person drew can't be taken for ours.
+The id of an object that qpbridge makes is a checksum of the object: of its vertices (a cell's, and
+its nucleus's), class and plane. QuPath keeps an object's id while a person moves, reshapes or
+reclassifies the object, so an object is ours and untouched exactly if its id still fits. Nothing
+else has to be recorded, and an object that a person drew can't be taken for ours.
 
 The sixteen bytes, an RFC 9562 UUID of version 8 (custom): ``qpbr`` in ASCII, one byte for the
 target, one that tells apart objects that would have the same id otherwise, then 74 bits of checksum
@@ -73,7 +73,7 @@ def content_ids(table: ObjectTable) -> npt.NDArray[np.uint8]:
     -------
     ids
         uint8 (n, 16), UUIDs of version 8 that don't say the objects are qpbridge's; equal where
-        kind, class, plane and vertices are.
+        kind, class, plane and vertices (a cell's, and its nucleus's) are.
     """
     ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
     return _as_version_8(ids)
@@ -141,6 +141,9 @@ def _checksums(table: ObjectTable) -> npt.NDArray[np.uint64]:
     for axis in range(3):
         attributes = _mix(attributes ^ table.plane[:, axis].astype(np.int64).view(_U64))
     vertices = _vertex_sums(table.shapes)
+    if table.nuclei is not None:
+        nuclei = _vertex_sums(table.nuclei)
+        vertices ^= _mix(nuclei) * (nuclei != 0)  # 0: no nucleus
     return np.stack([_mix(vertices[:, i] ^ attributes) for i in range(2)], axis=1)
 
 

@@ -14,6 +14,26 @@ Missing = Sequence[tuple[ImageEntry, MissingImageError]]
 
 
 @dataclass(frozen=True)
+class NucleusOptions:
+    """What else is done with nuclei; for no other target.
+
+    Parameters
+    ----------
+    cell_expansion
+        How far, in µm, nuclei are grown into cells; None: they stay nuclei.
+    positivity
+        One or three thresholds, ascending, for the mean optical density of DAB in a nucleus: it
+        is Negative below the first, Positive above, or 1+, 2+, 3+. Empty: not classified so.
+    morphometry
+        Measure more of each nucleus: see `qpbridge.measure.measuring.Measuring`.
+    """
+
+    cell_expansion: float | None = None
+    positivity: tuple[float, ...] = ()
+    morphometry: bool = False
+
+
+@dataclass(frozen=True)
 class Request:
     """What to do in every image.
 
@@ -38,6 +58,8 @@ class Request:
         Begin anew where a run was stopped.
     area_kind
         What glands and vessels are written as: annotations or detections.
+    nuclei
+        What else is done with nuclei.
     dry_run
         Plan only.
     command
@@ -53,6 +75,7 @@ class Request:
     compiled: bool = False
     restart: bool = False
     area_kind: ObjectKind = ObjectKind.ANNOTATION
+    nuclei: NucleusOptions = field(default_factory=NucleusOptions)
     dry_run: bool = False
     command: str = "qpbridge segment"
 

@@ -43,7 +43,8 @@ class Reviewed(NamedTuple):
         Its picture with the labels that a person drew; what is outside of the annotation is not
         known.
     found
-        int32 (H, W), the objects there that qpbridge made, changed by a person since or not.
+        int32 (H, W), the objects there that qpbridge made, changed by a person since or not. Cells
+        are drawn as their nuclei, here and in the sample.
     """
 
     sample: Sample
@@ -112,8 +113,8 @@ def load_reviewed(
             continue
         nothing = False
         made = np.setdiff1d(np.flatnonzero(origins(objects, target) != Origin.OTHER), true)
-        drawn = valid_areas(objects.shapes.take(true).geometries)
-        found = valid_areas(objects.shapes.take(made).geometries)
+        drawn = valid_areas(objects.take(true).inner_shapes.geometries)
+        found = valid_areas(objects.take(made).inner_shapes.geometries)
         with open_server(entry.image_path(), entry.server) as slide:
             grid = _grid(entry, slide, mpp, nominal_mpp)
             labels: Counter[str] = Counter()

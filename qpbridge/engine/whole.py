@@ -2,34 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
 from qpbridge.decode.decoders import decode
-from qpbridge.decode.polygons import instances_to_polygons, round_rings
+from qpbridge.decode.polygons import Rings, instances_to_polygons
+from qpbridge.engine.cells import areas_of, cells_of_image, grow_cells, round_outlines
 from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.merge import Found, merge_tiles
 from qpbridge.engine.plan import Tile, TilePlan
-from qpbridge.engine.provenance import storable
-from qpbridge.engine.regions import Region, assign_regions
+from qpbridge.engine.regions import AREAS, Region, assign_regions
+from qpbridge.engine.request import NucleusOptions
 from qpbridge.engine.result import Result, classify, ids_below
 from qpbridge.engine.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.engine.stages import Stages
-from qpbridge.measure.intensity import intensity_names, stains_of_shapes
-from qpbridge.measure.shape import shape_measurements, shape_names
+from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, nucleus_columns
+from qpbridge.measure.intensity import STATISTICS
+from qpbridge.measure.measuring import Measuring, cell_shapes, measure_objects, measured_names
+from qpbridge.measure.positivity import classify_intensity
+from qpbridge.measure.shape import shape_names
 from qpbridge.measure.summary import PROBABILITY, summarize_nuclei
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable, Shapes, Stains
+from qpbridge.objects import (
+    FloatArray,
+    IntArray,
+    ObjectKind,
+    ObjectTable,
+    Shapes,
+    Stains,
+    concatenate_shapes,
+)
 from qpbridge.project.model import Edit
+
+DAB = "DAB"
+"""The stain that tells positive nuclei."""
+
+SAME_AREA = 1e-6
+"""Relative difference of the areas of two cells below which they are taken for the same."""
 
 
 @dataclass(frozen=True)
 class WholeObjects:
-    """Measured nuclei from the maps of tiles; a `qpbridge.engine.job.Target`.
+    """Measured nuclei from the maps of tiles, or cells; a `qpbridge.engine.job.Target`.
 
     Parameters
     ----------
@@ -43,6 +63,10 @@ class WholeObjects:
         The image's own, for the intensities.
     stages
         Counts the time.
+    options
+        What else is done with nuclei.
+    regions
+        Where cells may grow.
     """
 
     bundle: Bundle
@@ -50,40 +74,79 @@ class WholeObjects:
     mpp: tuple[float, float]
     stains: Stains
     stages: Stages = field(default_factory=Stages)
+    options: NucleusOptions = field(default_factory=NucleusOptions)
+    regions: tuple[Region, ...] = ()
 
-    @property
+    @cached_property
+    def _how(self) -> Measuring:
+        return Measuring(self.mpp, self.stains, self.tiles.downsample, self.options.morphometry)
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the measurements, in the order of the columns."""
-        stains = self.stains.stain_names
-        return (PROBABILITY, *shape_names(self.mpp), *intensity_names(stains))
+        return (PROBABILITY, *measured_names(self._how, cells=self._grows))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the objects of tiles depend on, besides the model and the tiles."""
+        expansion = self.options.cell_expansion
+        regions = [region.geometry.wkb_hex for region in self.regions] if self._grows else []
+        return {
+            "stains": self.stains,
+            "names": self.names,
+            "expansion": expansion,
+            "regions": regions,
+        }
+
+    @property
+    def _grows(self) -> bool:
+        return self.options.cell_expansion is not None
 
     def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
         """Decode one tile, and measure what is found."""
         with self.stages("decode"):
             shapes, depth, probability, classes = self._decode(maps, tile)
+        near = np.flatnonzero(depth >= -MERGE_MARGIN)
+        nuclei = shapes.take(near)
+        cells = None
+        if self.options.cell_expansion is not None:
+            with self.stages("cells"):
+                cells = grow_cells(
+                    shapes, near, self.mpp, self.options.cell_expansion, self.regions
+                )
         with self.stages("measure"):
-            _, shape = shape_measurements(shapes, self.mpp)
-            _, intensity = stains_of_shapes(
-                pixels, self.stains, shapes, tile.corner, self.tiles.downsample
+            measured = measure_objects(
+                pixels,
+                nuclei if cells is None else cells,
+                self._how,
+                nuclei=None if cells is None else nuclei,
+                corner=tile.corner,
             )
-        measured = np.column_stack([probability, shape, intensity])
-        return Found(shapes, measured, depth, np.zeros(len(shapes), np.int64), classes)
+        return Found(
+            nuclei,
+            np.column_stack([probability[near], measured]),
+            depth[near],
+            np.zeros(len(near), np.int64),
+            None if classes is None else classes[near],
+        )
 
     def _decode(
         self, maps: Maps, tile: Tile
     ) -> tuple[Shapes, FloatArray, npt.NDArray[np.float32], IntArray | None]:
-        """Outlines in server pixels, depth, probability and class of the objects of a tile."""
+        """Outlines in server pixels, depth, probability and class of the objects of a tile.
+
+        Where cells are grown these are all that the tile sees, else those in or near its core.
+        """
         seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
         rings = instances_to_polygons(seen.labels, seen.level, seen.threshold)
         outlines = Shapes.from_rings(rings.coords, rings.offsets)
         depth = core_depth(outlines.centroids(), tile)
-        near = np.flatnonzero(depth >= -MERGE_MARGIN)
+        near = np.flatnonzero(depth >= (-np.inf if self._grows else -MERGE_MARGIN))
         outlines = outlines.take(near)
 
         placed = (outlines.coords + tile.corner) * self.tiles.downsample
-        rounded = round_rings(placed, outlines.rings, _decimals(placed))
-        kept = near[rounded.owner]
-        shapes = Shapes.from_rings(storable(rounded.coords), rounded.offsets)
+        shapes, owner = round_outlines(Rings(placed, outlines.rings, near))
+        kept = near[owner]
         instance = rings.owner[kept] - 1
         classes = None if seen.classes is None else seen.classes[instance]
         return shapes, depth[kept], seen.probability[instance], classes
@@ -101,21 +164,19 @@ class WholeObjects:
     ) -> tuple[Edit, Result]:
         """Keep what has its centroid in a region, and put it below the innermost one."""
         existing = find_existing(objects, regions, record.target)
-        kept = objects.shapes.take(existing.changed).geometries
+        kept = objects.take(existing.changed).inner_shapes
         centroids = shapely.points(found.shapes.centroids())
         innermost, inside = assign_regions(centroids, regions)
-        stay = (innermost >= 0) & without_twins(found.shapes, kept)
+        stay = (innermost >= 0) & without_twins(found.shapes, kept.geometries)
         found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
-        new = ObjectTable.new(
-            ObjectKind.DETECTION,
-            found.shapes,
-            measurement_names=self.names,
-            measurements=found.measurements,
-        )
-        new = classify(new, self.bundle, found.class_index)
+        new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
+        if self.options.positivity:
+            new = self._by_intensity(new)
         areas = [region.area(self.mpp) for region in regions]
+        columns = nucleus_columns(self.names, new.measurements)
+        values = np.column_stack(list(columns.values()))
         summaries = tuple(
-            summarize_nuclei(self.names, new.measurements[member], area)
+            summarize_nuclei(tuple(columns), values[member], area)
             for member, area in zip(inside, areas, strict=True)
         )
         below = ids_below(objects, regions, innermost, centroids[stay])
@@ -124,7 +185,53 @@ class WholeObjects:
         )
         return edit, Result(regions, existing, len(new), summaries)
 
+    def _table(self, found: Found, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
+        """Make detections of nuclei, or cells around them that leave those alone that are kept."""
+        nuclei, measured = found.shapes, found.measurements
+        if self.options.cell_expansion is None:
+            return ObjectTable.new(
+                ObjectKind.DETECTION,
+                nuclei,
+                measurement_names=self.names,
+                measurements=measured,
+            )
+        solid = kept.take(np.isin(kept.roi, AREAS))
+        cells = cells_of_image(
+            concatenate_shapes([nuclei, solid]),
+            np.concatenate([found.tile, np.full(len(solid), -1)]),
+            self.mpp,
+            self.options.cell_expansion,
+            regions,
+        )
+        return ObjectTable.new(
+            ObjectKind.CELL,
+            cells,
+            measurement_names=self.names,
+            measurements=self._remeasured(measured, cells, nuclei),
+        ).replace(nuclei=nuclei)
 
-def _decimals(coords: npt.NDArray[np.float64]) -> int:
-    """Digits that QuPath's float32 coordinates can hold that far from the origin."""
-    return 2 if np.abs(coords).max(initial=0) < 2**17 else 1
+    def _remeasured(self, measured: FloatArray, cells: Shapes, nuclei: Shapes) -> FloatArray:
+        """Measure the shape of those cells again that a tile took for others.
+
+        Their intensities stay as measured: by the border of a tile, on an outline that differs by
+        what the tile saw otherwise.
+        """
+        first = self.names.index(f"{CELL}{shape_names(self.mpp)[0]}")
+        last = self.names.index(RATIO)
+        area = areas_of(cells) * self.mpp[0] * self.mpp[1]
+        other = np.flatnonzero(np.abs(area - measured[:, first]) > SAME_AREA * area)
+        measured = measured.copy()
+        measured[other, first : last + 1] = cell_shapes(
+            cells.take(other), nuclei.take(other), self._how
+        )
+        return measured
+
+    def _by_intensity(self, table: ObjectTable) -> ObjectTable:
+        name = f"{NUCLEUS if self._grows else ''}{DAB}: {STATISTICS[0]}"
+        classes, index = classify_intensity(
+            table.classes,
+            table.class_index,
+            table.measurement(name),
+            self.options.positivity,
+        )
+        return replace(table, classes=classes, class_index=index)

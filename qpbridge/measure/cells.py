@@ -1,13 +1,19 @@
-"""Measurements of cells that were grown from nuclei."""
+"""Measurements of cells that were grown from nuclei, and the compartments that a cell has."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
-from qpbridge.objects import FloatArray, GeometryArray
+from qpbridge.objects import FloatArray, GeometryArray, IntArray
+
+Covered = tuple[IntArray, IntArray]
+"""Owner and pixel, as `qpbridge.measure.raster.covered_pixels` gives them."""
+
+NUCLEUS, CYTOPLASM, MEMBRANE, CELL = "Nucleus: ", "Cytoplasm: ", "Membrane: ", "Cell: "
 
 RATIO = "Nucleus/Cell area ratio"
 
@@ -15,6 +21,15 @@ DEFINITIONS: Mapping[str, str] = {
     RATIO: "Area of the nucleus over that of the whole cell, nucleus included (as QuPath has it).",
 }
 """What each measurement is, by name."""
+
+COMPARTMENTS: Mapping[str, str] = {
+    f"{NUCLEUS}NAME": "A measurement of the nucleus of a cell; NAME as it is without a cell.",
+    f"{CYTOPLASM}NAME": "An intensity of those pixels of the cell that are not of its nucleus.",
+    f"{MEMBRANE}NAME": "An intensity of those pixels of the cell that have a neighbour outside "
+    "(above, below, left or right), of the nucleus or not.",
+    f"{CELL}NAME": "A measurement of the whole cell, nucleus included.",
+}
+"""What the first word of a cell's measurement stands for; QuPath's (from 0.6 on)."""
 
 
 def cell_measurements(nuclei: GeometryArray, cells: GeometryArray) -> dict[str, FloatArray]:
@@ -35,3 +50,74 @@ def cell_measurements(nuclei: GeometryArray, cells: GeometryArray) -> dict[str, 
     """
     inner, whole = shapely.area(nuclei), shapely.area(cells)
     return {RATIO: np.divide(inner, whole, out=np.full(len(whole), np.nan), where=whole > 0)}
+
+
+def compartments(
+    cell: Covered, nucleus: Covered, size: tuple[int, int]
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
+    """Tell which pixels of cells are cytoplasm, and which are membrane, by QuPath's rule.
+
+    As read in QuPath 0.6 (``ObjectMeasurements``): cytoplasm is what is not nucleus; the membrane
+    is one pixel wide, inside the cell, and part of the cytoplasm or the nucleus as well. What lies
+    beyond the window is not asked.
+
+    Parameters
+    ----------
+    cell, nucleus
+        Owner and pixel of the cells' pixels, k of them, and of the nuclei's; by owner and then by
+        pixel. A cell and its nucleus have the same owner.
+    size
+        Height and width of the window.
+
+    Returns
+    -------
+    cytoplasm, membrane
+        bool (k,) each.
+    """
+    width, whole = size[1], size[0] * size[1]
+    pixel = cell[1]
+    key, inner = cell[0] * whole + pixel, nucleus[0] * whole + nucleus[1]
+    column = pixel % width
+    membrane = np.zeros(len(key), bool)
+    for step, within in (
+        (-1, column > 0),
+        (1, column < width - 1),
+        (-width, pixel >= width),
+        (width, pixel < whole - width),
+    ):
+        membrane |= within & ~_among(key, key + step)
+    return ~_among(inner, key), membrane
+
+
+def _among(ascending: IntArray, wanted: IntArray) -> npt.NDArray[np.bool_]:
+    """Tell which of the wanted numbers there are, bool (len(wanted),)."""
+    at = np.searchsorted(ascending, wanted)
+    there = at < len(ascending)
+    there[there] = ascending[at[there]] == wanted[there]
+    return there
+
+
+def nucleus_columns(names: Sequence[str], measurements: FloatArray) -> dict[str, FloatArray]:
+    """Take what is measured of nuclei, whether they are objects of their own or parts of cells.
+
+    Parameters
+    ----------
+    names
+        Names of the measurements.
+    measurements
+        float64 (n, len(names)).
+
+    Returns
+    -------
+    dict
+        float64 (n,) by the name that a nucleus has it by; without what is measured of cytoplasm,
+        membrane or whole cells.
+    """
+    columns: dict[str, FloatArray] = {}
+    for name, column in zip(names, measurements.T, strict=True):
+        if name == RATIO or name.startswith((CYTOPLASM, MEMBRANE, CELL)):
+            continue
+        plain = name.removeprefix(NUCLEUS).removeprefix("ROI: ")
+        known = columns.get(plain, column)
+        columns[plain] = np.where(np.isnan(known), column, known)
+    return columns

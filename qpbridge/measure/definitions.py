@@ -7,7 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qpbridge.measure import areas, cells, grading, hotspots, positivity, summary
+from qpbridge.measure import (
+    areas,
+    cells,
+    grading,
+    hotspots,
+    moments,
+    positivity,
+    summary,
+    texture,
+)
 
 SHAPE: Mapping[str, str] = {
     "Area µm^2": "Area, holes not counted.",
@@ -35,7 +44,10 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
         **INTENSITY,
         summary.PROBABILITY: "Mean foreground probability that the model gave to the object.",
     },
-    "Cells": cells.DEFINITIONS,
+    "Cells": {**cells.DEFINITIONS, **cells.COMPARTMENTS},
+    "Morphometry": {
+        name: f"{text}." for name, text in {**moments.DEFINITIONS, **texture.DEFINITIONS}.items()
+    },
     "Glands and vessels": areas.DEFINITIONS,
     "Nuclei of a region": summary.DEFINITIONS,
     "Hot spots of a region": hotspots.DEFINITIONS,

@@ -12,6 +12,7 @@ from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.errors import SelectionError
 from qpbridge.measure.areas import AREA, summarize_areas
+from qpbridge.measure.cells import nucleus_columns
 from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable
 from qpbridge.project.model import ImageEntry
@@ -91,11 +92,11 @@ def _summary(
         return {}
     found = table.take(_made(table, target))
     place = shapely.centroid if target == "nuclei" else shapely.point_on_surface
-    innermost, _ = assign_regions(place(found.geometries), regions)
+    innermost, _ = assign_regions(place(found.inner_shapes.geometries), regions)
     values = found.measurements[innermost >= 0]
-    carried = np.flatnonzero(~np.isnan(values).all(axis=0)) if len(values) else ()
+    carried = np.flatnonzero(~np.isnan(values).all(axis=0)) if len(values) else np.zeros(0, int)
     named = dict.fromkeys((AREA, _MAX_DIAMETER), np.full(len(values), np.nan))
-    named |= {table.measurement_names[i]: values[:, i] for i in carried}
+    named |= nucleus_columns([table.measurement_names[i] for i in carried], values[:, carried])
     if target == "nuclei":
         return summarize_nuclei(tuple(named), np.column_stack(list(named.values())), evaluated)
     return summarize_areas(target, named, evaluated)
