@@ -30,6 +30,8 @@ class Golden:
         Its objects with their values; of cells, the cell's own (without the prefix ``Cell:``).
     shapes
         Their regions of interest.
+    nuclei
+        The nuclei of cells; empty for all else.
     image
         uint8 (h, w, 3).
     """
@@ -38,6 +40,7 @@ class Golden:
     stains: dict[str, Any]
     objects: list[dict[str, Any]]
     shapes: Shapes
+    nuclei: Shapes
     image: npt.NDArray[np.uint8]
 
     def value(self, row: int, name: str) -> float:
@@ -50,6 +53,7 @@ def read_golden(folder: Path) -> Golden:
     data = json.loads((folder / "measurements.json").read_text())
     features = json.loads((folder / "objects_input.geojson").read_text())["features"]
     geometry = {f["id"]: shapely.geometry.shape(f["geometry"]) for f in features}
+    inner = {f["id"]: _shape(f.get("nucleusGeometry")) for f in features}
     calibration = data["calibration"]
     mpp = calibration["pixel_width"], calibration["pixel_height"]
     return Golden(
@@ -57,11 +61,18 @@ def read_golden(folder: Path) -> Golden:
         data["stains"],
         data["objects"],
         concatenate_shapes([_roi(o["roi"], geometry[o["id"]]) for o in data["objects"]]),
+        concatenate_shapes([_roi(o["nucleus_roi"], inner[o["id"]]) for o in data["objects"]]),
         np.asarray(Image.open(folder / "image.png").convert("RGB")),
     )
 
 
-def _roi(kind: str, geometry: Any) -> Shapes:
+def _shape(geometry: Any) -> Any:
+    return None if geometry is None else shapely.geometry.shape(geometry)
+
+
+def _roi(kind: str | None, geometry: Any) -> Shapes:
+    if kind is None:
+        return Shapes.empty(1)
     # QuPath keeps the coordinates of all but ellipses as float32.
     stored = shapely.transform(geometry, lambda xy: xy.astype(np.float32).astype(np.float64))
     if kind == "RectangleROI":

@@ -18,15 +18,20 @@ NUCLEUS, CYTOPLASM, MEMBRANE, CELL = "Nucleus: ", "Cytoplasm: ", "Membrane: ", "
 RATIO = "Nucleus/Cell area ratio"
 
 DEFINITIONS: Mapping[str, str] = {
-    RATIO: "Area of the nucleus over that of the whole cell, nucleus included (as QuPath has it).",
+    RATIO: (
+        "Area of the nucleus over that of the whole cell, nucleus included; 1 at most (as QuPath "
+        "has it)."
+    ),
 }
 """What each measurement is, by name."""
 
 COMPARTMENTS: Mapping[str, str] = {
     f"{NUCLEUS}NAME": "A measurement of the nucleus of a cell; NAME as it is without a cell.",
     f"{CYTOPLASM}NAME": "An intensity of those pixels of the cell that are not of its nucleus.",
-    f"{MEMBRANE}NAME": "An intensity of those pixels of the cell that have a neighbour outside "
-    "(above, below, left or right), of the nucleus or not.",
+    f"{MEMBRANE}NAME": (
+        "An intensity of those pixels of the cell that have a neighbour outside (above, below, "
+        "left or right), of the nucleus or not."
+    ),
     f"{CELL}NAME": "A measurement of the whole cell, nucleus included.",
 }
 """What the first word of a cell's measurement stands for; QuPath's (from 0.6 on)."""
@@ -49,7 +54,8 @@ def cell_measurements(nuclei: GeometryArray, cells: GeometryArray) -> dict[str, 
         By name, float64 (n,); NaN for a cell without area.
     """
     inner, whole = shapely.area(nuclei), shapely.area(cells)
-    return {RATIO: np.divide(inner, whole, out=np.full(len(whole), np.nan), where=whole > 0)}
+    ratio = np.divide(inner, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return {RATIO: np.minimum(ratio, 1)}
 
 
 def compartments(
