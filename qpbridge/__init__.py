@@ -13,7 +13,7 @@ from qpbridge.project.model import AnnotationUpdate, Edit, ImageEntry, Project
 if TYPE_CHECKING:
     from qpbridge.engine.job import segment_project
     from qpbridge.engine.regions import Selection
-    from qpbridge.engine.request import ImageReport, Request
+    from qpbridge.engine.request import ImageReport, NucleusOptions, Request
     from qpbridge.models.bundle import Bundle, load_bundle
 
 __version__ = "0.1.0"
@@ -24,6 +24,7 @@ __all__ = [
     "Edit",
     "ImageEntry",
     "ImageReport",
+    "NucleusOptions",
     "ObjectKind",
     "ObjectTable",
     "PathClass",
@@ -43,6 +44,7 @@ __all__ = [
 _HEAVY = {
     "Bundle": "qpbridge.models.bundle",
     "ImageReport": "qpbridge.engine.request",
+    "NucleusOptions": "qpbridge.engine.request",
     "Request": "qpbridge.engine.request",
     "Selection": "qpbridge.engine.regions",
     "load_bundle": "qpbridge.models.bundle",

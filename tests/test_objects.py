@@ -142,3 +142,12 @@ def test_a_data_frame_has_a_row_for_what_has_no_shape() -> None:
     frame = ObjectTable.new(ObjectKind.DETECTION, shapes).to_pandas()
     assert frame["Centroid X px"].isna().tolist() == [True, False]
     assert frame["Centroid Y px"].tolist()[1] == 2
+
+
+def test_inner_shapes_are_the_nuclei_of_cells_that_have_one():
+    outer = Shapes.from_geometries([shapely.box(0, 0, n, n) for n in (7, 8, 9)])
+    table = ObjectTable.new(ObjectKind.CELL, outer)
+    assert table.inner_shapes is outer
+    nuclei = [Shapes.empty(1), Shapes.from_geometries([shapely.box(1, 1, 2, 2)]), Shapes.empty(1)]
+    inner = table.replace(nuclei=concatenate_shapes(nuclei)).inner_shapes
+    assert shapely.area(inner.geometries).tolist() == [49, 1, 81]

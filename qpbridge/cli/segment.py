@@ -136,10 +136,12 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     "Negative, 1+, 2+ and 3+. QuPath's own choice is 0.2, or 0.2,0.4,0.6.",
 )
 @click.option(
-    "--morphometry",
-    is_flag=True,
-    help="Measure more of each nucleus: equivalent diameter, eccentricity, orientation, extent, "
-    "compactness; Haralick's texture of hematoxylin, and how uneven the chromatin is.",
+    "--features",
+    type=click.Choice(["basic", "all"]),
+    default="basic",
+    show_default=True,
+    help="'all' measures more of each nucleus: equivalent diameter, eccentricity, orientation, "
+    "extent, compactness; Haralick's texture of hematoxylin, and how uneven the chromatin is.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @json_option
@@ -169,11 +171,13 @@ def segment(
     """
     bundles = _bundles(models, targets, model_mpp)
     nuclei = NucleusOptions(
-        settings.pop("cell_expansion"), settings.pop("positivity"), settings.pop("morphometry")
+        settings.pop("cell_expansion"),
+        settings.pop("positivity"),
+        settings.pop("features") == "all",
     )
     if nuclei != NucleusOptions() and all(bundle.target != "nuclei" for bundle in bundles):
         raise click.UsageError(
-            "--cell-expansion, --positivity and --morphometry are for nuclei; leave them out, or "
+            "--cell-expansion, --positivity and --features are for nuclei; leave them out, or "
             "add --target nuclei."
         )
     request = Request(

@@ -120,7 +120,7 @@ def segment_project(
     progress, request = progress or Progress(), request or Request()
     if bundle.target != "nuclei" and request.nuclei != NucleusOptions():
         raise QpbridgeError(
-            "cell expansion, positivity and morphometry are for nuclei only, but "
+            "cell expansion, positivity and further features are for nuclei only, but "
             f"{bundle.name} finds {bundle.target}; leave these options out, or take another model"
         )
     entries = project.select(images)
@@ -288,7 +288,7 @@ def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> None:
     """Refuse to measure a stain that is not there."""
     for stain, option, wanted, kind in (
         (DAB, "positivity", bool(options.positivity), "Brightfield (H-DAB)"),
-        (HEMATOXYLIN, "morphometry", options.morphometry, "Brightfield (H&E) or (H-DAB)"),
+        (HEMATOXYLIN, "features all", options.all_features, "Brightfield (H&E) or (H-DAB)"),
     ):
         if wanted and stain not in stains.stain_names:
             raise QpbridgeError(

@@ -24,13 +24,13 @@ class NucleusOptions:
     positivity
         One or three thresholds, ascending, for the mean optical density of DAB in a nucleus: it
         is Negative below the first, Positive above, or 1+, 2+, 3+. Empty: not classified so.
-    morphometry
+    all_features
         Measure more of each nucleus: see `qpbridge.measure.measuring.Measuring`.
     """
 
     cell_expansion: float | None = None
     positivity: tuple[float, ...] = ()
-    morphometry: bool = False
+    all_features: bool = False
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from qpbridge.measure.intensity import STATISTICS
 from qpbridge.measure.measuring import Measuring, cell_shapes, measure_objects, measured_names
 from qpbridge.measure.positivity import classify_intensity
 from qpbridge.measure.shape import shape_names
-from qpbridge.measure.summary import PROBABILITY, summarize_nuclei
+from qpbridge.measure.summary import AREA, LENGTH, PROBABILITY, summarize_nuclei
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import (
     FloatArray,
@@ -79,7 +79,7 @@ class WholeObjects:
 
     @cached_property
     def _how(self) -> Measuring:
-        return Measuring(self.mpp, self.stains, self.tiles.downsample, self.options.morphometry)
+        return Measuring(self.mpp, self.stains, self.tiles.downsample, self.options.all_features)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -174,9 +174,9 @@ class WholeObjects:
             new = self._by_intensity(new)
         areas = [region.area(self.mpp) for region in regions]
         columns = nucleus_columns(self.names, new.measurements)
-        values = np.column_stack(list(columns.values()))
+        values = np.column_stack([columns[name] for name in (AREA, LENGTH)])
         summaries = tuple(
-            summarize_nuclei(tuple(columns), values[member], area)
+            summarize_nuclei((AREA, LENGTH), values[member], area)
             for member, area in zip(inside, areas, strict=True)
         )
         below = ids_below(objects, regions, innermost, centroids[stay])

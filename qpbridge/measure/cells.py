@@ -124,6 +124,6 @@ def nucleus_columns(names: Sequence[str], measurements: FloatArray) -> dict[str,
         if name == RATIO or name.startswith((CYTOPLASM, MEMBRANE, CELL)):
             continue
         plain = name.removeprefix(NUCLEUS).removeprefix("ROI: ")
-        known = columns.get(plain, column)
-        columns[plain] = np.where(np.isnan(known), column, known)
+        known = columns.get(plain)
+        columns[plain] = column if known is None else np.where(np.isnan(known), column, known)
     return columns

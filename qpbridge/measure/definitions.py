@@ -45,8 +45,9 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
         summary.PROBABILITY: "Mean foreground probability that the model gave to the object.",
     },
     "Cells": {**cells.DEFINITIONS, **cells.COMPARTMENTS},
-    "Morphometry": {
-        name: f"{text}." for name, text in {**moments.DEFINITIONS, **texture.DEFINITIONS}.items()
+    "Further features of nuclei": {
+        name: f"{text.removesuffix('.')}."
+        for name, text in {**moments.DEFINITIONS, **texture.DEFINITIONS}.items()
     },
     "Glands and vessels": areas.DEFINITIONS,
     "Nuclei of a region": summary.DEFINITIONS,

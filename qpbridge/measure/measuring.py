@@ -53,7 +53,7 @@ class Measuring:
         The image's own.
     downsample
         Full-resolution pixels per pixel of the pictures.
-    morphometry
+    all_features
         Also what takes longer and few need: further measurements of the nucleus's shape, and the
         texture of its hematoxylin, which must be among the stains.
     """
@@ -61,7 +61,7 @@ class Measuring:
     mpp: tuple[float, float]
     stains: Stains
     downsample: float = 1.0
-    morphometry: bool = False
+    all_features: bool = False
 
     @property
     def pixel(self) -> float:
@@ -73,12 +73,12 @@ def measured_names(how: Measuring, *, cells: bool = False) -> tuple[str, ...]:
     """Return the names of what `measure_objects` measures, in order."""
     shape, intensity = shape_names(how.mpp), intensity_names(how.stains.stain_names)
     if not cells:
-        return (*shape, *intensity, *_morphometry_names(how, ""))
+        return (*shape, *intensity, *_further_names(how, ""))
     return (
         *(f"{part}{name}" for part in (NUCLEUS, CELL) for name in shape),
         RATIO,
         *(f"{p}{name}" for p in (NUCLEUS, CYTOPLASM, MEMBRANE, CELL) for name in intensity),
-        *_morphometry_names(how, NUCLEUS),
+        *_further_names(how, NUCLEUS),
     )
 
 
@@ -130,8 +130,8 @@ def measure_objects(
                 for part in (cytoplasm, membrane, np.s_[:])
             ),
         ]
-    if how.morphometry:
-        columns.append(_morphometry(stained, inner, covered, size, how))
+    if how.all_features:
+        columns.append(_further(stained, inner, covered, size, how))
     return np.concatenate(columns, axis=1)
 
 
@@ -159,8 +159,8 @@ def _intensity(values: npt.NDArray[np.float32], covered: Covered, n: int) -> Flo
     return np.concatenate([statistics(v, covered[0], n) for v in values], axis=1)
 
 
-def _morphometry_names(how: Measuring, prefix: str) -> tuple[str, ...]:
-    if not how.morphometry:
+def _further_names(how: Measuring, prefix: str) -> tuple[str, ...]:
+    if not how.all_features:
         return ()
     region = prefix.removesuffix(": ") or "ROI"
     texture = haralick_names(HEMATOXYLIN, how.pixel, region)
@@ -168,7 +168,7 @@ def _morphometry_names(how: Measuring, prefix: str) -> tuple[str, ...]:
     return (*(f"{prefix}{n}" for n in MOMENTS), *texture, *(f"{prefix}{n}" for n in chromatin))
 
 
-def _morphometry(
+def _further(
     stained: npt.NDArray[np.float32],
     nuclei: Shapes,
     covered: Covered,

@@ -124,6 +124,12 @@ def test_a_cell_stays_in_the_innermost_region_of_its_nucleus():
     assert cells[2].area == pytest.approx(np.pi * 26**2, rel=0.05)
 
 
+def test_pixels_that_are_not_square():
+    nuclei = Shapes.from_geometries([shapely.transform(shapely.Point(99, 99).buffer(4), storable)])
+    (cell,) = grow_cells(nuclei, np.arange(1), (0.5, 0.25), 5.0, [WHOLE]).geometries
+    np.testing.assert_allclose(cell.bounds, [85, 75, 113, 123], atol=0.7)
+
+
 # -- a whole run, with a network and a decoder that need no training
 
 

@@ -86,7 +86,7 @@ def test_detections_of_qupath(shared: Path, case: str) -> None:
 def test_names() -> None:
     plain = Measuring((0.25, 0.25), H_DAB, 2.0)
     assert measured_names(plain)[:7] == (*shape_names((1.0, 1.0)), "Hematoxylin: Mean")
-    more = Measuring((0.25, 0.25), H_DAB, 2.0, morphometry=True)
+    more = Measuring((0.25, 0.25), H_DAB, 2.0, all_features=True)
     added = measured_names(more)[len(measured_names(plain)) :]
     assert len(added) == 5 + 13 + 2
     assert added[0] == "Equivalent diameter µm"
@@ -135,7 +135,7 @@ def test_compartments_by_loop(seed: int) -> None:
 def test_parts_of_a_cell_add_up() -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (50, 60, 3)).astype(np.uint8)
     cells, nuclei = random_cells(1)
-    how = Measuring((0.5, 0.5), H_E, morphometry=True)
+    how = Measuring((0.5, 0.5), H_E, all_features=True)
     named = dict(
         zip(
             measured_names(how, cells=True),
@@ -161,17 +161,17 @@ def test_the_window_changes_nothing() -> None:
     rgb = np.random.default_rng(4).integers(0, 256, (80, 90, 3)).astype(np.uint8)
     lines = shapely.linestrings([[[60, 70], [64, 72]], [[90, 80], [93, 74]]])
     cells, nuclei = (Shapes.from_geometries(shapely.buffer(lines, r)) for r in (15.0, 8.0))
-    how = Measuring((0.25, 0.25), H_E, 2.0, morphometry=True)
+    how = Measuring((0.25, 0.25), H_E, 2.0, all_features=True)
     whole = measure_objects(rgb, cells, how, nuclei=nuclei)
     part = measure_objects(rgb[20:, 15:], cells, how, nuclei=nuclei, corner=(15, 20))
     np.testing.assert_array_equal(whole, part)
     assert np.isfinite(whole).all()
 
 
-@pytest.mark.parametrize("morphometry", [False, True])
-def test_no_objects_and_cells_without_nucleus(morphometry: bool) -> None:
+@pytest.mark.parametrize("all_features", [False, True])
+def test_no_objects_and_cells_without_nucleus(all_features: bool) -> None:
     rgb = np.zeros((20, 20, 3), np.uint8)
-    how = Measuring((0.5, 0.5), H_E, morphometry=morphometry)
+    how = Measuring((0.5, 0.5), H_E, all_features=all_features)
     assert measure_objects(rgb, Shapes.empty(), how).shape == (0, len(measured_names(how)))
     names = measured_names(how, cells=True)
     none = measure_objects(rgb, Shapes.empty(), how, nuclei=Shapes.empty())
