@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import shapely
 import shapely.affinity
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from skimage.segmentation import expand_labels
 
@@ -51,11 +51,13 @@ def apart(nuclei: np.ndarray) -> np.ndarray:
 
 def shared_area(shapes: np.ndarray) -> np.ndarray:
     one, other = shapely.STRtree(shapes).query(shapes)
-    both = shapely.intersection(shapes[one], shapes[other])
+    # on a grid: without, GEOS can take two cells that just touch for one (seed 1, 7.5 µm)
+    both = shapely.intersection(shapes[one], shapes[other], grid_size=1e-9)
     return np.where(one < other, shapely.area(both), 0)
 
 
 @settings(max_examples=40, deadline=None)
+@example(seed=1, expansion=7.5, bite=True)
 @given(seed=st.integers(0, 10**6), expansion=st.floats(0.5, 10), bite=st.booleans())
 def test_what_holds_of_any_cells(seed: int, expansion: float, bite: bool) -> None:
     nuclei = crowd(seed)
