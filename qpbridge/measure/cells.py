@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -81,26 +81,38 @@ def compartments(
         bool (k,) each.
     """
     width, whole = size[1], size[0] * size[1]
-    pixel = cell[1]
-    key, inner = cell[0] * whole + pixel, nucleus[0] * whole + nucleus[1]
+    owner, pixel = cell
+    of_cell, of_nucleus = _finder(cell, whole), _finder(nucleus, whole)
     column = pixel % width
-    membrane = np.zeros(len(key), bool)
-    for step, within in (
-        (-1, column > 0),
-        (1, column < width - 1),
-        (-width, pixel >= width),
-        (width, pixel < whole - width),
-    ):
-        membrane |= within & ~_among(key, key + step)
-    return ~_among(inner, key), membrane
+    beside = (np.diff(pixel) == 1) & (np.diff(owner) == 0)
+    inside = np.append(beside, False)[: len(pixel)] | (column == width - 1)
+    inside &= np.insert(beside, 0, False)[: len(pixel)] | (column == 0)
+    inside &= of_cell(owner, np.maximum(pixel - width, 0)) | (pixel < width)
+    inside &= of_cell(owner, np.minimum(pixel + width, whole - 1)) | (pixel >= whole - width)
+    return ~of_nucleus(owner, pixel), ~inside
 
 
-def _among(ascending: IntArray, wanted: IntArray) -> npt.NDArray[np.bool_]:
-    """Tell which of the wanted numbers there are, bool (len(wanted),)."""
-    at = np.searchsorted(ascending, wanted)
-    there = at < len(ascending)
-    there[there] = ascending[at[there]] == wanted[there]
-    return there
+def _finder(covered: Covered, whole: int) -> Callable[[IntArray, IntArray], npt.NDArray[np.bool_]]:
+    """Return what tells which pixels (k,) are of the objects (k,) that are asked for.
+
+    A map of owners answers at once, but for pixels of several objects: those are searched for.
+    """
+    owner, pixel = covered
+    label = np.zeros(whole, np.int32)
+    label[pixel] = owner + 1
+    several = np.zeros(whole, bool)
+    several[pixel[label[pixel] != owner + 1]] = True
+
+    def find(who: IntArray, where: IntArray) -> npt.NDArray[np.bool_]:
+        there: npt.NDArray[np.bool_] = label[where] == who + 1
+        unsure = np.flatnonzero(~there & several[where])
+        if len(unsure):
+            key, wanted = owner * whole + pixel, who[unsure] * whole + where[unsure]
+            at = np.minimum(np.searchsorted(key, wanted), len(key) - 1)
+            there[unsure] = key[at] == wanted
+        return there
+
+    return find
 
 
 def nucleus_columns(names: Sequence[str], measurements: FloatArray) -> dict[str, FloatArray]:
