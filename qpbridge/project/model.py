@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import MissingImageError, SelectionError, SlideError
-from qpbridge.objects import ImageType, IntArray, ObjectTable, PathClass
+from qpbridge.objects import FloatArray, ImageType, IntArray, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 
 
@@ -78,6 +78,39 @@ class AnnotationUpdate:
     forget: Sequence[str] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class MeasurementUpdate:
+    """Measurements to set on many objects that stay; what else they carry is kept, in its order.
+
+    Parameters
+    ----------
+    ids
+        uint8 (n, 16), of the objects.
+    names, values
+        Names (k), and float64 (n, k); NaN: could not be computed. A name that an object carries
+        already keeps its place. What QuPath keeps in single precision stays so.
+    forget
+        Names that are taken away.
+
+    Raises
+    ------
+    ValueError
+        If the shapes don't fit, or a name comes twice.
+    """
+
+    ids: npt.NDArray[np.uint8]
+    names: tuple[str, ...]
+    values: FloatArray
+    forget: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        expected = (len(self.ids), len(self.names))
+        if self.values.shape != expected:
+            raise ValueError(f"values has shape {self.values.shape}, expected {expected}")
+        if len({*self.names, *self.forget}) < len(self.names) + len(self.forget):
+            raise ValueError("a measurement is set, or forgotten, twice")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """A change to the objects of one image, as a value: planned, printed, then applied at once.
@@ -94,6 +127,8 @@ class Edit:
         uint8 (n, 16), for each row of `add` the id of an object in the image; zeros: the root.
     update
         By id (16 bytes), what to set on objects that stay.
+    measure
+        Measurements of many objects that stay; none of them in `update`, or twice.
     steps
         Workflow steps to append.
     image_type
@@ -104,6 +139,7 @@ class Edit:
     add: ObjectTable | None = None
     add_below: npt.NDArray[np.uint8] | None = None
     update: Mapping[bytes, AnnotationUpdate] = field(default_factory=dict)
+    measure: Sequence[MeasurementUpdate] = ()
     steps: Sequence[WorkflowStep] = ()
     image_type: ImageType | None = None
 

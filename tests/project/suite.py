@@ -25,6 +25,7 @@ from qpbridge.project.model import (
     AnnotationUpdate,
     Edit,
     ImageEntry,
+    MeasurementUpdate,
     Project,
     WorkflowStep,
 )
@@ -216,6 +217,30 @@ class ProjectSuite(abc.ABC):
         assert data.objects.measurement("Nuclei: Count").tolist() == [3.0]
         assert [s.name for s in data.workflow][-1] == "Segment nuclei"
 
+    def test_measures_objects_that_are_there(self, fresh: Path, entry: ImageEntry) -> None:
+        added = one_of_everything()
+        entry.apply(Edit(add=added))
+        before = by_id(entry.read().objects)
+        detections = np.flatnonzero(np.isin(added.kind, (1, 2, 3)))
+        others = np.setdiff1d(np.arange(len(added)), detections)
+        updates = [
+            MeasurementUpdate(
+                added.ids[rows],
+                (name, "Area µm^2"),
+                np.column_stack([np.arange(len(rows)) / 4, np.full(len(rows), 2.5)]),
+                forget=["odd"],
+            )
+            for rows, name in ((detections, "Nearest µm"), (others, "Nuclei count"))
+        ]
+        entry.apply(Edit(measure=updates, steps=[WorkflowStep("Measure", "// qpbridge measure")]))
+        data = self.open(fresh).images[0].read()
+        for update in updates:
+            for uid, (value, area) in zip(update.ids, update.values.tolist(), strict=True):
+                key = added.uuid(int((added.ids == uid).all(axis=1).argmax()))
+                before[key]["measured"] = {update.names[0]: value, "Area µm^2": area}
+        assert by_id(data.objects) == before
+        assert [s.name for s in data.workflow][-1] == "Measure"
+
     def test_refuses_data_that_changed(self, fresh: Path, entry: ImageEntry) -> None:
         entry.apply(Edit(add=discs(1)))
         state = entry.read().state
@@ -240,6 +265,7 @@ class ProjectSuite(abc.ABC):
             Edit(remove=discs(1).ids),
             Edit(add=discs(1), add_below=discs(1).ids),
             Edit(update={bytes(range(16)): AnnotationUpdate({"k": "v"})}),
+            Edit(measure=[MeasurementUpdate(discs(1).ids, ("a",), np.zeros((1, 1)))]),
         ):
             with pytest.raises(ProjectError):
                 entry.apply(edit)

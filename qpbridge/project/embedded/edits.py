@@ -13,6 +13,7 @@ from qpbridge.objects import RoiKind
 from qpbridge.project.embedded.hierarchy import Hierarchy
 from qpbridge.project.embedded.java_build import Builder, Span
 from qpbridge.project.embedded.java_write import Changes
+from qpbridge.project.embedded.measured import change_measurements
 from qpbridge.project.embedded.records import (
     RecordWriter,
     root_rows,
@@ -43,11 +44,19 @@ def change_objects(changes: Changes, objects: Hierarchy, edit: Edit) -> None:
         at = objects.root.count.value if is_root else int(objects.count_at[row])
         count = int.from_bytes(objects.stream.data[at : at + 4], "big")
         changes.set_number(at, count + int(count_change[row]))
+    touched = removed.copy()
     for uid, update in edit.update.items():
         (row,) = find.rows(np.frombuffer(uid, np.uint8).reshape(1, 16), "update")
-        if removed[row]:
+        if touched[row]:
             raise ProjectError("an object can't be removed and updated at once")
+        touched[row] = True
         _update(changes, objects, int(row), update)
+    measured = [(find.rows(update.ids, "measure"), update) for update in edit.measure]
+    for rows, _ in measured:
+        if touched[rows].any() or len(np.unique(rows)) < len(rows):
+            raise ProjectError("an object can't be measured and updated or removed at once")
+        touched[rows] = True
+    change_measurements(changes, objects, measured)
 
 
 class _Finder:

@@ -69,7 +69,43 @@ class Piece:
     first_symbol: int
 
 
-Content: TypeAlias = Span | Piece
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Bytes of the parsed stream with new ones in many places, for what is changed in many objects.
+
+    Parameters
+    ----------
+    span
+        The stretch of the stream.
+    starts, ends
+        int64 (k,), what of it goes, ascending: each a whole content.
+    piece, bounds
+        What comes instead, one behind the other, and where each begins, int64 (k + 1,).
+    """
+
+    span: Span
+    starts: IntArray
+    ends: IntArray
+    piece: Piece
+    bounds: IntArray
+
+    def part(self, first: int, last: int, span: Span) -> Patch:
+        """Take the changes from `first` up to `last`, which lie in a shorter stretch."""
+        piece, bounds = self.piece, self.bounds[first : last + 1]
+        low, high = int(bounds[0]), int(bounds[-1])
+        a, b = np.searchsorted(piece.reference_places, (low, high))
+        h, k = np.searchsorted(piece.handle_places, (low, high), side="right")
+        inner = Piece(
+            piece.data[low:high],
+            piece.reference_places[a:b] - low,
+            piece.references[a:b],
+            piece.handle_places[h:k] - low,
+            piece.first_symbol + int(h),
+        )
+        return Patch(span, self.starts[first:last], self.ends[first:last], inner, bounds - low)
+
+
+Content: TypeAlias = Span | Piece | Patch
 
 
 class ClassSpec(NamedTuple):

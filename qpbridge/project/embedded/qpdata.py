@@ -92,7 +92,8 @@ def apply_edit(
         set_type(changes, layout, wanted)
     if edit.steps:
         append_steps(changes, layout, edit.steps)
-    if len(edit.remove) or edit.update or (edit.add is not None and len(edit.add)):
+    added = edit.add is not None and len(edit.add)
+    if len(edit.remove) or edit.update or edit.measure or added:
         change_objects(changes, read_objects(layout), edit)
     return changes.apply()
 

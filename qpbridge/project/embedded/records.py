@@ -70,17 +70,39 @@ def write_list(builder: Builder, length: int) -> None:
     builder.block(struct.pack(">i", length))
 
 
-def write_measurements(builder: Builder, measurements: Mapping[str, float]) -> None:
-    """Write the measurement list of an annotation, in double precision; null if it is empty."""
+def write_measurements(builder: Builder, measurements: Mapping[str, float]) -> list[int]:
+    """Write the measurement list of an annotation, in double precision; null if it is empty.
+
+    Returns
+    -------
+    places
+        Where the values are.
+    """
     if not measurements:
-        return builder.null()
+        builder.null()
+        return []
+    places = []
     builder.begin(specs.MEASUREMENT_LIST)
     write_list(builder, len(measurements))
     for name, value in measurements.items():
         builder.begin(specs.DOUBLE_MEASUREMENT)
+        places.append(len(builder.out))
         builder.raw(struct.pack(">d", value))
         builder.reference(builder.symbols.text(name))
-    return builder.end()
+    builder.end()
+    return places
+
+
+def write_names(symbols: Symbols, names: tuple[str, ...]) -> int:
+    """Return the symbol of a list of names that many objects share."""
+
+    def build(builder: Builder) -> None:
+        write_list(builder, len(names))
+        for name in names:
+            builder.reference(builder.symbols.text(name))
+        builder.end()
+
+    return symbols.shared(("names", names), build)
 
 
 class RecordWriter:
@@ -173,14 +195,7 @@ class RecordWriter:
 
     def _names(self, kind: ObjectKind) -> int:
         names = tuple(self.table.measurement_names[i] for i in self._columns[kind])
-
-        def build(builder: Builder) -> None:
-            write_list(builder, len(names))
-            for name in names:
-                builder.reference(builder.symbols.text(name))
-            builder.end()
-
-        return self.symbols.shared(("names", names), build)
+        return write_names(self.symbols, names)
 
     def _head(self, builder: Builder, row: int, n_children: int) -> tuple[int, int]:
         """Write what comes before the children; returns the places of the id and the values."""

@@ -99,6 +99,9 @@ SPECS = {
     FLOAT_LIST: ClassSpec(
         1, 2, f"{NUMERIC}AbstractNumericMeasurementList", (("[", "values", "[F"),)
     ),
+    DOUBLE_LIST: ClassSpec(
+        1, 2, f"{NUMERIC}AbstractNumericMeasurementList", (("[", "values", "[D"),)
+    ),
     METADATA: ClassSpec(1, 0x0C),
     f"{OBJECTS}PathObject": ClassSpec(1, 0x0C),
     f"{OBJECTS}PathROIObject": ClassSpec(1, 0x0C, f"{OBJECTS}PathObject"),
