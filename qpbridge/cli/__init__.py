@@ -20,6 +20,7 @@ _COMMANDS = (
     "export",
     "import",
     "info",
+    "measure",
     "models",
     "relocate",
     "remove",

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from qpbridge.engine.provenance import TARGETS
+from qpbridge.engine.regions import Selection
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
@@ -55,6 +56,48 @@ device_option = click.option(
     help="Where the network runs; 'auto' takes a GPU where there is one. `segment` takes several, "
     "with commas between.",
 )
+
+mpp_option = click.option(
+    "--mpp",
+    type=click.FloatRange(MIN_MPP, MAX_MPP),
+    metavar="F",
+    help="µm per pixel of the images at full resolution, instead of what project and files say.",
+)
+
+_within_option = click.option(
+    "--within",
+    metavar="CLASS",
+    multiple=True,
+    help="Only in annotations of this class; may be given several times.",
+)
+
+_selected_option = click.option(
+    "--selected",
+    metavar="NAME",
+    multiple=True,
+    help="Only in annotations of this name or id; may be given several times.",
+)
+
+_whole_image_option = click.option(
+    "--whole-image", is_flag=True, help="In the whole image, under no annotation."
+)
+
+
+def selection_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Let a command say which regions it works in: it gets them as one argument `selection`."""
+
+    @functools.wraps(command)
+    def with_selection(
+        *,
+        within: tuple[str, ...],
+        selected: tuple[str, ...],
+        whole_image: bool,
+        **others: Any,
+    ) -> None:
+        command(selection=Selection(within, selected, whole_image), **others)
+
+    return _within_option(_selected_option(_whole_image_option(with_selection)))
+
 
 model_mpp_option = click.option(
     "--model-mpp",

@@ -20,8 +20,10 @@ from qpbridge.cli.options import (
     image_option,
     json_option,
     model_mpp_option,
+    mpp_option,
     places_options,
     project_argument,
+    selection_options,
     target_option,
 )
 from qpbridge.cli.output import (
@@ -33,14 +35,12 @@ from qpbridge.cli.output import (
 )
 from qpbridge.engine.cells import MAX_EXPANSION
 from qpbridge.engine.job import segment_project
-from qpbridge.engine.regions import Selection
 from qpbridge.engine.request import ImageReport, NucleusOptions, Progress, Request
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
 from qpbridge.objects import ObjectKind
 from qpbridge.project import Backend, Places, open_project
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 CONTENTS = ("nuclei",)
 """Targets that are written below the objects of others."""
@@ -65,28 +65,11 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     f"[default: {', '.join(DEFAULT_MODELS.values())}]",
 )
 @model_mpp_option
-@click.option(
-    "--within",
-    metavar="CLASS",
-    multiple=True,
-    help="Only in annotations of this class; may be given several times.",
-)
-@click.option(
-    "--selected",
-    metavar="NAME",
-    multiple=True,
-    help="Only in annotations of this name or id; may be given several times.",
-)
-@click.option("--whole-image", is_flag=True, help="In the whole image, under no annotation.")
+@selection_options
 @device_option
 @backend_option
 @places_options
-@click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel of the images at full resolution, instead of what project and files say.",
-)
+@mpp_option
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
@@ -181,9 +164,6 @@ def segment(
             "add --target nuclei."
         )
     request = Request(
-        selection=Selection(
-            settings.pop("within"), settings.pop("selected"), settings.pop("whole_image")
-        ),
         area_kind=ObjectKind[area_kind.upper().removesuffix("S")],
         command="qpbridge " + shlex.join(sys.argv[1:]),
         **settings,

@@ -13,6 +13,7 @@ import shapely
 import qpbridge
 from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
+from qpbridge.engine.summaries import outdated
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ImageType, IntArray, ObjectTable, Shapes
 from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
@@ -168,7 +169,11 @@ def plan_edit(
         add=replace(found, ids=mint_ids(found, record.target, staying)),
         add_below=below,
         update={
-            region.id: AnnotationUpdate(metadata=metadata, measurements=summary)
+            region.id: AnnotationUpdate(
+                metadata=metadata,
+                measurements=summary,
+                forget=outdated(objects.measurement_names, record.target, summary),
+            )
             for region, summary in zip(regions, summaries, strict=True)
             if region.row >= 0
         },
@@ -189,8 +194,7 @@ def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
     noted = [row for row, m in objects.metadata.items() if provenance_key(target) in m]
     if not len(existing.replaced) and not noted:
         return None
-    prefix = f"{target.capitalize()}: "
-    names = [n for n in objects.measurement_names if n.startswith(prefix)]
+    names = outdated(objects.measurement_names, target, {})
     shared = [EVALUATED_AREA]
     other_keys = {provenance_key(t) for t in TARGETS if t != target}
 

@@ -273,7 +273,7 @@ def _nothing_selected(
     objects: ObjectTable, rows: npt.NDArray[np.int64], selection: Selection
 ) -> str:
     if not len(rows):
-        return "no annotations to segment in; draw one in QuPath, or use --whole-image"
+        return "no annotations that enclose an area; draw one in QuPath, or use --whole-image"
     if not (selection.within or selection.selected):
         return (
             "all annotations are of ignored classes; name one with --within, or use --whole-image"

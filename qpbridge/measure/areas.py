@@ -61,6 +61,8 @@ DEFINITIONS: Mapping[str, str] = {
     "Glands: NAME mean UNIT": "Mean of NAME over the glands that have it (Vessels: the same).",
     "Glands: Several lumina %": "Share of glands with two lumina or more (Vessels: the same).",
     "Glands: Touching %": "Share of glands that touch another (Vessels: the same).",
+    "Vessels: Centre line length µm": "Length of the centre lines of all vessels of a region.",
+    "Vessels: Width mean µm": "Mean width along all these lines.",
 }
 """What each measurement is, by name; ``Glands: ...`` and ``Vessels: ...`` are of a region."""
 

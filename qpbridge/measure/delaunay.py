@@ -30,15 +30,15 @@ MEAN_AREA, MAX_AREA = "Delaunay: Mean triangle area", "Delaunay: Max triangle ar
 CLUSTER_SIZE, CLUSTER_MEAN = "Cluster size", "Cluster mean: "
 
 DEFINITIONS: Mapping[str, str] = {
-    NEIGHBORS: "Number of neighbours in the Delaunay triangulation of the nuclei's centroids",
-    MEAN: "Mean distance to these neighbours, between centroids, µm",
-    MEDIAN: "Median distance to these neighbours, between centroids, µm",
-    MAX: "Distance to the furthest of these neighbours, between centroids, µm",
-    MIN: "Distance to the nearest of these neighbours, between centroids, µm",
-    MEAN_AREA: "Mean area of the triangles that the nucleus forms with pairs of neighbours, µm²",
-    MAX_AREA: "Area of the largest of these triangles, µm²",
-    CLUSTER_SIZE: "Number of nuclei that are connected with this one, itself included",
-    f"{CLUSTER_MEAN}NAME": "Mean of the measurement NAME over the nuclei of the cluster",
+    NEIGHBORS: "Number of neighbours in the Delaunay triangulation of the nuclei's centroids.",
+    MEAN: "Mean distance to these neighbours, between centroids, µm.",
+    MEDIAN: "Median distance to these neighbours, between centroids, µm.",
+    MAX: "Distance to the furthest of these neighbours, between centroids, µm.",
+    MIN: "Distance to the nearest of these neighbours, between centroids, µm.",
+    MEAN_AREA: "Mean area of the triangles that the nucleus forms with pairs of neighbours, µm².",
+    MAX_AREA: "Area of the largest of these triangles, µm².",
+    CLUSTER_SIZE: "Number of nuclei that are connected with this one, itself included.",
+    f"{CLUSTER_MEAN}NAME": "Mean of the measurement NAME over the nuclei of the cluster.",
 }
 """One line for each measurement of this module, by name; those of QuPath's Delaunay clustering."""
 

@@ -27,27 +27,27 @@ PIECE = 4
 DEFINITIONS: Mapping[str, str] = {
     "Distance to annotation with CLASS µm": (
         "Distance from the nucleus's centroid to the nearest annotation of that class, µm; 0 "
-        "within (QuPath's Distance to annotations 2D)"
+        "within (QuPath's Distance to annotations 2D)."
     ),
     "Signed distance to annotation with CLASS µm": (
         "The same, but within an annotation minus the distance to the nearest outline, µm "
-        "(QuPath's Signed distance to annotations 2D)"
+        "(QuPath's Signed distance to annotations 2D)."
     ),
     "Signed distance to gland outline µm": (
         "Distance from the nucleus's centroid to the nearest outer outline of a gland, µm; "
-        "negative within the gland or its lumen"
+        "negative within the gland or its lumen."
     ),
     "Signed distance to gland lumen µm": (
         "Distance from the nucleus's centroid to the nearest edge of a gland's lumen, µm; "
-        "negative within the lumen"
+        "negative within the lumen."
     ),
     "Signed distance to vessel outline µm": (
         "Distance from the nucleus's centroid to the nearest outer outline of a vessel, µm; "
-        "negative within the vessel or its lumen"
+        "negative within the vessel or its lumen."
     ),
     "Signed distance to vessel lumen µm": (
         "Distance from the nucleus's centroid to the nearest edge of a vessel's lumen, µm; "
-        "negative within the lumen"
+        "negative within the lumen."
     ),
 }
 """One line for each measurement of this module, by the pattern of its name."""

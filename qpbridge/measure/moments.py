@@ -24,20 +24,20 @@ ROUND = 1e-9
 """Difference of the two second moments, relative to their sum, below which no axis is longer."""
 
 DEFINITIONS: Mapping[str, str] = {
-    DIAMETER: "Diameter of the circle of the same area, holes not counted: √(4 A / π)",
+    DIAMETER: "Diameter of the circle of the same area, holes not counted: √(4 A / π).",
     ECCENTRICITY: (
         "Eccentricity of the ellipse with the same second moments: 0 for a circle, towards 1 the "
-        "longer it is (as scikit-image's regionprops)"
+        "longer it is (as scikit-image's regionprops)."
     ),
     ORIENTATION: (
         "Angle of the longer axis of that ellipse with the horizontal, 0 to 180 degrees, "
-        "counter-clockwise as seen on the screen (as ImageJ's Angle); none where no axis is longer"
+        "counter-clockwise as seen on the screen (as ImageJ's Angle); none where no axis is longer."
     ),
-    EXTENT: "Area over that of the upright bounding box (as scikit-image's regionprops)",
+    EXTENT: "Area over that of the upright bounding box (as scikit-image's regionprops).",
     COMPACTNESS: (
         "A² / (2 π J) with J the moment of inertia about the centroid: 1 for a disc, less for what "
         "is long, lobed or hollow (Li, Goodchild and Church, Int. J. Geographical Information "
-        "Science 2013)"
+        "Science 2013)."
     ),
 }
 """One line for each measurement of this module, by name."""

@@ -24,28 +24,28 @@ NEAREST = "Nearest neighbor distance µm"
 REGION_ENTROPY = "Nuclei: Orientation entropy"
 
 DEFINITIONS: Mapping[str, str] = {
-    NEAREST: "Distance to the nearest other nucleus, between centroids, µm",
+    NEAREST: "Distance to the nearest other nucleus, between centroids, µm.",
     "Local density RADIUS µm per mm^2": (
         "Other nuclei with their centroid within RADIUS of this one's, over the area of that "
-        "circle, per mm²"
+        "circle, per mm²."
     ),
     "Smoothed: FWHM µm: NAME": (
         "Mean of the measurement NAME over the objects around, itself included, weighted by a "
         "Gaussian of their distance with this full width at half maximum (QuPath's Add smoothed "
-        "features)"
+        "features)."
     ),
     "Smoothed: FWHM µm: Nearby detection counts": (
         "Number of other objects nearer than FWHM, between centroids (QuPath's Add smoothed "
-        "features)"
+        "features)."
     ),
     "Orientation entropy RADIUS µm": (
         "Shannon entropy, in bits (0 to 4.17), of the orientations in bins of 10° of all nuclei "
         "within RADIUS, itself included: 0 where they lie parallel (after Lee et al., Cell "
-        "Orientation Entropy, MICCAI 2013, who take it of pairs of neighbours)"
+        "Orientation Entropy, MICCAI 2013, who take it of pairs of neighbours)."
     ),
     REGION_ENTROPY: (
         "Shannon entropy, in bits (0 to 4.17), of the orientations of a region's nuclei in bins "
-        "of 10°"
+        "of 10°."
     ),
 }
 """One line for each measurement of this module, by the pattern of its name."""

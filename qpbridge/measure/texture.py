@@ -59,17 +59,17 @@ DEFINITIONS: Mapping[str, str] = {
     **{
         f"ROI: SIZE µm per pixel: CHANNEL: Haralick {name} (F{i})": (
             f"Haralick texture of CHANNEL at SIZE µm per pixel within the object, mean of four "
-            f"directions: {text} (QuPath's Add intensity features)"
+            f"directions: {text} (QuPath's Add intensity features)."
         )
         for i, (name, text) in enumerate(HARALICK.items())
     },
     CHROMATIN_ENTROPY: (
         "Chromatin heterogeneity: Shannon entropy, in bits (0 to 5), of the hematoxylin optical "
-        "densities of the nucleus in 32 levels from 0 to 1.5"
+        "densities of the nucleus in 32 levels from 0 to 1.5."
     ),
     CHROMATIN_CV: (
         "Chromatin heterogeneity: standard deviation (of a sample) of the hematoxylin optical "
-        "densities of the nucleus over their mean"
+        "densities of the nucleus over their mean."
     ),
 }
 """One line for each measurement of this module, by the pattern of its name."""

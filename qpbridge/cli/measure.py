@@ -1,0 +1,208 @@
+"""``qpbridge measure``: the objects that are there, again."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from qpbridge.cli.options import (
+    backend_option,
+    image_option,
+    json_option,
+    mpp_option,
+    places_options,
+    project_argument,
+    selection_options,
+)
+from qpbridge.cli.output import counted, exit_with_failures, messages, print_json, print_table
+from qpbridge.engine.measure import measure_project
+from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
+from qpbridge.engine.nuclei import Surroundings
+from qpbridge.engine.provenance import TARGETS
+from qpbridge.engine.regions import Selection
+from qpbridge.measure.grading import DISCLAIMER, SYSTEMS, Aid
+from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.project import Backend, Places, open_project
+
+_LENGTH = click.FloatRange(0, min_open=True)
+
+COLUMNS = {
+    "Nuclei: Count": "Nuclei",
+    "Nuclei: Density per mm^2": "per mm²",
+    "Nuclei: Area mean µm^2": "Area µm²",
+    "Nuclei: Area CV": "CV",
+    "Glands: Count": "Glands",
+    "Glands: Area %": "%",
+    "Vessels: Count": "Vessels",
+    "Vessels: Hotspot density per mm^2": "Hot spot per mm²",
+}
+
+
+@click.command()
+@project_argument
+@image_option
+@selection_options
+@click.option(
+    "--delaunay",
+    type=_LENGTH,
+    metavar="µm",
+    help="Nuclei at this distance or further apart are no neighbours.  [default: no limit]",
+)
+@click.option(
+    "--density",
+    type=_LENGTH,
+    metavar="µm",
+    multiple=True,
+    help="Also count the nuclei within this radius of each; may be given several times.",
+)
+@click.option(
+    "--smooth",
+    type=_LENGTH,
+    metavar="µm",
+    multiple=True,
+    help="Also average shapes and mean intensities over the nuclei around each, weighted by a "
+    "Gaussian of this full width at half maximum; may be given several times.",
+)
+@click.option(
+    "--distances",
+    is_flag=True,
+    help="Also measure how far nuclei are from the annotations of each class, from glands and "
+    "vessels and their lumina; negative within.",
+)
+@click.option(
+    "--morphometry",
+    is_flag=True,
+    help="Also tell mean, SD, CV, 10th and 90th percentile of every measurement of a region's "
+    "nuclei.",
+)
+@click.option(
+    "--grading",
+    type=click.Choice(tuple(SYSTEMS)),
+    multiple=True,
+    help="Also compute what can be told toward this grading; may be given several times. An aid "
+    "for research, never a diagnosis.",
+)
+@click.option(
+    "--reference",
+    metavar="CLASS",
+    help="For --grading: nuclei in annotations of this class are normal.",
+)
+@click.option(
+    "--epithelium",
+    metavar="CLASS",
+    help="For --grading: annotations of this class are the tumour's epithelium, without stroma.",
+)
+@mpp_option
+@backend_option
+@places_options
+@json_option
+def measure(
+    project: Path,
+    images: tuple[str, ...],
+    selection: Selection,
+    delaunay: float | None,
+    density: tuple[float, ...],
+    smooth: tuple[float, ...],
+    distances: bool,
+    places: Places,
+    backend: Backend,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Measure the objects in the annotations of PROJECT again, and sum them up on the annotations.
+
+    Nothing is segmented. Nuclei are all detections and cells, whoever made them, except of ignored
+    classes; glands and vessels are those that qpbridge made, and annotations and detections of the
+    classes Gland and Vessel. Without further options nuclei get their shape, nearest neighbour and
+    Delaunay neighbours, glands and vessels their shape, lumina, walls and neighbours, and
+    annotations the counts, densities, means and hot spots of what is in them. Intensities stay as
+    they are. Other measurements and the objects themselves are kept.
+
+    For --grading gleason, annotations of the classes "Gleason 3", "Gleason 4" and "Gleason 5" are
+    the patterns that a person saw. See docs/measurements.md for every name.
+
+    Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
+    """
+    request = MeasureRequest(
+        selection=selection,
+        surroundings=Surroundings(delaunay or float("inf"), density, smooth, distances),
+        command="qpbridge " + shlex.join(sys.argv[1:]),
+        **settings,
+    )
+    opened = open_project(project, backend=backend, places=places)
+    reports = measure_project(opened, request, images=images, ended=_say)
+    if as_json:
+        print_json({"project": str(opened.path), "images": [asdict(report) for report in reports]})
+    else:
+        _print(reports)
+        for system in request.grading:
+            _print_grading(system, reports)
+    failures = {r.image: r.message for r in reports if r.status == "failed"}
+    exit_with_failures(failures, len(reports))
+
+
+def _say(report: MeasureReport) -> None:
+    for note in (report.message, *report.notes):
+        if note:
+            messages.print(f"{report.image}: {note}", markup=False)
+
+
+def _print(reports: Sequence[MeasureReport]) -> None:
+    regions = [(report.image, region) for report in reports for region in report.regions]
+    known = {name for _, region in regions for name in region.measurements}
+    names = [name for name in COLUMNS if name in known]
+    rows = [
+        (
+            image,
+            region.name,
+            region.path_class,
+            region.measurements.get(EVALUATED_AREA, 0.0) / 1e6,
+            *(region.measurements.get(name) for name in names),
+        )
+        for image, region in regions
+    ]
+    if rows:
+        columns = ("Image", "Region", "Class", "mm²", *(COLUMNS[name] for name in names))
+        print_table(columns, rows)
+    for report in reports:
+        if report.status == "written":
+            found = ", ".join(
+                f"{counted(report.counts[target], target.removesuffix('s'))}"
+                if target != "nuclei"
+                else f"{report.counts[target]:,} nuclei ({report.others[target]:,} not by qpbridge)"
+                for target in TARGETS
+            )
+            click.echo(f"{report.image}: {found} measured in {report.seconds:.1f} s")
+
+
+def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:
+    """Print what can be told toward a grade of all regions, and what it is worth."""
+    aids: list[tuple[str, str, Aid]] = [
+        (report.image, region.name, region.grading[system])
+        for report in reports
+        for region in report.regions
+        if system in region.grading
+    ]
+    if not aids:
+        return
+    click.echo(f"\n{SYSTEMS[system].title}\n{DISCLAIMER}")
+    names = list(SYSTEMS[system].definitions)
+    rows = [(image, name, *(aid.measurements[n] for n in names)) for image, name, aid in aids]
+    print_table(("Image", "Region", *(n.partition(": ")[2] for n in names)), rows)
+    absent = dict.fromkeys(text for *_, aid in aids for text in aid.absent)
+    for title, texts in (
+        ("Not measured here", tuple(absent)),
+        ("What grading needs beside", SYSTEMS[system].missing),
+        ("What these numbers can't tell", SYSTEMS[system].limits),
+        ("Sources", SYSTEMS[system].sources),
+    ):
+        if texts:
+            click.echo(f"{title}:")
+            for text in texts:
+                click.echo(f"  - {text}")

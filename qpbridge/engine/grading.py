@@ -1,0 +1,111 @@
+"""What grading aids rest on in an image, and what they tell of its regions; research only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import shapely
+
+from qpbridge.engine.measure_request import MeasureRequest
+from qpbridge.engine.provenance import TARGETS, Origin, origins
+from qpbridge.engine.regions import AREAS, Region, valid_areas
+from qpbridge.engine.subjects import locate, nuclear_shapes
+from qpbridge.measure.grading import SYSTEMS, TUMOR_AREA, Aid, grade
+from qpbridge.measure.grading.prostate import PATTERNS, pattern_area
+from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
+
+
+@dataclass(frozen=True, eq=False)
+class Grading:
+    """Which grading aids are computed, and what they rest on beside the objects.
+
+    Parameters
+    ----------
+    systems
+        Names of `qpbridge.measure.grading.SYSTEMS`.
+    reference_area
+        Mean area of normal nuclei, µm^2; NaN: not known.
+    epithelium
+        Areas of the tumour's epithelium, full-resolution pixels.
+    patterns
+        Areas that a person annotated as Gleason patterns.
+    """
+
+    systems: Sequence[str] = ()
+    reference_area: float = math.nan
+    epithelium: GeometryArray = field(default_factory=lambda: np.zeros(0, object))
+    patterns: Mapping[int, GeometryArray] = field(default_factory=dict)
+
+
+def find_grading(
+    objects: ObjectTable, nuclei: IntArray, mpp: tuple[float, float], request: MeasureRequest
+) -> tuple[Grading, tuple[str, ...]]:
+    """Find what grading rests on beside the objects of a region, and what of it is not there."""
+    notes, reference = [], float("nan")
+    if request.reference is not None:
+        union = shapely.union_all(_areas(objects, request.reference))
+        region = Region(-1, bytes(16), request.reference, None, union)
+        table = locate("nuclei", objects, nuclei, [region]).table
+        area = shapely.area(nuclear_shapes(table).geometries) * mpp[0] * mpp[1]
+        if len(area[area > 0]):
+            reference = float(area[area > 0].mean())
+        else:
+            notes.append(f"no nuclei in annotations of class {request.reference!r}")
+    epithelium = np.zeros(0, object)
+    if request.epithelium is not None:
+        epithelium = _areas(objects, request.epithelium)
+        if not len(epithelium):
+            notes.append(f"no annotations of class {request.epithelium!r}")
+    wanted = PATTERNS if "gleason" in request.grading else ()
+    patterns = {p: _areas(objects, f"Gleason {p}") for p in wanted}
+    return Grading(request.grading, reference, epithelium, patterns), tuple(notes)
+
+
+def grade_region(
+    region: Region, summary: Mapping[str, float], grading: Grading, mpp: tuple[float, float]
+) -> dict[str, Aid]:
+    """Compute what can be told toward grades of a region, by the names of the systems.
+
+    Parameters
+    ----------
+    region
+        The region.
+    summary
+        All that is known of it.
+    grading
+        What to compute.
+    mpp
+        µm per pixel (x, y).
+    """
+    drawn = {TUMOR_AREA: grading.epithelium}
+    drawn |= {pattern_area(pattern): found for pattern, found in grading.patterns.items()}
+    known = dict(summary)
+    for name, geometries in drawn.items():
+        shared = shapely.intersection(region.geometry, shapely.union_all(geometries)).area
+        if shared > 0:
+            known[name] = shared * mpp[0] * mpp[1]
+    return {name: grade(name, known, grading.reference_area) for name in grading.systems}
+
+
+def needed(systems: Sequence[str]) -> set[str]:
+    """Names of the measurements of a region that grading aids rest on."""
+    return {name for system in systems for name in SYSTEMS[system].needs}
+
+
+def drawn_annotations(objects: ObjectTable, path_class: str | None = None) -> IntArray:
+    """Find the annotations (of a class) that qpbridge did not make, in the first plane."""
+    wanted = (objects.kind == ObjectKind.ANNOTATION) & (objects.plane[:, 1:] == 0).all(axis=1)
+    if path_class is not None:
+        named = np.array([*(str(c) == path_class for c in objects.classes), False])
+        wanted &= named[objects.class_index] & np.isin(objects.shapes.roi, AREAS)
+    rows = np.flatnonzero(wanted)
+    made = [origins(objects.take(rows), target) != Origin.OTHER for target in TARGETS]
+    drawn: IntArray = rows[~np.any(made, axis=0)]
+    return drawn
+
+
+def _areas(objects: ObjectTable, path_class: str) -> GeometryArray:
+    return valid_areas(objects.shapes.take(drawn_annotations(objects, path_class)).geometries)

@@ -1,0 +1,117 @@
+"""Measuring the objects of a project again, without inference, and what regions add up to."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import qpbridge
+from qpbridge.engine.apply import apply_planned
+from qpbridge.engine.edit import as_comment
+from qpbridge.engine.measure_plan import plan_measurements
+from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
+from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, WorkflowStep
+from qpbridge.slides.calibration import pixel_size
+from qpbridge.slides.geometry import open_server
+
+
+def measure_project(
+    project: Project,
+    request: MeasureRequest | None = None,
+    *,
+    images: tuple[str, ...] = (),
+    ended: Callable[[MeasureReport], None] = lambda report: None,
+) -> list[MeasureReport]:
+    """Measure the objects in the regions of a project's images again, and write it to them.
+
+    Each image is written when it is done. One that fails is reported, and the others go on.
+
+    Parameters
+    ----------
+    project
+        An open project.
+    request
+        What to measure.
+    images
+        Names or entry ids; empty: all.
+    ended
+        Called after each image.
+
+    Returns
+    -------
+    reports
+        One for each image, in the project's order.
+
+    Raises
+    ------
+    SelectionError
+        If an image is unknown, or no image has a region.
+    ProjectError
+        If the project can't be written to.
+    """
+    request = request or MeasureRequest()
+    entries = project.select(images)
+    if not entries:
+        raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
+    project.check_writable()
+    reports = []
+    for entry in entries:
+        try:
+            report = measure_image(entry, request)
+        except SelectionError as error:
+            report = MeasureReport(entry.name, "skipped", str(error))
+        except (QpbridgeError, OSError) as error:
+            report = MeasureReport(entry.name, "failed", str(error))
+        ended(report)
+        reports.append(report)
+    if all(r.status == "skipped" for r in reports):
+        raise SelectionError(f"{project.path}: {reports[0].message}")
+    return reports
+
+
+def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
+    """Measure the objects in the regions of one image.
+
+    Raises
+    ------
+    SelectionError
+        If there is no region.
+    QpbridgeError
+        If the image can't be read or written, or its pixel size is unknown.
+    """
+    began = time.perf_counter()
+    entry.check_writable()
+    data = entry.read()
+    size, mpp = _frame(entry, request.mpp)
+    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    step = WorkflowStep(
+        "qpbridge: measure",
+        as_comment(request.command),
+        {
+            "qpbridge version": qpbridge.__version__,
+            "pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm",
+            "when": when,
+        },
+    )
+
+    def plan(now: ImageData) -> tuple[Edit, MeasureReport]:
+        edit, report = plan_measurements(now.objects, size, mpp, request)
+        return replace(edit, steps=(step,)), report
+
+    report = apply_planned(entry, data, plan)
+    return replace(report, image=entry.name, seconds=time.perf_counter() - began)
+
+
+def _frame(
+    entry: ImageEntry, override: float | None
+) -> tuple[tuple[int, int], tuple[float, float]]:
+    """Find out the size and pixel size of an image; opens it only where the project lacks them."""
+    server, known = entry.server, None
+    width, height = server.width, server.height
+    if width is None or height is None or not (override or server.mpp):
+        with open_server(entry.image_path(), server) as slide:
+            width, height, known = slide.width, slide.height, slide.mpp
+    return (width, height), pixel_size(entry.name, server.mpp, known, override)

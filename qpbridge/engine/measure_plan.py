@@ -1,0 +1,209 @@
+"""What measuring again comes to in one image: which numbers go on which objects, as a value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.engine.edit import provenance_key
+from qpbridge.engine.grading import Grading, drawn_annotations, find_grading, grade_region, needed
+from qpbridge.engine.measure_request import MeasuredRegion, MeasureReport, MeasureRequest
+from qpbridge.engine.nuclei import (
+    Columns,
+    distance_columns,
+    kept_columns,
+    name_for,
+    shape_columns,
+    smoothable,
+    surrounding_columns,
+)
+from qpbridge.engine.provenance import TARGETS, Origin, origins
+from qpbridge.engine.regions import Region, Selection, select_regions
+from qpbridge.engine.result import HOLDERS
+from qpbridge.engine.subjects import Located, find_subjects, locate
+from qpbridge.engine.summaries import morphometry, structure_columns, summarize
+from qpbridge.measure.distances import by_class_name
+from qpbridge.measure.grading import Aid
+from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable
+from qpbridge.project.model import AnnotationUpdate, Edit, MeasurementUpdate
+
+Pair = tuple[float, float]
+
+
+def plan_measurements(
+    objects: ObjectTable, size: tuple[int, int], mpp: tuple[float, float], request: MeasureRequest
+) -> tuple[Edit, MeasureReport]:
+    """Measure what an image holds, and plan how it is written.
+
+    Parameters
+    ----------
+    objects
+        All objects of the image.
+    size
+        Of the image, full-resolution pixels.
+    mpp
+        µm per pixel (x, y).
+    request
+        What to measure.
+
+    Returns
+    -------
+    edit
+        Measurements of objects and of regions.
+    report
+        The same for people.
+    """
+    subjects = find_subjects(objects)
+    regions = _regions(objects, subjects, size, request.selection)
+    located = {t: locate(t, objects, subjects[t], regions) for t in TARGETS}
+    nuclei = located["nuclei"]
+    columns: dict[str, Columns] = {
+        target: structure_columns(target, located[target].table, nuclei.points, mpp)
+        for target in HOLDERS
+    }
+    own, kept = shape_columns(nuclei.table, mpp), kept_columns(nuclei.table)
+    columns["nuclei"] = {**own, **kept}
+    around = _around(objects, subjects, nuclei, smoothable(columns["nuclei"], mpp), mpp, request)
+
+    grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)
+    summed = [
+        _sum_up(objects, i, region, located, columns, mpp, request, grading)
+        for i, region in enumerate(regions)
+    ]
+    updates = _of_regions(regions, [region.measurements for region in summed])
+    measure = _of_nuclei(nuclei.table, own, {**own, **around})
+    for target in HOLDERS:
+        ids = located[target].table.ids
+        both = np.array([uid.tobytes() in updates for uid in ids], bool)
+        measure.append(_update(ids, columns[target], np.flatnonzero(~both)))
+        for row in np.flatnonzero(both).tolist():
+            update = updates[ids[row].tobytes()]
+            own_too = {name: float(column[row]) for name, column in columns[target].items()}
+            updates[ids[row].tobytes()] = replace(
+                update, measurements={**own_too, **update.measurements}
+            )
+    edit = Edit(update=updates, measure=[one for one in measure if len(one.ids)])
+    made = {t: origins(located[t].table, t) != Origin.OTHER for t in TARGETS}
+    return edit, MeasureReport(
+        image="",
+        status="written",
+        regions=tuple(summed),
+        counts={t: len(located[t].rows) for t in TARGETS},
+        others={t: int((~made[t]).sum()) for t in TARGETS},
+        notes=notes,
+    )
+
+
+def _regions(
+    objects: ObjectTable,
+    subjects: Mapping[str, IntArray],
+    size: tuple[int, int],
+    selection: Selection,
+) -> tuple[Region, ...]:
+    """Select regions; a gland or vessel that a person drew is none, unless it is asked for."""
+    regions = select_regions(objects, selection, *size)
+    if selection.within or selection.selected:
+        return regions
+    structures = np.concatenate([subjects[target] for target in HOLDERS])
+    return tuple(r for r in regions if r.row not in structures) or regions
+
+
+def _around(
+    objects: ObjectTable,
+    subjects: Mapping[str, IntArray],
+    nuclei: Located,
+    given: Columns,
+    mpp: Pair,
+    request: MeasureRequest,
+) -> Columns:
+    """Measure what is around nuclei."""
+    points = nuclei.points * mpp
+    found = surrounding_columns(points, nuclei.outermost, given, mpp, request.surroundings)
+    if request.surroundings.distances:
+        structures = {target: objects.take(subjects[target]).shapes for target in HOLDERS}
+        some = drawn_annotations(objects)
+        some = np.setdiff1d(some, np.concatenate([subjects[target] for target in HOLDERS]))
+        classes = by_class_name(
+            objects.shapes.take(some).geometries, objects.classes, objects.class_index[some]
+        )
+        found |= distance_columns(points, classes, structures, mpp)
+    return found
+
+
+def _sum_up(
+    objects: ObjectTable,
+    index: int,
+    region: Region,
+    located: Mapping[str, Located],
+    columns: Mapping[str, Columns],
+    mpp: Pair,
+    request: MeasureRequest,
+    grading: Grading,
+) -> MeasuredRegion:
+    """Sum up one region; a target that nobody looked for there is left out."""
+    area = region.area(mpp)
+    metadata = objects.metadata.get(region.row, {})
+    summary: dict[str, float] = {}
+    details: dict[str, float] = {}
+    for target in TARGETS:
+        members = located[target].members[index]
+        if not len(members) and provenance_key(target) not in metadata:
+            continue
+        inside = {name: column[members] for name, column in columns[target].items()}
+        points = located[target].points[members]
+        summary |= summarize(target, inside, points, area, mpp)
+        if target == "nuclei" and (request.morphometry or request.grading):
+            details = morphometry(inside, grading.reference_area)
+    aids: dict[str, Aid] = {}
+    if summary and (request.reference is None or str(region.path_class) != request.reference):
+        aids = grade_region(region, {**details, **summary}, grading, mpp)
+    wanted = set(details) if request.morphometry else needed(request.grading)
+    summary |= {name: value for name, value in details.items() if name in wanted}
+    for aid in aids.values():
+        summary |= aid.measurements
+    path_class = None if region.path_class is None else str(region.path_class)
+    return MeasuredRegion(region.label, path_class, summary, aids)
+
+
+def _of_regions(
+    regions: Sequence[Region], summaries: Sequence[Mapping[str, float]]
+) -> dict[bytes, AnnotationUpdate]:
+    """Write summaries on annotations, but for what could not be computed in any region."""
+    known = {name for s in summaries for name, value in s.items() if not np.isnan(value)}
+    return {
+        region.id: AnnotationUpdate(
+            measurements={name: v for name, v in summary.items() if name in known},
+            forget=[name for name in summary if name not in known],
+        )
+        for region, summary in zip(regions, summaries, strict=True)
+        if region.row >= 0 and summary
+    }
+
+
+def _of_nuclei(nuclei: ObjectTable, own: Columns, columns: Columns) -> list[MeasurementUpdate]:
+    """Write measurements on detections and on cells, under QuPath's names for each."""
+    updates = []
+    for kind in (ObjectKind.DETECTION, ObjectKind.CELL):
+        rows = np.flatnonzero(nuclei.kind == kind)
+        named = {}
+        for name, column in columns.items():
+            given = name_for(kind, name, own)
+            if given is not None:
+                named[given] = column
+        updates.append(_update(nuclei.ids, named, rows))
+    return updates
+
+
+def _update(
+    ids: npt.NDArray[np.uint8], columns: Mapping[str, FloatArray], rows: IntArray
+) -> MeasurementUpdate:
+    """Write measurements of some objects, but for what could not be computed of any."""
+    names = [name for name, column in columns.items() if np.isfinite(column[rows]).any()]
+    values = np.empty((len(rows), len(names)))
+    for i, name in enumerate(names):
+        values[:, i] = columns[name][rows]
+    forget = [name for name in columns if name not in names] if len(rows) else []
+    return MeasurementUpdate(ids[rows], tuple(names), values, forget)
