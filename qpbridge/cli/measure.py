@@ -26,7 +26,7 @@ from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
 from qpbridge.engine.nuclei import Surroundings
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.engine.regions import Selection
-from qpbridge.measure.grading import DISCLAIMER, SYSTEMS, Aid
+from qpbridge.measure.grading import DISCLAIMER, SYSTEMS
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.project import Backend, Places, open_project
 
@@ -183,20 +183,29 @@ def _print(reports: Sequence[MeasureReport]) -> None:
 
 def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:
     """Print what can be told toward a grade of all regions, and what it is worth."""
-    aids: list[tuple[str, str, Aid]] = [
-        (report.image, region.name, region.grading[system])
+    graded = [
+        (report.image, region)
         for report in reports
         for region in report.regions
         if system in region.grading
     ]
-    if not aids:
+    if not graded:
         return
+    aids = [(image, region.name, region.grading[system]) for image, region in graded]
     click.echo(f"\n{SYSTEMS[system].title}\n{DISCLAIMER}")
     names = list(SYSTEMS[system].definitions)
     rows = [(image, name, *(aid.measurements[n] for n in names)) for image, name, aid in aids]
     print_table(("Image", "Region", *(n.partition(": ")[2] for n in names)), rows)
     absent = dict.fromkeys(text for *_, aid in aids for text in aid.absent)
+    used = {name.partition(":")[0].lower() for name in SYSTEMS[system].needs}
+    models = dict.fromkeys(
+        f"{target}: {run.partition(' at ')[0]}"
+        for _, region in graded
+        for target, run in region.found_by.items()
+        if target in used
+    )
     for title, texts in (
+        ("Found by (see `qpbridge models show` for what each was trained on)", tuple(models)),
         ("Not measured here", tuple(absent)),
         ("What grading needs beside", SYSTEMS[system].missing),
         ("What these numbers can't tell", SYSTEMS[system].limits),

@@ -165,7 +165,9 @@ def _sum_up(
     for aid in aids.values():
         summary |= aid.measurements
     path_class = None if region.path_class is None else str(region.path_class)
-    return MeasuredRegion(region.label, path_class, summary, aids)
+    keys = {target: provenance_key(target) for target in TARGETS}
+    found_by = {target: metadata[key] for target, key in keys.items() if key in metadata}
+    return MeasuredRegion(region.label, path_class, found_by, summary, aids)
 
 
 def _of_regions(

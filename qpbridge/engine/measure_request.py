@@ -46,10 +46,14 @@ class MeasureRequest:
 
 @dataclass(frozen=True)
 class MeasuredRegion:
-    """What one region adds up to, and the grading aids of it, by name."""
+    """What one region adds up to, and the grading aids of it, by name.
+
+    `found_by` says for each target that was segmented there which model was run last, and when.
+    """
 
     name: str
     path_class: str | None
+    found_by: Mapping[str, str]
     measurements: Mapping[str, float]
     grading: Mapping[str, Aid]
 

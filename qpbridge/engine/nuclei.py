@@ -24,11 +24,10 @@ CHUNK = 2**15
 NUCLEUS, CELL = "Nucleus: ", "Cell: "
 """What QuPath puts before the names of measurements of cells."""
 
-_KEPT = re.compile(
-    r"(?:(?:Nucleus|ROI): )?([^:]+: (?:Mean|Variance)|Chromatin: .+|[^:]+: [^:]+: Haralick .+)"
-)
+_ON_PIXELS = re.compile(r"[^:]+: (?:Mean|Variance)|Chromatin: .+|[^:]+: [^:]+: Haralick .+")
 """Measurements that rest on pixels: read where they are, they are not taken again."""
 
+_OF_NUCLEUS = re.compile(r"^(?:Nucleus|ROI): ")
 _SMOOTHED = re.compile(r"(Smoothed: [^:]+: )?(.*)")
 
 Columns = dict[str, FloatArray]
@@ -89,15 +88,18 @@ def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:
 
 def kept_columns(nuclei: ObjectTable) -> Columns:
     """Return what was measured on the pixels of nuclei, by the names of those that are no cells."""
+    return {name: v for name, v in stored_columns(nuclei).items() if _ON_PIXELS.fullmatch(name)}
+
+
+def stored_columns(nuclei: ObjectTable) -> Columns:
+    """Return what is stored of nuclei, by the names of those that are no cells."""
     found: Columns = {}
     for i, name in enumerate(nuclei.measurement_names):
-        match = _KEPT.fullmatch(name)
-        if match is None:
-            continue
+        base = _OF_NUCLEUS.sub("", name)
         column = nuclei.measurements[:, i]
         if np.isfinite(column).any():
-            known = found.get(match[1], column)
-            found[match[1]] = np.where(np.isnan(known), column, known)
+            known = found.get(base, column)
+            found[base] = np.where(np.isnan(known), column, known)
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -10,8 +11,10 @@ import numpy.typing as npt
 from qpbridge.engine.edit import Existing
 from qpbridge.engine.provenance import Origin, origins
 from qpbridge.engine.regions import Region, each_held, valid_areas
-from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable, PathClass
+
+if TYPE_CHECKING:
+    from qpbridge.models.bundle import Bundle
 
 CLASSES = {
     "nuclei": PathClass(("Nucleus",), (110, 60, 160)),

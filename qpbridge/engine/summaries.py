@@ -66,7 +66,7 @@ def summarize(
     inside: Columns,
     points: FloatArray,
     evaluated_area: float,
-    mpp: tuple[float, float],
+    mpp: tuple[float, float] | None,
 ) -> dict[str, float]:
     """Summarize the nuclei, glands or vessels of a region.
 
@@ -81,7 +81,7 @@ def summarize(
     evaluated_area
         Of the region, µm^2.
     mpp
-        µm per pixel (x, y).
+        µm per pixel (x, y); None: not known, and then nothing is told of hot spots.
     """
     if target == "nuclei":
         summary = summarize_nuclei(tuple(inside), _matrix(inside), evaluated_area)
@@ -89,7 +89,7 @@ def summarize(
             summary |= summarize_orientation(inside[ORIENTATION])
         return summary
     summary = summarize_areas(target, inside, evaluated_area)
-    if target == "vessels" and LINE not in inside:
+    if target == "vessels" and LINE not in inside and mpp is not None:
         summary |= hotspot_measurements(target, points, mpp, evaluated_area)[0]
     return summary
 

@@ -1,13 +1,13 @@
 """Positive and negative cells by an intensity, as QuPath classifies and counts them.
 
 Rules read in QuPath 0.4 to 0.7 (``setIntensityClassification``, ``PathClass``, and its table of
-measurements). QuPath computes `positive_percentages` and `h_scores` live from the classes of an
-image's detections: they serve scripts and tables, and are not stored in a project.
+measurements). QuPath computes positive percentages and H-scores live from the classes of an image's
+detections: they are not stored in a project; tables have them (`qpbridge.tables.scores`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -133,81 +133,6 @@ def classify_intensity(
                 chosen = base if name is None else intensity_class(base, name)
             table[row, column] = -1 if chosen is None else out.setdefault(chosen, len(out))
     return tuple(out), table[class_index, level]
-
-
-def positive_percentages(
-    classes: Sequence[PathClass], class_index: npt.NDArray[np.int32]
-) -> dict[str, float]:
-    """Compute the percentage of positive objects for each class that intensities derive from.
-
-    Parameters
-    ----------
-    classes
-        The distinct classes.
-    class_index
-        int32 (n,), which one each object has; -1: none.
-
-    Returns
-    -------
-    dict
-        By QuPath's name, such as ``Tumor: Positive %``, or ``Positive %`` where there is no other
-        class; NaN where no object has one of them.
-    """
-
-    def percentage(count: Callable[[str], int]) -> float:
-        positive = sum(count(name) for name in (POSITIVE, *GRADES))
-        return _ratio(positive, positive + count(NEGATIVE)) * 100
-
-    return _by_base("Positive %", classes, class_index, tuple(_COLORS), percentage)
-
-
-def h_scores(classes: Sequence[PathClass], class_index: npt.NDArray[np.int32]) -> dict[str, float]:
-    """Compute the H-score for each class that graded intensities (1+, 2+, 3+) derive from.
-
-    For the parameters see `positive_percentages`.
-
-    Returns
-    -------
-    dict
-        By QuPath's name, such as ``Tumor: H-score``; 0 to 300, NaN where no object has one of them.
-    """
-
-    def score(count: Callable[[str], int]) -> float:
-        graded = [count(name) for name in GRADES]
-        weighted = sum(grade * n for grade, n in enumerate(graded, start=1))
-        return _ratio(weighted, sum(graded) + count(NEGATIVE)) * 100
-
-    return _by_base("H-score", classes, class_index, GRADES, score)
-
-
-def _by_base(
-    label: str,
-    classes: Sequence[PathClass],
-    class_index: npt.NDArray[np.int32],
-    needed: Sequence[str],
-    value: Callable[[Callable[[str], int]], float],
-) -> dict[str, float]:
-    """Compute something from the counts below each class that has one of the names needed."""
-    counts = np.bincount(class_index[class_index >= 0], minlength=len(classes))
-    bases = dict.fromkeys(c.names[:-1] for c in classes if c.names[-1] in needed)
-
-    def counter(base: tuple[str, ...]) -> Callable[[str], int]:
-        def count(name: str) -> int:
-            # QuPath counts what derives from the base at any depth, but of no base only the plain
-            below = [
-                (c.names[: len(base)] == base if base else len(c.names) == 1)
-                and c.names[-1] == name
-                for c in classes
-            ]
-            return int(counts[below].sum())
-
-        return count
-
-    return {": ".join([*base, label]): value(counter(base)) for base in bases}
-
-
-def _ratio(part: int, whole: int) -> float:
-    return part / whole if whole else float("nan")
 
 
 def _scaled(color: tuple[int, int, int], factor: float) -> tuple[int, int, int]:

@@ -8,19 +8,19 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.engine.nuclei import stored_columns
 from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.engine.regions import Region, Selection, assign_regions, select_regions
+from qpbridge.engine.regions import Region, Selection, select_regions
+from qpbridge.engine.subjects import find_subjects, locate
+from qpbridge.engine.summaries import summarize
 from qpbridge.errors import SelectionError
-from qpbridge.measure.areas import AREA, summarize_areas
-from qpbridge.measure.cells import nucleus_columns
-from qpbridge.measure.summary import EVALUATED_AREA, summarize_nuclei
+from qpbridge.measure.summary import AREA, EVALUATED_AREA, LENGTH
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable
 from qpbridge.project.model import ImageEntry
 from qpbridge.tables.columns import IMAGE, ROOT_NAME, object_columns
 from qpbridge.tables.scores import class_scores, is_detection
 from qpbridge.tables.values import Column, Columns, number, texts
 
-_MAX_DIAMETER = "Max diameter µm"
 _ANY_SIZE = 2**31
 """Pixels, where a project doesn't say how large an image is."""
 
@@ -36,11 +36,11 @@ def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
 
 
 def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
-    """Make the row of an image: QuPath's counts, and what qpbridge found in all regions together.
+    """Make the row of an image: QuPath's counts, and what is in all searched regions together.
 
-    The sums are those that qpbridge writes on a region (`qpbridge.measure`), taken again over the
-    union of the regions that it searched: what lies in nested regions counts once. Objects that a
-    person added, changed or deleted since count as they are now.
+    The sums are those that qpbridge writes on a region (`qpbridge.engine.summaries`), taken again
+    over the union of the regions that it searched: what lies in nested regions counts once. Objects
+    that a person added, changed or deleted since count as they are now.
     """
     detections = table.class_index[is_detection(table)]
     columns = {
@@ -55,9 +55,9 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
         columns[name] = number(score.kind, score.compute(counts)[0])
     drawn = _drawn(table)
     columns["Num regions"] = number("int", len(drawn))
-    width, height = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
+    size = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
     for target in TARGETS:
-        for name, value in _summary(table, target, drawn, width, height).items():
+        for name, value in _summary(table, target, drawn, size, entry.server.mpp).items():
             columns[name] = number("float", value)
     return columns
 
@@ -84,22 +84,21 @@ def _made(table: ObjectTable, target: str) -> npt.NDArray[np.bool_]:
 
 
 def _summary(
-    table: ObjectTable, target: str, drawn: IntArray, width: int, height: int
+    table: ObjectTable,
+    target: str,
+    drawn: IntArray,
+    size: tuple[int, int],
+    mpp: tuple[float, float] | None,
 ) -> dict[str, float]:
-    """Sum up what qpbridge found for a target; nothing where it searched no region."""
-    regions, evaluated = _searched(table, target, drawn, width, height)
+    """Sum up what was found for a target, as the regions do; nothing where none was searched."""
+    regions, evaluated = _searched(table, target, drawn, *size)
     if not regions:
         return {}
-    found = table.take(_made(table, target))
-    place = shapely.centroid if target == "nuclei" else shapely.point_on_surface
-    innermost, _ = assign_regions(place(found.inner_shapes.geometries), regions)
-    values = found.measurements[innermost >= 0]
-    carried = np.flatnonzero(~np.isnan(values).all(axis=0)) if len(values) else np.zeros(0, int)
-    named = dict.fromkeys((AREA, _MAX_DIAMETER), np.full(len(values), np.nan))
-    named |= nucleus_columns([table.measurement_names[i] for i in carried], values[:, carried])
-    if target == "nuclei":
-        return summarize_nuclei(tuple(named), np.column_stack(list(named.values())), evaluated)
-    return summarize_areas(target, named, evaluated)
+    found = locate(target, table, find_subjects(table)[target], regions)
+    named = dict.fromkeys((AREA, LENGTH), np.full(len(found.rows), np.nan))
+    named |= stored_columns(found.table)
+    summary = summarize(target, named, found.points, evaluated, mpp)
+    return {name: value for name, value in summary.items() if name in table.measurement_names}
 
 
 def _searched(

@@ -175,6 +175,10 @@ def test_summaries_are_those_that_a_run_writes(qpbridge, project):
     for name in before.measurement_names:
         was, now = column(before, name), column(after, name)
         np.testing.assert_allclose(now, was, rtol=1e-5, err_msg=name)
+    qpbridge("measure", project, "--grading", "isup", "--morphometry")
+    assert "Nuclei: Circularity p10" in carried(objects_of(project))
+    report = qpbridge.json("measure", project)["images"][0]
+    assert {tuple(region["found_by"]) for region in report["regions"]} == {("nuclei",)}
     # and running again replaces all that was measured
     qpbridge("segment", project)
     again = objects_of(project)

@@ -183,6 +183,14 @@ def test_what_they_need_is_what_summaries_give() -> None:
         assert grade(system, summary).absent == ()
 
 
+def test_what_could_not_be_told_is_not_asked_for_again() -> None:
+    aid = grade("mvd", {"Vessels: Hotspot count": NAN, "Vessels: Density per mm^2": 3.0})
+    assert aid.absent == (
+        "Vessels: Hotspot count (too little in this region to tell)",
+        "Vessels: Hotspot density per mm^2 (segment vessels)",
+    )
+
+
 def test_unknown_system() -> None:
     with pytest.raises(KeyError):
         grade("feelings", {})

@@ -11,9 +11,7 @@ from qpbridge.measure.positivity import (
     THRESHOLDS,
     base_class,
     classify_intensity,
-    h_scores,
     intensity_class,
-    positive_percentages,
 )
 from qpbridge.objects import PathClass
 from qpbridge.project.colors import default_color
@@ -129,38 +127,3 @@ def test_base_classes() -> None:
     assert base_class(PathClass.parse("Positive")) is None
     assert base_class(PathClass.parse("Tumor: CD3: Negative")) == PathClass(("Tumor", "CD3"))
     assert base_class(PathClass.parse("Positive: CD3")) == PathClass.parse("Positive: CD3")
-
-
-def test_percentages_by_hand() -> None:
-    classes, index = parse(
-        *["Tumor: Positive"] * 3, "Tumor: Negative", "Stroma: 1+", "Negative", "Tumor", None
-    )
-    assert positive_percentages(classes, index) == {
-        "Tumor: Positive %": 75,
-        "Stroma: Positive %": 100,
-        "Positive %": 0,
-    }
-
-
-def test_a_class_counts_what_derives_from_it_further_down() -> None:
-    classes, index = parse("Tumor: Positive", "Tumor: CD3: Negative", "Tumor: CD3: Positive")
-    found = positive_percentages(classes, index)
-    assert found["Tumor: Positive %"] == pytest.approx(200 / 3)
-    assert found["Tumor: CD3: Positive %"] == 50
-
-
-def test_h_scores_by_hand() -> None:
-    # QuPath's own test: as many of each of the four
-    classes, index = parse("Tumor: Negative", "Tumor: 1+", "Tumor: 2+", "Tumor: 3+", "Tumor")
-    assert h_scores(classes, index) == {"Tumor: H-score": 150}
-    assert positive_percentages(classes, index) == {"Tumor: Positive %": 75}
-    classes, index = parse(*["Negative"] * 6, "1+", "1+", "2+", "3+")
-    assert h_scores(classes, index) == {"H-score": 70}
-
-
-def test_no_score_without_grades_and_no_number_without_objects() -> None:
-    classes, index = parse("Tumor: Positive", "Tumor: Negative")
-    assert h_scores(classes, index) == {}
-    none = np.zeros(0, np.int32)
-    assert np.isnan(positive_percentages(classes, none)["Tumor: Positive %"])
-    assert np.isnan(h_scores([PathClass.parse("1+")], none)["H-score"])

@@ -79,13 +79,15 @@ def grade(system: str, summary: Summary, reference_area: float = math.nan) -> Ai
     return Aid(
         chosen.title,
         chosen.compute(known),
-        tuple(_absent(name) for name in chosen.needs if math.isnan(get(known, name))),
+        tuple(_absent(name, known) for name in chosen.needs if math.isnan(get(known, name))),
         chosen.missing,
         chosen.limits,
         chosen.sources,
     )
 
 
-def _absent(name: str) -> str:
+def _absent(name: str, summary: Summary) -> str:
+    if name in summary:
+        return f"{name} (too little in this region to tell)"
     origin = ORIGINS.get(name, ORIGINS.get(name.partition(":")[0], "measure it"))
     return f"{name} ({origin})"
