@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, Any
 from qpbridge.errors import QpbridgeError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, Shapes
 from qpbridge.project import Places, create_project, open_project
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageEntry, Project
+from qpbridge.project.model import (
+    AnnotationUpdate,
+    Edit,
+    ImageEntry,
+    MeasurementUpdate,
+    Project,
+)
 
 if TYPE_CHECKING:
     from qpbridge.engine.job import segment_project
+    from qpbridge.engine.measure import measure_project
+    from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
+    from qpbridge.engine.nuclei import Surroundings
     from qpbridge.engine.regions import Selection
     from qpbridge.engine.request import ImageReport, NucleusOptions, Request
     from qpbridge.models.bundle import Bundle, load_bundle
@@ -25,6 +34,9 @@ __all__ = [
     "ImageEntry",
     "ImageReport",
     "NucleusOptions",
+    "MeasureReport",
+    "MeasureRequest",
+    "MeasurementUpdate",
     "ObjectKind",
     "ObjectTable",
     "PathClass",
@@ -35,8 +47,10 @@ __all__ = [
     "Request",
     "Selection",
     "Shapes",
+    "Surroundings",
     "create_project",
     "load_bundle",
+    "measure_project",
     "open_project",
     "segment_project",
 ]
@@ -45,12 +59,16 @@ _HEAVY = {
     "Bundle": "qpbridge.models.bundle",
     "ImageReport": "qpbridge.engine.request",
     "NucleusOptions": "qpbridge.engine.request",
+    "MeasureReport": "qpbridge.engine.measure_request",
+    "MeasureRequest": "qpbridge.engine.measure_request",
     "Request": "qpbridge.engine.request",
     "Selection": "qpbridge.engine.regions",
+    "Surroundings": "qpbridge.engine.nuclei",
     "load_bundle": "qpbridge.models.bundle",
+    "measure_project": "qpbridge.engine.measure",
     "segment_project": "qpbridge.engine.job",
 }
-"""Names whose modules import torch, which takes seconds: only when used."""
+"""Names whose modules import torch or scipy, which takes long: only when used."""
 
 
 def __getattr__(name: str) -> Any:

@@ -27,10 +27,15 @@ from qpbridge.engine.subjects import Located, find_subjects, locate
 from qpbridge.engine.summaries import morphometry, structure_columns, summarize
 from qpbridge.measure.distances import by_class_name
 from qpbridge.measure.grading import Aid
+from qpbridge.measure.spatial import NEAREST
 from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable
 from qpbridge.project.model import AnnotationUpdate, Edit, MeasurementUpdate
 
 Pair = tuple[float, float]
+
+TWINS, MANY_TWINS = 2.0, 0.1
+"""Nuclei whose centroids are that near, µm, are one that was found twice; worth a note from this
+share on."""
 
 
 def plan_measurements(
@@ -69,6 +74,12 @@ def plan_measurements(
     around = _around(objects, subjects, nuclei, smoothable(columns["nuclei"], mpp), mpp, request)
 
     grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)
+    doubled = int((around[NEAREST] < TWINS).sum()) if NEAREST in around else 0
+    if doubled > MANY_TWINS * len(nuclei.rows):
+        notes += (
+            f"{doubled:,} of {len(nuclei.rows):,} nuclei lie within {TWINS:g} µm of another: where "
+            "two programs found the same nuclei, each counts twice; remove those of one",
+        )
     summed = [
         _sum_up(objects, i, region, located, columns, mpp, request, grading)
         for i, region in enumerate(regions)

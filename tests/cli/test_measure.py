@@ -10,7 +10,15 @@ import pytest
 import shapely
 from cli_helpers import annotate, nuclei_of, objects_of
 
-from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
+from qpbridge import (
+    AnnotationUpdate,
+    Edit,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    Shapes,
+    open_project,
+)
 from qpbridge.engine import measure as engine
 from qpbridge.engine.provenance import Origin, mint_ids, origins, storable
 from qpbridge.measure import definitions
@@ -340,3 +348,29 @@ def test_nothing_to_measure_in(qpbridge, project):
     assert not objects_of(project).measurement_names
     qpbridge("measure", project, "--within", "Other", code=1)
     assert "no annotations of class 'Other'" in qpbridge.stderr
+
+
+def test_says_when_nuclei_were_found_twice(qpbridge, filled):
+    nuclei = nuclei_of(filled)
+    moved = replace(nuclei.shapes, coords=nuclei.shapes.coords + 1.5)
+    again = ObjectTable.new(ObjectKind.DETECTION, moved)
+    open_project(filled).images[0].apply(Edit(add=again))
+    report = qpbridge.json("measure", filled)["images"][0]
+    twice = 2 * len(nuclei)
+    (note,) = report["notes"]
+    assert note.startswith(f"{twice:,} of {twice + 4:,} nuclei lie within 2 µm of another")
+
+
+def test_what_no_longer_holds_goes_with_the_objects(qpbridge, filled):
+    qpbridge("measure", filled, "--grading", "nottingham", "--morphometry")
+    before = objects_of(filled)
+    left = named(before, "left")
+    note = {before.ids[left].tobytes(): AnnotationUpdate({"qpbridge nuclei": "nuclei_he"})}
+    open_project(filled).images[0].apply(Edit(update=note))
+    qpbridge("remove", filled, "--target", "nuclei")
+    table = objects_of(filled)
+    left = named(table, "left")
+    there = {
+        n for n, v in zip(table.measurement_names, table.measurements[left], strict=True) if v == v
+    }
+    assert there and all(name.startswith("Glands: ") or "Vessels: " in name for name in there)
