@@ -76,6 +76,11 @@ COLUMNS = {
     "vessels and their lumina; negative within.",
 )
 @click.option(
+    "--intensities",
+    is_flag=True,
+    help="Also measure the stains of nuclei again, at 0.5 µm per pixel; this reads the image.",
+)
+@click.option(
     "--morphometry",
     is_flag=True,
     help="Also tell mean, SD, CV, 10th and 90th percentile of every measurement of a region's "
@@ -121,8 +126,8 @@ def measure(
     classes; glands and vessels are those that qpbridge made, and annotations and detections of the
     classes Gland and Vessel. Without further options nuclei get their shape, nearest neighbour and
     Delaunay neighbours, glands and vessels their shape, lumina, walls and neighbours, and
-    annotations the counts, densities, means and hot spots of what is in them. Intensities stay as
-    they are. Other measurements and the objects themselves are kept.
+    annotations the counts, densities, means and hot spots of what is in them. Other measurements,
+    and the objects themselves, are kept.
 
     For --grading gleason, annotations of the classes "Gleason 3", "Gleason 4" and "Gleason 5" are
     the patterns that a person saw. See docs/measurements.md for every name.

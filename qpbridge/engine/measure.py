@@ -6,16 +6,19 @@ import datetime
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import qpbridge
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
+from qpbridge.engine.intensities import intensity_columns, stains_of
 from qpbridge.engine.measure_plan import plan_measurements
 from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server
+from qpbridge.slides.slide import Slide
 
 
 def measure_project(
@@ -97,11 +100,18 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
         },
     )
 
-    def plan(now: ImageData) -> tuple[Edit, MeasureReport]:
-        edit, report = plan_measurements(now.objects, size, mpp, request)
+    def plan(now: ImageData, slide: Slide | None = None) -> tuple[Edit, MeasureReport]:
+        pixels = None
+        if slide is not None:
+            pixels = partial(intensity_columns, slide=slide, mpp=mpp, stains=stains_of(now))
+        edit, report = plan_measurements(now.objects, size, mpp, request, pixels)
         return replace(edit, steps=(step,)), report
 
-    report = apply_planned(entry, data, plan)
+    if request.intensities:
+        with open_server(entry.image_path(), entry.server) as slide:
+            report = apply_planned(entry, data, partial(plan, slide=slide))
+    else:
+        report = apply_planned(entry, data, plan)
     return replace(report, image=entry.name, seconds=time.perf_counter() - began)
 
 

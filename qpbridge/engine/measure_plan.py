@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -39,7 +39,11 @@ share on."""
 
 
 def plan_measurements(
-    objects: ObjectTable, size: tuple[int, int], mpp: tuple[float, float], request: MeasureRequest
+    objects: ObjectTable,
+    size: tuple[int, int],
+    mpp: Pair,
+    request: MeasureRequest,
+    intensities: Callable[[ObjectTable, FloatArray], Columns] | None = None,
 ) -> tuple[Edit, MeasureReport]:
     """Measure what an image holds, and plan how it is written.
 
@@ -53,6 +57,8 @@ def plan_measurements(
         µm per pixel (x, y).
     request
         What to measure.
+    intensities
+        Measures the pixels of nuclei, given with their centroids; None: they stay as they are.
 
     Returns
     -------
@@ -69,8 +75,10 @@ def plan_measurements(
         target: structure_columns(target, located[target].table, nuclei.points, mpp)
         for target in HOLDERS
     }
-    own, kept = shape_columns(nuclei.table, mpp), kept_columns(nuclei.table)
-    columns["nuclei"] = {**own, **kept}
+    own = shape_columns(nuclei.table, mpp)
+    if intensities is not None:
+        own |= intensities(nuclei.table, nuclei.points)
+    columns["nuclei"] = {**kept_columns(nuclei.table), **own}
     around = _around(objects, subjects, nuclei, smoothable(columns["nuclei"], mpp), mpp, request)
 
     grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)

@@ -22,6 +22,8 @@ class MeasureRequest:
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     surroundings
         What is measured around nuclei.
+    intensities
+        Whether the stains of nuclei are measured again, for which the image is read.
     morphometry
         Whether regions tell of all measurements of their nuclei.
     grading
@@ -37,6 +39,7 @@ class MeasureRequest:
     selection: Selection = field(default_factory=Selection)
     mpp: float | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
+    intensities: bool = False
     morphometry: bool = False
     grading: tuple[str, ...] = ()
     reference: str | None = None

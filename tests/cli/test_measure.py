@@ -13,12 +13,14 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from qpbridge import (
     AnnotationUpdate,
     Edit,
+    MeasurementUpdate,
     ObjectKind,
     ObjectTable,
     PathClass,
     Shapes,
     open_project,
 )
+from qpbridge.engine import intensities
 from qpbridge.engine import measure as engine
 from qpbridge.engine.provenance import Origin, mint_ids, origins, storable
 from qpbridge.measure import definitions
@@ -374,3 +376,32 @@ def test_what_no_longer_holds_goes_with_the_objects(qpbridge, filled):
         n for n, v in zip(table.measurement_names, table.measurements[left], strict=True) if v == v
     }
     assert there and all(name.startswith("Glands: ") or "Vessels: " in name for name in there)
+
+
+def test_intensities_are_those_of_a_run(qpbridge, project, monkeypatch):
+    qpbridge("segment", project)
+    before = nuclei_of(project)
+    entry = open_project(project).images[0]
+    names = [n for n in before.measurement_names if ": " in n and n in carried(before)]
+    assert "Eosin: Std.Dev." in names
+    wrong = MeasurementUpdate(before.ids, tuple(names), np.full((len(before), len(names)), 9.0))
+    entry.apply(Edit(measure=[wrong]))
+    monkeypatch.setattr(intensities, "WINDOW", 100)
+    qpbridge("measure", project, "--intensities", "--smooth", 20)
+    after = nuclei_of(project)
+    for name in names:
+        np.testing.assert_allclose(column(after, name), column(before, name), rtol=1e-5)
+    smooth = column(after, "Smoothed: 20 µm: Hematoxylin: Mean")
+    assert np.abs(smooth - column(after, "Hematoxylin: Mean")).max() < 1
+
+
+def test_intensities_of_cells(qpbridge, filled):
+    qpbridge("measure", filled, "--intensities")
+    table = of_kind(objects_of(filled), ObjectKind.CELL)
+    names = carried(table)
+    assert {"Nucleus: Hematoxylin: Mean", "Cell: Eosin: Max"} <= names
+    assert not {"Hematoxylin: Mean", "Eosin: Max"} & names
+    assert np.isnan(column(table, "Nucleus: Hematoxylin: Mean")).tolist() == [False] * 3 + [True]
+    assert np.isfinite(column(table, "Cell: Hematoxylin: Mean")).all()
+    largest = [column(table, f"{part}: Hematoxylin: Max")[:3] for part in ("Nucleus", "Cell")]
+    assert (largest[0] <= largest[1]).all()
