@@ -90,7 +90,10 @@ def summarize(
         return summary
     summary = summarize_areas(target, inside, evaluated_area)
     if target == "vessels" and LINE not in inside and mpp is not None:
-        summary |= hotspot_measurements(target, points, mpp, evaluated_area)[0]
+        spot, _ = hotspot_measurements(target, points, mpp, evaluated_area)
+        if np.isnan(list(spot.values())).any():  # then there is no disc to tell the area of
+            spot = dict.fromkeys(spot, np.nan)
+        summary |= spot
     return summary
 
 
