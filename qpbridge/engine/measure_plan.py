@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -82,38 +82,33 @@ def plan_measurements(
     around = _around(objects, subjects, nuclei, smoothable(columns["nuclei"], mpp), mpp, request)
 
     grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)
-    doubled = int((around[NEAREST] < TWINS).sum()) if NEAREST in around else 0
-    if doubled > MANY_TWINS * len(nuclei.rows):
-        notes += (
-            f"{doubled:,} of {len(nuclei.rows):,} nuclei lie within {TWINS:g} µm of another: where "
-            "two programs found the same nuclei, each counts twice; remove those of one",
-        )
     summed = [
         _sum_up(objects, i, region, located, columns, mpp, request, grading)
         for i, region in enumerate(regions)
     ]
     updates = _of_regions(regions, [region.measurements for region in summed])
     measure = _of_nuclei(nuclei.table, own, {**own, **around})
-    for target in HOLDERS:
-        ids = located[target].table.ids
-        both = np.array([uid.tobytes() in updates for uid in ids], bool)
-        measure.append(_update(ids, columns[target], np.flatnonzero(~both)))
-        for row in np.flatnonzero(both).tolist():
-            update = updates[ids[row].tobytes()]
-            own_too = {name: float(column[row]) for name, column in columns[target].items()}
-            updates[ids[row].tobytes()] = replace(
-                update, measurements={**own_too, **update.measurements}
-            )
-    edit = Edit(update=updates, measure=[one for one in measure if len(one.ids)])
+    measure += [_of_structures(located[t].table.ids, columns[t], updates) for t in HOLDERS]
     made = {t: origins(located[t].table, t) != Origin.OTHER for t in TARGETS}
-    return edit, MeasureReport(
+    return Edit(update=updates, measure=[m for m in measure if len(m.ids)]), MeasureReport(
         image="",
         status="written",
         regions=tuple(summed),
         counts={t: len(located[t].rows) for t in TARGETS},
         others={t: int((~made[t]).sum()) for t in TARGETS},
-        notes=notes,
+        notes=(*notes, *_twins(around)),
     )
+
+
+def _twins(around: Columns) -> Iterator[str]:
+    """Say so if many nuclei were found twice."""
+    nearest = around.get(NEAREST, np.zeros(0))
+    near = int((nearest < TWINS).sum())
+    if near > MANY_TWINS * len(nearest):
+        yield (
+            f"{near:,} of {len(nearest):,} nuclei lie within {TWINS:g} µm of another: where two "
+            "programs found the same nuclei, each counts twice; remove those of one"
+        )
 
 
 def _regions(
@@ -216,6 +211,18 @@ def _of_nuclei(nuclei: ObjectTable, own: Columns, columns: Columns) -> list[Meas
                 named[given] = column
         updates.append(_update(nuclei.ids, named, rows))
     return updates
+
+
+def _of_structures(
+    ids: npt.NDArray[np.uint8], columns: Columns, updates: dict[bytes, AnnotationUpdate]
+) -> MeasurementUpdate:
+    """Write measurements on glands or vessels; of those that are regions too, into `updates`."""
+    both = np.array([uid.tobytes() in updates for uid in ids], bool)
+    for row in np.flatnonzero(both).tolist():
+        key = ids[row].tobytes()
+        own = {name: float(column[row]) for name, column in columns.items()}
+        updates[key] = replace(updates[key], measurements={**own, **updates[key].measurements})
+    return _update(ids, columns, np.flatnonzero(~both))
 
 
 def _update(

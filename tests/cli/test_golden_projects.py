@@ -10,6 +10,7 @@ from cli_helpers import objects_of
 
 from qpbridge import open_project
 from qpbridge.engine.provenance import Origin, origins
+from qpbridge.measure.definitions import find
 
 
 @pytest.fixture(params=["v0.3.2/attrs", "v0.5.1/cells", "v0.6.0/attrs", "v0.6.0/tma"])
@@ -64,3 +65,21 @@ def test_what_others_made_is_as_before(qpbridge, golden):
     assert data.image_type is data_before.image_type
     assert data.stains == data_before.stains
     assert data.workflow[:-1] == data_before.workflow
+
+
+def test_measuring_changes_measurements_alone(qpbridge, golden):
+    before = objects_of(golden)
+    options = ("--distances", "--smooth", 25, "--morphometry", "--grading", "liver")
+    qpbridge("measure", golden, "--mpp", 0.5, "--whole-image", *options)
+    after = objects_of(golden)
+    assert len(after) == len(before) > 0
+    if not golden.parts[-4].startswith("v0.3"):  # see above
+        np.testing.assert_array_equal(after.ids, before.ids)
+    for table in (before, after):
+        assert (table.parent == before.parent).all()
+    np.testing.assert_array_equal(after.kind, before.kind)
+    np.testing.assert_array_equal(after.shapes.coords, before.shapes.coords)
+    assert dict(after.metadata) == dict(before.metadata)
+    for name in before.measurement_names:
+        if find(name) is None:
+            np.testing.assert_array_equal(after.measurement(name), before.measurement(name))
