@@ -89,6 +89,7 @@ have in QuPath. {grading.DISCLAIMER}
 - What is said of `Glands: ...` holds for `Vessels: ...`.
 - A number that can't be told (no nucleus in the region, nothing to divide by) is NaN, and a name
   that would be NaN for all is left out.
+- Neighbours of a nucleus are those in the same region, the outermost one.
 - Sources are in brackets. Shapes, intensities, textures and Delaunay triangulation are defined as
   in QuPath 0.6.
 
@@ -116,6 +117,8 @@ def _patterns() -> list[tuple[re.Pattern[str], bool, str]]:
     out = []
     for chapter in DEFINITIONS.values():
         for name, text in chapter.items():
+            if _COMPARTMENT.match(name):
+                continue  # a word in front, and not a measurement
             pattern = re.escape(name).replace(r"\ UNIT", r"(?P<UNIT> \S+)?")
             for word in _PLACEHOLDERS[:-3]:
                 pattern = re.sub(rf"\b{word}\b", "[^:]+", pattern)
