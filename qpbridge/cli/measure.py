@@ -78,7 +78,8 @@ COLUMNS = {
 @click.option(
     "--intensities",
     is_flag=True,
-    help="Also measure the stains of nuclei again, at 0.5 µm per pixel; this reads the image.",
+    help="Also measure the stains of nuclei and whole cells (not cytoplasm and membrane) again, at "
+    "0.5 µm per pixel; this reads the image.",
 )
 @click.option(
     "--morphometry",

@@ -12,7 +12,7 @@ import shapely
 from qpbridge.engine.measure_request import MeasureRequest
 from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.engine.regions import AREAS, Region, valid_areas
-from qpbridge.engine.subjects import locate, nuclear_shapes
+from qpbridge.engine.subjects import hollow, locate
 from qpbridge.measure.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measure.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
@@ -49,9 +49,9 @@ def find_grading(
         union = shapely.union_all(_areas(objects, request.reference))
         region = Region(-1, bytes(16), request.reference, None, union)
         table = locate("nuclei", objects, nuclei, [region]).table
-        area = shapely.area(nuclear_shapes(table).geometries) * mpp[0] * mpp[1]
-        if len(area[area > 0]):
-            reference = float(area[area > 0].mean())
+        area = shapely.area(table.inner_shapes.geometries[~hollow(table)]) * mpp[0] * mpp[1]
+        if len(area):
+            reference = float(area.mean())
         else:
             notes.append(f"no nuclei in annotations of class {request.reference!r}")
     epithelium = np.zeros(0, object)

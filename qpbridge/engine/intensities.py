@@ -8,8 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import shapely
 
-from qpbridge.engine.nuclei import CELL, Columns
-from qpbridge.engine.subjects import nuclear_shapes
+from qpbridge.engine.nuclei import Columns
+from qpbridge.engine.subjects import hollow
+from qpbridge.measure.cells import CELL
 from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.intensity import intensity_names, stains_of_shapes
 from qpbridge.objects import (
@@ -81,7 +82,10 @@ def intensity_columns(
             out[fits] = stains_of_shapes(rgb, stains, some.take(fits), (x, y), downsample)[1]
         return out
 
-    columns = _by_windows(measure, nuclear_shapes(nuclei), points / downsample, names)
+    columns = _by_windows(measure, nuclei.inner_shapes, points / downsample, names)
+    empty = np.flatnonzero(hollow(nuclei))
+    for column in columns.values():
+        column[empty] = np.nan
     cells = np.flatnonzero(nuclei.kind == ObjectKind.CELL)
     if len(cells):
         shapes = nuclei.shapes.take(cells)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qpbridge.engine.subjects import nuclear_shapes
-from qpbridge.measure.cells import RATIO, cell_measurements
+from qpbridge.engine.subjects import hollow
+from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
 from qpbridge.measure.delaunay import delaunay_edges, delaunay_measurements
 from qpbridge.measure.distances import annotation_distances, structure_relations
 from qpbridge.measure.moments import moment_measurements
@@ -21,13 +21,9 @@ from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectKind, Ob
 CHUNK = 2**15
 """Objects whose shapes are measured at a time; bounds the memory."""
 
-NUCLEUS, CELL = "Nucleus: ", "Cell: "
-"""What QuPath puts before the names of measurements of cells."""
-
 _ON_PIXELS = re.compile(r"[^:]+: (?:Mean|Variance)|Chromatin: .+|[^:]+: [^:]+: Haralick .+")
 """Measurements that rest on pixels: read where they are, they are not taken again."""
 
-_OF_NUCLEUS = re.compile(r"^(?:Nucleus|ROI): ")
 _SMOOTHED = re.compile(r"(Smoothed: [^:]+: )?(.*)")
 
 Columns = dict[str, FloatArray]
@@ -71,7 +67,10 @@ def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:
         By name, float64 (n,): QuPath's shape features, those by moments, and for cells those of
         the whole cell and `RATIO`. NaN where there is no nucleus, or no cell.
     """
-    own = _in_chunks(nuclear_shapes(nuclei), mpp)
+    own = _in_chunks(nuclei.inner_shapes, mpp)
+    empty = np.flatnonzero(hollow(nuclei))
+    for column in own.values():
+        column[empty] = np.nan
     rows = np.flatnonzero(nuclei.kind == ObjectKind.CELL)
     if not len(rows):
         return own
@@ -93,14 +92,8 @@ def kept_columns(nuclei: ObjectTable) -> Columns:
 
 def stored_columns(nuclei: ObjectTable) -> Columns:
     """Return what is stored of nuclei, by the names of those that are no cells."""
-    found: Columns = {}
-    for i, name in enumerate(nuclei.measurement_names):
-        base = _OF_NUCLEUS.sub("", name)
-        column = nuclei.measurements[:, i]
-        if np.isfinite(column).any():
-            known = found.get(base, column)
-            found[base] = np.where(np.isnan(known), column, known)
-    return found
+    columns = nucleus_columns(nuclei.measurement_names, nuclei.measurements)
+    return {name: column for name, column in columns.items() if np.isfinite(column).any()}
 
 
 def surrounding_columns(

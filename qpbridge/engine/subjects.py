@@ -18,8 +18,6 @@ from qpbridge.objects import (
     ObjectKind,
     ObjectTable,
     RoiKind,
-    Shapes,
-    concatenate_shapes,
 )
 
 
@@ -52,14 +50,12 @@ def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
     return {"nuclei": rows[made["nuclei"] | free], **found}
 
 
-def nuclear_shapes(objects: ObjectTable) -> Shapes:
-    """Return the outlines of nuclei: of a cell its nucleus, empty if it has none."""
-    cells = objects.kind == ObjectKind.CELL
-    if not cells.any():
-        return objects.shapes
-    n = len(objects)
-    nuclei = Shapes.empty(n) if objects.nuclei is None else objects.nuclei
-    return concatenate_shapes([objects.shapes, nuclei]).take(np.arange(n) + n * cells)
+def hollow(objects: ObjectTable) -> npt.NDArray[np.bool_]:
+    """Tell which objects are cells without nucleus."""
+    cells: npt.NDArray[np.bool_] = objects.kind == ObjectKind.CELL
+    if objects.nuclei is not None:
+        cells &= objects.nuclei.roi == RoiKind.EMPTY
+    return cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +96,7 @@ def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[
         The regions.
     """
     table = objects.take(rows)
-    points = _centroids(table)
+    points = table.inner_shapes.centroids()
     if target == "nuclei":
         inner = shapely.points(points)
     else:
@@ -121,15 +117,6 @@ def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[
         tuple(number[some] for some in held),
         outermost[stay],
     )
-
-
-def _centroids(objects: ObjectTable) -> FloatArray:
-    """Centroids of objects, of cells those of their nuclei if they have one."""
-    shapes = nuclear_shapes(objects)
-    points = shapes.centroids()
-    empty = np.flatnonzero(shapes.roi == RoiKind.EMPTY)
-    points[empty] = objects.shapes.take(empty).centroids()
-    return points
 
 
 def _of_classes(objects: ObjectTable, chosen: list[bool]) -> npt.NDArray[np.bool_]:

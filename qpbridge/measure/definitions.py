@@ -71,9 +71,9 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
 }
 """All definitions, by chapter."""
 
-_PLACEHOLDERS = ("STAIN", "CHANNEL", "CLASS", "RADIUS", "FWHM", "SIZE", "ROI", "NAME", "UNIT")
+_PLACEHOLDERS = ("STAIN", "CHANNEL", "CLASS", "RADIUS", "FWHM", "SIZE")
 _UNITS = ("", " µm", " µm^2", " °")
-_COMPARTMENT = re.compile(r"(?:Nucleus|Cytoplasm|Membrane|Cell): ")
+_COMPARTMENT = re.compile("|".join(name.removesuffix("NAME") for name in cells.COMPARTMENTS))
 
 INTRODUCTION = f"""# Measurements
 
@@ -120,9 +120,9 @@ def _patterns() -> list[tuple[re.Pattern[str], bool, str]]:
             if _COMPARTMENT.match(name):
                 continue  # a word in front, and not a measurement
             pattern = re.escape(name).replace(r"\ UNIT", r"(?P<UNIT> \S+)?")
-            for word in _PLACEHOLDERS[:-3]:
+            for word in _PLACEHOLDERS:
                 pattern = re.sub(rf"\b{word}\b", "[^:]+", pattern)
-            pattern = re.sub(r"\bROI\b", "(?:ROI|Nucleus)", pattern)
+            pattern = pattern.replace(r"ROI:\ ", r"(?:(?:ROI|Nucleus): )?")
             pattern = re.sub(r"\bNAME\b", "(?P<NAME>.+)", pattern)
             out.append((re.compile(pattern), "NAME" in name, text))
     return out

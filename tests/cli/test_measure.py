@@ -405,3 +405,17 @@ def test_intensities_of_cells(qpbridge, filled):
     assert np.isfinite(column(table, "Cell: Hematoxylin: Mean")).all()
     largest = [column(table, f"{part}: Hematoxylin: Max")[:3] for part in ("Nucleus", "Cell")]
     assert (largest[0] <= largest[1]).all()
+
+
+def test_cells_of_a_run_are_measured_as_by_the_run(qpbridge, project):
+    qpbridge("segment", project, "--cell-expansion", 5, "--features", "all")
+    before = objects_of(project)
+    report = qpbridge.json("measure", project, "--intensities", "--distances")["images"][0]
+    after = objects_of(project)
+    assert report["counts"]["nuclei"] == (before.kind == ObjectKind.CELL).sum()
+    assert report["others"]["nuclei"] == 0
+    np.testing.assert_array_equal(after.ids, before.ids)
+    for name in before.measurement_names:
+        was, now = column(before, name), column(after, name)
+        np.testing.assert_allclose(now, was, rtol=1e-4, atol=1e-5, err_msg=name)
+    assert [name for name in after.measurement_names if definitions.find(name) is None] == []

@@ -11,7 +11,7 @@ import shapely
 from qpbridge.engine.nuclei import name_for, shape_columns, stored_columns
 from qpbridge.engine.provenance import mint_ids
 from qpbridge.engine.regions import Region
-from qpbridge.engine.subjects import find_subjects, locate, nuclear_shapes
+from qpbridge.engine.subjects import find_subjects, hollow, locate
 from qpbridge.objects import (
     ObjectKind,
     ObjectTable,
@@ -79,7 +79,8 @@ def cells() -> ObjectTable:
 
 def test_a_cell_is_where_its_nucleus_is() -> None:
     table = cells()
-    assert nuclear_shapes(table).roi.tolist() == [RoiKind.POLYGON, RoiKind.EMPTY]
+    assert hollow(table).tolist() == [False, True]
+    assert not hollow(one(D)).any()
     small, large, apart = (
         Region(-1, bytes(16), "", None, shapely.box(*bounds))
         for bounds in ((0, 0, 5, 5), (0, 0, 50, 50), (8, 8, 12, 12))

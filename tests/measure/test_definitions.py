@@ -51,6 +51,8 @@ def test_the_reference_page_is_current() -> None:
         ("Signed distance to annotation with Tumor µm", "minus the distance"),
         (haralick_names("Hematoxylin", 0.5)[3], "variance of i"),
         (haralick_names("Hematoxylin", 0.5, "Nucleus")[7], "entropy"),
+        ("Nuclei: 0.50 µm per pixel: Hematoxylin: Haralick Entropy (F8) SD", "sample"),
+        ("Membrane: Eosin: Max", "Largest"),
         ("Nottingham: Tubule score", "75 %"),
     ],
 )
