@@ -22,9 +22,9 @@ import shapely
 from PIL import Image
 from spatial import DENSITY, MPP, glands, nuclei
 
-from qpbridge.engine.measure import measure_project
-from qpbridge.engine.measure_request import MeasureRequest
-from qpbridge.engine.nuclei import Surroundings
+from qpbridge.engine.measuring.job import measure_project
+from qpbridge.engine.measuring.nuclei import Surroundings
+from qpbridge.engine.measuring.request import MeasureRequest
 from qpbridge.engine.provenance import mint_ids, storable
 from qpbridge.measure.grading import SYSTEMS
 from qpbridge.measure.intensity import intensity_names

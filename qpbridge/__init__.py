@@ -18,9 +18,9 @@ from qpbridge.project.model import (
 
 if TYPE_CHECKING:
     from qpbridge.engine.job import segment_project
-    from qpbridge.engine.measure import measure_project
-    from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
-    from qpbridge.engine.nuclei import Surroundings
+    from qpbridge.engine.measuring.job import measure_project
+    from qpbridge.engine.measuring.nuclei import Surroundings
+    from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
     from qpbridge.engine.regions import Selection
     from qpbridge.engine.request import ImageReport, NucleusOptions, Request
     from qpbridge.models.bundle import Bundle, load_bundle
@@ -59,13 +59,13 @@ _HEAVY = {
     "Bundle": "qpbridge.models.bundle",
     "ImageReport": "qpbridge.engine.request",
     "NucleusOptions": "qpbridge.engine.request",
-    "MeasureReport": "qpbridge.engine.measure_request",
-    "MeasureRequest": "qpbridge.engine.measure_request",
+    "MeasureReport": "qpbridge.engine.measuring.request",
+    "MeasureRequest": "qpbridge.engine.measuring.request",
     "Request": "qpbridge.engine.request",
     "Selection": "qpbridge.engine.regions",
-    "Surroundings": "qpbridge.engine.nuclei",
+    "Surroundings": "qpbridge.engine.measuring.nuclei",
     "load_bundle": "qpbridge.models.bundle",
-    "measure_project": "qpbridge.engine.measure",
+    "measure_project": "qpbridge.engine.measuring.job",
     "segment_project": "qpbridge.engine.job",
 }
 """Names whose modules import torch or scipy, which takes long: only when used."""

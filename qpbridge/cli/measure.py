@@ -21,9 +21,9 @@ from qpbridge.cli.options import (
     selection_options,
 )
 from qpbridge.cli.output import counted, exit_with_failures, messages, print_json, print_table
-from qpbridge.engine.measure import measure_project
-from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
-from qpbridge.engine.nuclei import Surroundings
+from qpbridge.engine.measuring.job import measure_project
+from qpbridge.engine.measuring.nuclei import Surroundings
+from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.engine.provenance import TARGETS
 from qpbridge.engine.regions import Selection
 from qpbridge.measure.grading import DISCLAIMER, SYSTEMS

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import shapely
 
 import qpbridge
+from qpbridge.engine.measuring.summaries import outdated
 from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
-from qpbridge.engine.summaries import outdated
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ImageType, IntArray, ObjectTable, Shapes
 from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep

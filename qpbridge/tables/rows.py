@@ -8,11 +8,11 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.engine.nuclei import stored_columns
+from qpbridge.engine.measuring.nuclei import stored_columns
+from qpbridge.engine.measuring.subjects import find_subjects, locate
+from qpbridge.engine.measuring.summaries import summarize
 from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.engine.regions import Region, Selection, select_regions
-from qpbridge.engine.subjects import find_subjects, locate
-from qpbridge.engine.summaries import summarize
 from qpbridge.errors import SelectionError
 from qpbridge.measure.summary import AREA, EVALUATED_AREA, LENGTH
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable
@@ -38,9 +38,9 @@ def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
 def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     """Make the row of an image: QuPath's counts, and what is in all searched regions together.
 
-    The sums are those that qpbridge writes on a region (`qpbridge.engine.summaries`), taken again
-    over the union of the regions that it searched: what lies in nested regions counts once. Objects
-    that a person added, changed or deleted since count as they are now.
+    The sums are those that qpbridge writes on a region (`qpbridge.engine.measuring.summaries`),
+    taken again over the union of the regions that it searched: what lies in nested regions counts
+    once. Objects that a person added, changed or deleted since count as they are now.
     """
     detections = table.class_index[is_detection(table)]
     columns = {

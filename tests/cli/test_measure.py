@@ -20,8 +20,8 @@ from qpbridge import (
     Shapes,
     open_project,
 )
-from qpbridge.engine import intensities
-from qpbridge.engine import measure as engine
+from qpbridge.engine.measuring import intensities
+from qpbridge.engine.measuring import job as engine
 from qpbridge.engine.provenance import Origin, mint_ids, origins, storable
 from qpbridge.measure import definitions
 from qpbridge.measure.distances import signed_distance

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.engine.nuclei import name_for, shape_columns, stored_columns
+from qpbridge.engine.measuring.nuclei import name_for, shape_columns, stored_columns
+from qpbridge.engine.measuring.subjects import find_subjects, hollow, locate
 from qpbridge.engine.provenance import mint_ids
 from qpbridge.engine.regions import Region
-from qpbridge.engine.subjects import find_subjects, hollow, locate
 from qpbridge.objects import (
     ObjectKind,
     ObjectTable,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from qpbridge.engine.nuclei import Surroundings
+from qpbridge.engine.measuring.nuclei import Surroundings
 from qpbridge.engine.regions import Selection
 from qpbridge.measure.grading import Aid
 

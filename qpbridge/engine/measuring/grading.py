@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 import numpy as np
 import shapely
 
-from qpbridge.engine.measure_request import MeasureRequest
+from qpbridge.engine.measuring.request import MeasureRequest
+from qpbridge.engine.measuring.subjects import hollow, locate
 from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.engine.regions import AREAS, Region, valid_areas
-from qpbridge.engine.subjects import hollow, locate
 from qpbridge.measure.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measure.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable

@@ -9,9 +9,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.engine.edit import provenance_key
-from qpbridge.engine.grading import Grading, drawn_annotations, find_grading, grade_region, needed
-from qpbridge.engine.measure_request import MeasuredRegion, MeasureReport, MeasureRequest
-from qpbridge.engine.nuclei import (
+from qpbridge.engine.measuring.grading import (
+    Grading,
+    drawn_annotations,
+    find_grading,
+    grade_region,
+    needed,
+)
+from qpbridge.engine.measuring.nuclei import (
     Columns,
     distance_columns,
     kept_columns,
@@ -20,11 +25,12 @@ from qpbridge.engine.nuclei import (
     smoothable,
     surrounding_columns,
 )
+from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
+from qpbridge.engine.measuring.subjects import Located, find_subjects, locate
+from qpbridge.engine.measuring.summaries import morphometry, structure_columns, summarize
 from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.engine.regions import Region, Selection, select_regions
 from qpbridge.engine.result import HOLDERS
-from qpbridge.engine.subjects import Located, find_subjects, locate
-from qpbridge.engine.summaries import morphometry, structure_columns, summarize
 from qpbridge.measure.distances import by_class_name
 from qpbridge.measure.grading import Aid
 from qpbridge.measure.spatial import NEAREST

@@ -11,9 +11,9 @@ from functools import partial
 import qpbridge
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
-from qpbridge.engine.intensities import intensity_columns, stains_of
-from qpbridge.engine.measure_plan import plan_measurements
-from qpbridge.engine.measure_request import MeasureReport, MeasureRequest
+from qpbridge.engine.measuring.intensities import intensity_columns, stains_of
+from qpbridge.engine.measuring.plan import plan_measurements
+from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import shapely
 
-from qpbridge.engine.nuclei import Columns
-from qpbridge.engine.subjects import hollow
+from qpbridge.engine.measuring.nuclei import Columns
+from qpbridge.engine.measuring.subjects import hollow
 from qpbridge.measure.cells import CELL
 from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.intensity import intensity_names, stains_of_shapes

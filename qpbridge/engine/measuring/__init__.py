@@ -1,0 +1,1 @@
+"""Measuring again what is in a project: objects, regions, and what gradings start from."""
