@@ -147,6 +147,9 @@ class WholeObjects:
         placed = (outlines.coords + tile.corner) * self.tiles.downsample
         shapes, owner = round_outlines(Rings(placed, outlines.rings, near))
         kept = near[owner]
+        if self._grows:  # one outside of the regions is dropped in the end, and limits no cell
+            inside, _ = assign_regions(shapely.points(shapes.centroids()), self.regions)
+            shapes, kept = shapes.take(inside >= 0), kept[inside >= 0]
         instance = rings.owner[kept] - 1
         classes = None if seen.classes is None else seen.classes[instance]
         return shapes, depth[kept], seen.probability[instance], classes
