@@ -196,8 +196,6 @@ def _segment_image(
             )
             for number in _find_all(plan.tiles, slide, network, target, spool, request, stages):
                 watch.advance(float(megapixels[number]))
-            with stages("merge"):
-                found = target.merge(spool.load())
             record = RunRecord(
                 target=bundle.target,
                 model=bundle.name,
@@ -213,7 +211,9 @@ def _segment_image(
                     regions = find_again(
                         regions, now.objects, request.selection, slide.width, slide.height
                     )
-                return target.plan(now.objects, regions, found, record)
+                with stages("merge"):
+                    # each time anew, or what was found would fill the memory while it is written
+                    return target.plan(now.objects, regions, target.merge(spool.load()), record)
 
             with stages("write"):
                 result = apply_planned(entry, data, place)
