@@ -150,7 +150,7 @@ class Bundle:
 
     @property
     def turns(self) -> int:
-        """Quarter turns of the image whose maps are averaged, 1 to 4."""
+        """How many turned views of the image are averaged: 1, 2 or 4."""
         return int(self._own.get("turns", 1))
 
     @property

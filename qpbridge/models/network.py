@@ -11,6 +11,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from qpbridge.errors import ModelError
 
+OFFSETS = ("offset_x", "offset_y")
+"""Names of the maps that together are a direction in the image."""
+
 
 class MapNetwork(nn.Module):
     """RGB in 0..255 to final maps.
@@ -25,8 +28,9 @@ class MapNetwork(nn.Module):
     half
         Type of 16 bits that the network runs in where that does no harm (`half_precision`).
     turns
-        The maps are the mean of those of the image turned by as many quarter turns, 1 to 4: better,
-        and as many times slower. Not for maps of directions.
+        The maps are the mean of those of as many views of the image, turned by equal angles; 1, 2
+        or 4: better, and as many times slower. ``offset_x`` and ``offset_y`` are turned back as a
+        direction.
     """
 
     scale: torch.Tensor
@@ -40,6 +44,8 @@ class MapNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.network, self.precision, self.turns = network, half, turns
+        names = [channel["name"] for channel in channels]
+        self.offsets = [names.index(name) for name in OFFSETS if name in names]
         self.sigmoid = [
             index for index, c in enumerate(channels) if c.get("activation") == "sigmoid"
         ]
@@ -49,8 +55,12 @@ class MapNetwork(nn.Module):
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
         """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W)."""
         maps = self._maps(rgb)
-        for k in range(1, self.turns):
-            maps += torch.rot90(self._maps(torch.rot90(rgb, k, (2, 3))), -k, (2, 3))
+        for k in range(4 // self.turns, 4, 4 // self.turns):
+            turned = torch.rot90(self._maps(torch.rot90(rgb, k, (2, 3))), -k, (2, 3))
+            for _ in range(k if self.offsets else 0):
+                x, y = turned[:, self.offsets].unbind(1)
+                turned[:, self.offsets] = torch.stack([-y, x], 1)
+            maps += turned
         return maps / self.turns
 
     def _maps(self, rgb: torch.Tensor) -> torch.Tensor:

@@ -65,7 +65,7 @@ class Recipe:
     network
         Changes to `NETWORK`.
     turns
-        Quarter turns of the image whose maps are averaged when the model is used
+        How many turned views of the image are averaged when the model is used: 1, 2 or 4
         (`qpbridge.models.network.MapNetwork`).
     decode
         Keyword arguments of the decoder, for the bundle.

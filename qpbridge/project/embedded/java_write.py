@@ -253,7 +253,8 @@ class _Assembler:
         if isinstance(view.data, bytes):
             chunk = np.frombuffer(view.data, np.uint8)[view.start : view.end].copy()
         else:
-            chunk = view.data[view.start : view.end].copy()
+            # no copy, as it can be a million objects; all numbers in it are set anew each time
+            chunk = view.data[view.start : view.end]
         if len(view.references):
             words = np.ndarray((len(chunk) - 3,), ">u4", chunk, strides=(1,))
             words[view.reference_places - view.start] = BASE_HANDLE + self.number[view.references]
