@@ -94,11 +94,13 @@ class Spool:
 
     def _find_records(self) -> None:
         """Go through the records up to the first that is broken, and cut the file off there."""
-        end = self._file.tell()
+        end, size = self._file.tell(), self._path.stat().st_size
         while len(header := self._file.read(_RECORD.size)) == _RECORD.size:
             number, length, checksum = _RECORD.unpack(header)
+            if length > size - end - len(header):
+                break
             contents = self._file.read(length)
-            if len(contents) < length or _checksum(number, contents) != checksum:
+            if _checksum(number, contents) != checksum:
                 break
             end += len(header) + length
             self._places[number] = end - length, length

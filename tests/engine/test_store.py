@@ -105,6 +105,17 @@ def written(tmp_path_factory):
     return path.read_bytes()
 
 
+def test_a_length_that_lies_is_not_believed(written, tmp_path):
+    path = tmp_path / "tiles"
+    left = bytearray(written)
+    start = written.index(b"PK") - 20  # of the first record: number, length, checksum
+    left[start + 8 : start + 16] = (2**62).to_bytes(8, "little")
+    path.write_bytes(left)
+    spool = Spool(path, KEY)
+    assert spool.done == ()
+    spool.close()
+
+
 @given(data=st.data())
 def test_what_a_crash_leaves_is_read_up_to_where_it_is_whole(written, tmp_path_factory, data):
     path = tmp_path_factory.mktemp("broken") / "tiles"
