@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import queue
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +78,7 @@ class TargetNetwork:
             yield shared
         finally:
             torch.set_num_threads(before)
+            _give_back_memory()
 
     def __call__(self, pixels: Pixels) -> Maps:
         """Run the network on a batch, uint8 (b, h, w, 3), and return its maps (b, c, h, w).
@@ -117,6 +120,16 @@ class TargetNetwork:
             began = time.perf_counter()
             self(trial)
             return threads.network * _TRIAL**2 / (time.perf_counter() - began)
+
+
+def _give_back_memory() -> None:
+    """Return what the C library keeps of freed tiles, which can be a gigabyte, to the system.
+
+    Only glibc can be asked to.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def _run(network: nn.Module, device: torch.device, pixels: Pixels) -> Maps:

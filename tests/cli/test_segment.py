@@ -143,6 +143,7 @@ def test_nuclei_between_neighbouring_regions_are_found_once_and_whole(qpbridge, 
 
 KILLED = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from qpbridge.engine import store
 real = store.Spool.add
 def add(spool, number, found):
@@ -388,6 +389,7 @@ def test_an_interrupted_run_leaves_the_project_as_it_was(project):
     before = contents(project.parent)
     program = (
         "import signal, threading, os, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "from qpbridge.engine import whole\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(5)\n"
         "whole.merge_tiles = stop\n"
