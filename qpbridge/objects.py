@@ -221,6 +221,13 @@ class Shapes:
             out[i] = self._geometry(int(i))
         return out
 
+    def bounds(self) -> tuple[FloatArray, FloatArray]:
+        """Find the lowest and highest x and y of each shape, float64 (n, 2) each; none is empty."""
+        if not len(self):
+            return np.zeros((0, 2)), np.zeros((0, 2))
+        first = self.rings[self.parts[self.objects[:-1]]]
+        return np.minimum.reduceat(self.coords, first), np.maximum.reduceat(self.coords, first)
+
     def centroids(self) -> FloatArray:
         """Compute the centroids, float64 (n, 2); NaN for ``EMPTY``.
 

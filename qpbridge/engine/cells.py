@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from qpbridge.decode.cells import SLACK, expand_nuclei
 from qpbridge.decode.polygons import Rings, round_rings
+from qpbridge.engine.clip import areas_only
 from qpbridge.engine.provenance import storable
-from qpbridge.engine.regions import Region, assign_regions, valid_areas
+from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes, concatenate_shapes
 
 MAX_EXPANSION = 25.0
@@ -90,7 +90,7 @@ def grow_cells(
     low, high = (f(nuclei.take(rows).coords, axis=0) for f in (np.min, np.max))
     reach = 2 * expansion / np.array(mpp)
     outlines = np.array([region.geometry for region in regions], object)
-    near = _areas(shapely.intersection(outlines, shapely.box(*(low - reach), *(high + reach))))
+    near = areas_only(shapely.intersection(outlines, shapely.box(*(low - reach), *(high + reach))))
     cells = expand_nuclei(geometries, mpp, expansion, near, which=innermost, rows=rows)
     return _storable_cells(cells, geometries[rows], nuclei.coords)
 
@@ -119,7 +119,7 @@ def cells_of_image(
     cells
         As many polygons as there are nuclei in a block that is not -1, in their order.
     """
-    low, high = _bounds(nuclei)
+    low, high = nuclei.bounds()
     reach = 2 * (1 + SLACK) * expansion / np.array(mpp)
     grown, order = [], []
     for number in np.unique(block[block >= 0]):
@@ -170,18 +170,3 @@ def _rings(polygons: GeometryArray) -> tuple[FloatArray, IntArray]:
     ring = shapely.get_exterior_ring(polygons)
     starts = np.concatenate([[0], np.cumsum(shapely.get_num_coordinates(ring))])
     return shapely.get_coordinates(ring), starts.astype(np.int64)
-
-
-def _bounds(shapes: Shapes) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Lowest and highest x and y of polygons of any kind, float64 (n, 2) each."""
-    if not len(shapes):
-        return np.zeros((0, 2)), np.zeros((0, 2))
-    first = shapes.rings[shapes.parts[shapes.objects[:-1]]]
-    return np.minimum.reduceat(shapes.coords, first), np.maximum.reduceat(shapes.coords, first)
-
-
-def _areas(geometries: GeometryArray) -> GeometryArray:
-    """Keep the areas of what a cut with a box left, which can be lines and points as well."""
-    mixed = shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION
-    geometries[mixed] = shapely.buffer(geometries[mixed], 0)
-    return valid_areas(geometries)

@@ -39,7 +39,7 @@ def clip_to_regions(
     shapely.prepare(everywhere)
     crossing = ~shapely.covered_by(geometries, everywhere)
     inside = geometries.copy()
-    inside[crossing] = _areas(shapely.intersection(geometries[crossing], everywhere))
+    inside[crossing] = areas_only(shapely.intersection(geometries[crossing], everywhere))
     owner = np.full(len(inside), -1, np.int64)
     by_size = np.argsort([region.geometry.area for region in regions], kind="stable")
     for i in by_size:
@@ -52,18 +52,18 @@ def clip_to_regions(
     left = np.flatnonzero((owner < 0) & ~empty)
     rest = inside[left]
     for i in by_size[::-1] if len(left) else ():
-        piece = _areas(shapely.intersection(rest, regions[i].geometry))
+        piece = areas_only(shapely.intersection(rest, regions[i].geometry))
         some = ~shapely.is_empty(piece)
         pieces.append(piece[some])
         source.append(left[some])
         region.append(np.full(some.sum(), i, np.int64))
-        rest = _areas(shapely.difference(rest, regions[i].geometry))
+        rest = areas_only(shapely.difference(rest, regions[i].geometry))
     sources = np.concatenate(source)
     order = np.argsort(sources, kind="stable")
     return np.concatenate(pieces)[order], sources[order], np.concatenate(region)[order]
 
 
-def _areas(geometries: GeometryArray) -> GeometryArray:
+def areas_only(geometries: GeometryArray) -> GeometryArray:
     """Keep polygons, and drop the lines and points that a cut can leave."""
     mixed = shapely.get_type_id(geometries) == shapely.GeometryType.GEOMETRYCOLLECTION
     geometries[mixed] = shapely.buffer(geometries[mixed], 0)

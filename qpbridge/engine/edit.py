@@ -15,7 +15,7 @@ from qpbridge.engine.measuring.summaries import outdated
 from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.engine.regions import Region, assign_regions
 from qpbridge.measure.summary import EVALUATED_AREA
-from qpbridge.objects import GeometryArray, ImageType, IntArray, ObjectTable, Shapes
+from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
 
 
@@ -115,7 +115,7 @@ def without_twins(new: Shapes, kept: GeometryArray) -> npt.NDArray[np.bool_]:
     free = np.ones(len(new), bool)
     if not len(new) or not len(kept):
         return free
-    low, high = (f.reduceat(new.coords, _first_vertices(new)) for f in (np.minimum, np.maximum))
+    low, high = new.bounds()
     boxes = shapely.box(*low.T, *high.T)
     near = np.unique(shapely.STRtree(boxes).query(kept, predicate="intersects")[1])
     some = new.take(near).geometries
@@ -123,12 +123,6 @@ def without_twins(new: Shapes, kept: GeometryArray) -> npt.NDArray[np.bool_]:
         pairs = shapely.STRtree(holders).query(shapely.centroid(held), predicate="intersects")
         free[near[pairs[axis]]] = False
     return free
-
-
-def _first_vertices(shapes: Shapes) -> IntArray:
-    """Where the vertices of each shape begin, int64 (n,)."""
-    first: IntArray = shapes.rings[shapes.parts[shapes.objects[:-1]]]
-    return first
 
 
 def plan_edit(

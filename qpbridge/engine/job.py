@@ -26,11 +26,11 @@ from qpbridge.engine.stages import Stages
 from qpbridge.engine.store import Spool, open_spool, run_key
 from qpbridge.engine.whole import DAB, WholeObjects
 from qpbridge.errors import QpbridgeError, SelectionError
-from qpbridge.measure.color import H_DAB, H_E
+from qpbridge.measure.color import default_stains
 from qpbridge.measure.measuring import HEMATOXYLIN
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ImageType, ObjectTable, Stains
+from qpbridge.objects import ObjectTable, Stains
 from qpbridge.project.model import (
     Edit,
     ImageData,
@@ -278,8 +278,7 @@ def _target(
 ) -> Target:
     if bundle.target != "nuclei":
         return Areas(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
-    h_dab = plan.data.image_type is ImageType.BRIGHTFIELD_H_DAB
-    stains = plan.data.stains or (H_DAB if h_dab else H_E)
+    stains = plan.data.stains or default_stains(plan.data.image_type)
     _check_stains(image, stains, request.nuclei)
     return WholeObjects(bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.regions)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.objects import FloatArray, Stains
+from qpbridge.objects import FloatArray, ImageType, Stains
 
 BLOCK = 2**16
 """Pixels that are separated at a time, few enough to stay in the processor's cache."""
@@ -29,6 +29,11 @@ H_DAB = Stains(
     ),
 )
 """QuPath's default stains of hematoxylin and DAB."""
+
+
+def default_stains(image_type: ImageType) -> Stains:
+    """Return the stains that QuPath takes for an image of this type that has none of its own."""
+    return H_DAB if image_type is ImageType.BRIGHTFIELD_H_DAB else H_E
 
 
 def stain_matrix(stains: Stains) -> FloatArray:

@@ -11,18 +11,15 @@ import shapely
 from qpbridge.engine.measuring.nuclei import Columns
 from qpbridge.engine.measuring.subjects import hollow
 from qpbridge.measure.cells import CELL
-from qpbridge.measure.color import H_DAB, H_E
 from qpbridge.measure.intensity import intensity_names, stains_of_shapes
 from qpbridge.objects import (
     FloatArray,
-    ImageType,
     IntArray,
     ObjectKind,
     ObjectTable,
     Shapes,
     Stains,
 )
-from qpbridge.project.model import ImageData
 from qpbridge.slides.calibration import downsample_for
 from qpbridge.slides.slide import Slide
 
@@ -31,12 +28,6 @@ MPP = 0.5
 
 WINDOW = 2048
 """Side of a window, in pixels of that size. Objects larger than it are not measured."""
-
-
-def stains_of(data: ImageData) -> Stains:
-    """Return the stains that an image has in QuPath, or QuPath's own for its type."""
-    h_dab = data.image_type is ImageType.BRIGHTFIELD_H_DAB
-    return data.stains or (H_DAB if h_dab else H_E)
 
 
 def intensity_columns(

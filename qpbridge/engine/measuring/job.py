@@ -11,10 +11,11 @@ from functools import partial
 import qpbridge
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
-from qpbridge.engine.measuring.intensities import intensity_columns, stains_of
+from qpbridge.engine.measuring.intensities import intensity_columns
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.measure.color import default_stains
 from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server
@@ -103,7 +104,8 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
     def plan(now: ImageData, slide: Slide | None = None) -> tuple[Edit, MeasureReport]:
         pixels = None
         if slide is not None:
-            pixels = partial(intensity_columns, slide=slide, mpp=mpp, stains=stains_of(now))
+            stains = now.stains or default_stains(now.image_type)
+            pixels = partial(intensity_columns, slide=slide, mpp=mpp, stains=stains)
         edit, report = plan_measurements(now.objects, size, mpp, request, pixels)
         return replace(edit, steps=(step,)), report
 
