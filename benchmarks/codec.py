@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from qpbridge.javastream.stream import parse
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, offsets
 from qpbridge.project import NewImage, create_project, open_project
-from qpbridge.project.embedded.java_stream import parse
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.model import Edit
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
+from qpbridge.project.interface import Edit
 
 
 def polygons(n: int, varied: bool) -> Shapes:

@@ -23,7 +23,7 @@ from skimage.measure import regionprops_table
 
 from qpbridge.decode.nuclei import decode_nuclei
 from qpbridge.decode.polygons import instances_to_polygons, round_rings
-from qpbridge.engine.network import TargetNetwork
+from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.measure.color import H_E, deconvolve
 from qpbridge.measure.intensity import stains_of_shapes
 from qpbridge.measure.shape import shape_measurements

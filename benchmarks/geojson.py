@@ -23,10 +23,10 @@ from codec import polygons
 
 from qpbridge.engine.importing import plan_import
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.geojson import read_geojson, write_geojson
-from qpbridge.project.geojson_reader import salvage_geojson
-from qpbridge.project.model import Edit, WorkflowStep
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
+from qpbridge.project.geojson.read import salvage_geojson
+from qpbridge.project.geojson.write import read_geojson, write_geojson
+from qpbridge.project.interface import Edit, WorkflowStep
 
 NAMES = {"plain": "objects.geojson", "gz": "objects.geojson.gz", "zip": "objects.zip"}
 

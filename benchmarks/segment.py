@@ -29,7 +29,7 @@ import tifffile
 import torch
 from monai.networks.nets.hovernet import HoVerNet
 
-from qpbridge.engine.network import TargetNetwork
+from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.models.bundle import load_bundle
 from qpbridge.slides.slide import Slide, open_slide
 

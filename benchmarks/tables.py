@@ -28,7 +28,7 @@ from qpbridge.objects import (
     offsets,
 )
 from qpbridge.project import NewImage, create_project, open_project
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 
 SIDE = 5000
 """Pixels of an annotation, of which there are 10 x 10."""

@@ -5,10 +5,12 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from qpbridge import _table_methods as _table_methods
+from qpbridge._version import __version__ as __version__
 from qpbridge.errors import QpbridgeError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, Shapes
 from qpbridge.project import Places, create_project, open_project
-from qpbridge.project.model import (
+from qpbridge.project.interface import (
     AnnotationUpdate,
     Edit,
     ImageEntry,
@@ -17,15 +19,13 @@ from qpbridge.project.model import (
 )
 
 if TYPE_CHECKING:
-    from qpbridge.engine.job import segment_project
     from qpbridge.engine.measuring.job import measure_project
     from qpbridge.engine.measuring.nuclei import Surroundings
     from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
-    from qpbridge.engine.regions import Selection
-    from qpbridge.engine.request import ImageReport, NucleusOptions, Request
+    from qpbridge.engine.segmenting.job import segment_project
+    from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Request
+    from qpbridge.hierarchy.regions import Selection
     from qpbridge.models.bundle import Bundle, load_bundle
-
-__version__ = "0.1.0"
 
 __all__ = [
     "AnnotationUpdate",
@@ -57,16 +57,16 @@ __all__ = [
 
 _HEAVY = {
     "Bundle": "qpbridge.models.bundle",
-    "ImageReport": "qpbridge.engine.request",
-    "NucleusOptions": "qpbridge.engine.request",
+    "ImageReport": "qpbridge.engine.segmenting.request",
+    "NucleusOptions": "qpbridge.engine.segmenting.request",
     "MeasureReport": "qpbridge.engine.measuring.request",
     "MeasureRequest": "qpbridge.engine.measuring.request",
-    "Request": "qpbridge.engine.request",
-    "Selection": "qpbridge.engine.regions",
+    "Request": "qpbridge.engine.segmenting.request",
+    "Selection": "qpbridge.hierarchy.regions",
     "Surroundings": "qpbridge.engine.measuring.nuclei",
     "load_bundle": "qpbridge.models.bundle",
     "measure_project": "qpbridge.engine.measuring.job",
-    "segment_project": "qpbridge.engine.job",
+    "segment_project": "qpbridge.engine.segmenting.job",
 }
 """Names whose modules import torch or scipy, which takes long: only when used."""
 

@@ -7,7 +7,6 @@ image server, float64, ordered (x, y), origin at the top left.
 from __future__ import annotations
 
 import enum
-import importlib
 import uuid
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -538,23 +537,6 @@ class ObjectTable:
         if name not in self.measurement_names:
             raise KeyError(f"no measurement {name!r} among: {', '.join(self.measurement_names)}")
         return self.measurements[:, self.measurement_names.index(name)]
-
-    def to_pandas(self, **options: Any) -> Any:
-        """Return a pandas DataFrame: see `qpbridge.tables.to_pandas`."""
-        return _tables().to_pandas(self, **options)
-
-    def to_geodataframe(self, **options: Any) -> Any:
-        """Return a GeoPandas GeoDataFrame: see `qpbridge.tables.to_geodataframe`."""
-        return _tables().to_geodataframe(self, **options)
-
-    def to_anndata(self, **options: Any) -> Any:
-        """Return an AnnData object: see `qpbridge.tables.to_anndata`."""
-        return _tables().to_anndata(self, **options)
-
-
-def _tables() -> Any:
-    """Import what builds on this module, for scripts that ask an `ObjectTable` for it."""
-    return importlib.import_module("qpbridge.tables")
 
 
 def random_ids(n: int) -> npt.NDArray[np.uint8]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from qpbridge.tables.values import Column, Numbers, Texts
+from qpbridge.tables.column_types import Column, Numbers, Texts
 
 
 def values(column: Column) -> list[Any]:

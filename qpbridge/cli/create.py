@@ -12,7 +12,7 @@ from qpbridge.cli.output import messages, print_json
 from qpbridge.errors import SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes
 from qpbridge.project import NewImage, create_project
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.slide import Slide, open_slide
 from qpbridge.slides.tissue import tissue_outline

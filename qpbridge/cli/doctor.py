@@ -15,7 +15,7 @@ import torch
 import qpbridge
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json
-from qpbridge.engine.network import TargetNetwork
+from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.models.bundle import find_bundles, load_bundle
 from qpbridge.project.paquo_backend import find_qupath
 

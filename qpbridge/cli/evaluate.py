@@ -15,13 +15,13 @@ from qpbridge.cli.options import (
     places_options,
 )
 from qpbridge.cli.output import print_json, print_table
-from qpbridge.engine.provenance import TARGETS
-from qpbridge.engine.reviewed import load_reviewed
 from qpbridge.errors import ModelError
 from qpbridge.evaluate.folder import score_each
 from qpbridge.evaluate.labelled import load_pairs
 from qpbridge.evaluate.predict import WITH_HOLES
+from qpbridge.evaluate.reviewed import load_reviewed
 from qpbridge.evaluate.scores import MEANINGS, image_scores, mean_scores
+from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import DEFAULT_MODELS, load_bundle
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP

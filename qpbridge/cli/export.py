@@ -14,8 +14,8 @@ from qpbridge.cli.options import backend_option, image_option, json_option, proj
 from qpbridge.cli.output import counted, exit_with_failures, print_json
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Backend, open_project
-from qpbridge.project.geojson import write_geojson
-from qpbridge.project.model import ImageEntry
+from qpbridge.project.geojson.write import write_geojson
+from qpbridge.project.interface import ImageEntry
 
 
 @click.command()

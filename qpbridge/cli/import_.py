@@ -14,8 +14,8 @@ from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_jso
 from qpbridge.engine.importing import ImportReport, import_objects
 from qpbridge.errors import SelectionError
 from qpbridge.project import Backend, open_project
-from qpbridge.project.geojson_reader import Problems
-from qpbridge.project.model import ImageEntry, Project
+from qpbridge.project.geojson.read import Problems
+from qpbridge.project.interface import ImageEntry, Project
 
 SHOWN = 10
 """Objects with something wrong that are printed; --json has more."""

@@ -17,11 +17,11 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table
 from qpbridge.engine.edit import provenance_key
-from qpbridge.engine.provenance import TARGETS, Origin, origins
 from qpbridge.errors import MissingImageError, QpbridgeError, SlideError
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind
 from qpbridge.project import Backend, Places, open_project
-from qpbridge.project.model import ImageEntry, missing_images
+from qpbridge.project.interface import ImageEntry, missing_images
 from qpbridge.slides.geometry import check_followed
 
 

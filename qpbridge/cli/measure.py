@@ -24,8 +24,8 @@ from qpbridge.cli.output import counted, exit_with_failures, messages, print_jso
 from qpbridge.engine.measuring.job import measure_project
 from qpbridge.engine.measuring.nuclei import Surroundings
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
-from qpbridge.engine.provenance import TARGETS
-from qpbridge.engine.regions import Selection
+from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.hierarchy.regions import Selection
 from qpbridge.measure.grading import DISCLAIMER, SYSTEMS
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.project import Backend, Places, open_project

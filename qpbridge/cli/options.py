@@ -9,9 +9,9 @@ from typing import Any
 
 import click
 
-from qpbridge.engine.provenance import TARGETS
-from qpbridge.engine.regions import Selection
 from qpbridge.errors import QpbridgeError
+from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.hierarchy.regions import Selection
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 

@@ -33,9 +33,9 @@ from qpbridge.cli.output import (
     print_missing,
     print_table,
 )
-from qpbridge.engine.cells import MAX_EXPANSION
-from qpbridge.engine.job import segment_project
-from qpbridge.engine.request import ImageReport, NucleusOptions, Progress, Request
+from qpbridge.engine.segmenting.cells import MAX_EXPANSION
+from qpbridge.engine.segmenting.job import segment_project
+from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
 from qpbridge.errors import ModelError
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle

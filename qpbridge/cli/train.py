@@ -9,7 +9,7 @@ import click
 
 from qpbridge.cli.options import device_option, json_option
 from qpbridge.cli.output import print_json
-from qpbridge.engine.provenance import TARGETS
+from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 NAMES = ("aji", "pq", "f1", "dice", "auc", "sensitivity", "specificity")
@@ -115,8 +115,8 @@ def train(
     hold objects of the class --truth: correct in QuPath what was found in a few regions, all of it,
     and train on that. A run that was stopped goes on when started again with the same options.
     """
-    from qpbridge.engine.result import CLASSES
     from qpbridge.evaluate.labelled import DataSource
+    from qpbridge.hierarchy.targets import CLASSES
     from qpbridge.models.bundle import load_bundle
     from qpbridge.models.network import choose_device
     from qpbridge.train.build import train_bundle

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from qpbridge.errors import ChangedMeanwhileError
-from qpbridge.project.model import Edit, ImageData, ImageEntry
+from qpbridge.project.interface import Edit, ImageData, ImageEntry
 
 T = TypeVar("T")
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-import qpbridge
-from qpbridge.engine.measuring.summaries import outdated
-from qpbridge.engine.provenance import TARGETS, Origin, mint_ids, origins
-from qpbridge.engine.regions import Region, assign_regions
+from qpbridge._version import __version__
+from qpbridge.hierarchy.provenance import TARGETS, Origin, mint_ids, origins
+from qpbridge.hierarchy.regions import Region, assign_regions
+from qpbridge.measure.regions import outdated
 from qpbridge.measure.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
-from qpbridge.project.model import AnnotationUpdate, Edit, WorkflowStep
+from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class RunRecord:
         when = self.when.isoformat(timespec="seconds")
         return (
             f"{self.model} {self.model_version} at {self.mpp:g} µm/px, "
-            f"qpbridge {qpbridge.__version__}, {when}"
+            f"qpbridge {__version__}, {when}"
         )
 
     def step(self) -> WorkflowStep:
@@ -44,7 +44,7 @@ class RunRecord:
             f"qpbridge: {self.target}",
             as_comment(self.command),
             {
-                "qpbridge version": qpbridge.__version__,
+                "qpbridge version": __version__,
                 "model": f"{self.model} {self.model_version}",
                 "pixel size": f"{self.mpp:g} µm",
                 "when": self.when.isoformat(timespec="seconds"),

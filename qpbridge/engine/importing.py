@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-import qpbridge
+from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
-from qpbridge.engine.placement import place
-from qpbridge.engine.provenance import content_ids, repeated
+from qpbridge.hierarchy.placement import place
+from qpbridge.hierarchy.provenance import content_ids, repeated
 from qpbridge.objects import ObjectKind, ObjectTable, random_ids
-from qpbridge.project.geojson_reader import Problems, salvage_geojson
-from qpbridge.project.model import Edit, ImageData, ImageEntry, WorkflowStep
+from qpbridge.project.geojson.read import Problems, salvage_geojson
+from qpbridge.project.interface import Edit, ImageData, ImageEntry, WorkflowStep
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def import_objects(entry: ImageEntry, path: Path, command: str) -> ImportReport:
         {
             "file": path.name,
             "objects": str(len(objects)),
-            "qpbridge version": qpbridge.__version__,
+            "qpbridge version": __version__,
             "when": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },
     )

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 
 from qpbridge.measure import (
-    areas,
     cells,
     delaunay,
     distances,
@@ -20,6 +19,7 @@ from qpbridge.measure import (
     moments,
     positivity,
     spatial,
+    structures,
     summary,
     texture,
 )
@@ -60,7 +60,7 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
         **{k: v for k, v in spatial.DEFINITIONS.items() if k not in _OF_REGIONS},
         **distances.DEFINITIONS,
     },
-    "Glands and vessels, and those of a region": areas.DEFINITIONS,
+    "Glands and vessels, and those of a region": structures.DEFINITIONS,
     "Nuclei of a region": {
         **summary.DEFINITIONS,
         **{k: spatial.DEFINITIONS[k] for k in _OF_REGIONS},

@@ -10,7 +10,7 @@ from typing import Literal
 from qpbridge.project.embedded.create import create_embedded
 from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
 from qpbridge.project.embedded.servers import NewImage
-from qpbridge.project.model import Project
+from qpbridge.project.interface import Project
 from qpbridge.project.paquo_backend import PaquoProject, UnfitQuPathError, find_qupath
 from qpbridge.project.places import NOWHERE, Places
 

@@ -25,9 +25,9 @@ import numpy as np
 from qpbridge.errors import ProjectError
 from qpbridge.objects import ObjectTable, PathClass
 from qpbridge.project.colors import pack_argb
-from qpbridge.project.embedded.qpdata import read_image_data
+from qpbridge.project.embedded.qpdata.data_file import read_image_data
 from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, colored
-from qpbridge.project.model import ImageData
+from qpbridge.project.interface import ImageData
 from qpbridge.project.places import NOWHERE, Places
 
 OLDEST, NEWEST = (0, 4), (0, 7)

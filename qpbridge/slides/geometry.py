@@ -15,7 +15,7 @@ from qpbridge.errors import SlideError
 from qpbridge.slides.slide import Slide, open_slide
 
 if TYPE_CHECKING:
-    from qpbridge.project.model import Server
+    from qpbridge.project.interface import Server
 
 
 ROTATIONS = ("ROTATE_NONE", "ROTATE_90", "ROTATE_180", "ROTATE_270")

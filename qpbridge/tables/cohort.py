@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.project.model import ImageEntry
-from qpbridge.tables.files import Layout, Write, csv_file, merge_layouts, parquet_file
-from qpbridge.tables.rows import ROWS
-from qpbridge.tables.values import Columns
+from qpbridge.project.interface import ImageEntry
+from qpbridge.tables.column_types import Columns
+from qpbridge.tables.row_kinds import ROWS
+from qpbridge.tables.writers import Layout, Write, csv_file, merge_layouts, parquet_file
 
 FORMATS: dict[str, Callable[[Path, Layout], AbstractContextManager[Write]]] = {
     "csv": csv_file,

@@ -17,10 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
-from qpbridge.tables.counts import count_detections
-from qpbridge.tables.outlines import AREAS, LINES, centroids, sizes
-from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
-from qpbridge.tables.values import (
+from qpbridge.tables.column_types import (
     Column,
     Columns,
     Numbers,
@@ -31,6 +28,9 @@ from qpbridge.tables.values import (
     some_numbers,
     texts,
 )
+from qpbridge.tables.counts import count_detections
+from qpbridge.tables.places import AREAS, LINES, centroids, sizes
+from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
 
 IMAGE = "Image"
 """The column that every table has."""

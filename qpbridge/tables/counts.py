@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.engine.regions import each_held, valid_areas
+from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import IntArray, ObjectTable
-from qpbridge.tables.outlines import AREAS, centroids
+from qpbridge.outlines import valid_areas
+from qpbridge.tables.places import AREAS, centroids
 
 
 def count_detections(

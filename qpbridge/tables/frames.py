@@ -10,8 +10,8 @@ import pandas as pd
 
 from qpbridge.errors import require_extra
 from qpbridge.objects import ObjectTable
+from qpbridge.tables.column_types import Column, Numbers, Texts
 from qpbridge.tables.columns import IMAGE, object_columns, parent_ids
-from qpbridge.tables.values import Column, Numbers, Texts
 
 
 def to_pandas(

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from qpbridge.engine.reviewed import load_reviewed
 from qpbridge.evaluate.folder import score_samples
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
 from qpbridge.evaluate.predict import WITH_HOLES
+from qpbridge.evaluate.reviewed import load_reviewed
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import MapNetwork, half_precision

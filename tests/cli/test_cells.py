@@ -12,8 +12,8 @@ from cli_helpers import annotate, annotations, objects_of
 from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, Shapes, open_project
-from qpbridge.engine import job
-from qpbridge.engine.provenance import Origin, origins
+from qpbridge.engine.segmenting import job
+from qpbridge.hierarchy.provenance import Origin, origins
 from qpbridge.objects import ImageType, RoiKind
 
 SHIFT = np.array([0.5, 0.25])

@@ -14,7 +14,7 @@ from slide_factory import make_slide
 import qpbridge as package
 from qpbridge.cli import _COMMANDS
 from qpbridge.project import open_project, paquo_backend
-from qpbridge.project.geojson import read_geojson
+from qpbridge.project.geojson.write import read_geojson
 
 
 def test_create_and_info(qpbridge, tmp_path, truth):

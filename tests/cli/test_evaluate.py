@@ -10,7 +10,7 @@ from PIL import Image
 from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
-from qpbridge.engine import reviewed
+from qpbridge.evaluate import reviewed
 from qpbridge.measure.raster import rasterize
 
 KEYS = {

@@ -9,7 +9,7 @@ import pytest
 from cli_helpers import objects_of
 
 from qpbridge import open_project
-from qpbridge.engine.provenance import Origin, origins
+from qpbridge.hierarchy.provenance import Origin, origins
 from qpbridge.measure.definitions import find
 
 

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 import shapely
 from cli_helpers import annotate, objects_of
+from project.geojson.test_write import assert_same
 from project.tables import many_cells
-from project.test_geojson import assert_same
 
 from qpbridge import Edit, ObjectKind, ObjectTable, open_project
 from qpbridge.engine import importing
 from qpbridge.objects import RoiKind
-from qpbridge.project.geojson import write_geojson
+from qpbridge.project.geojson.write import write_geojson
 
 CASES = ("attrs", "basic", "cells", "multi", "planes", "pyramid", "stats", "tma", "unnamed")
 

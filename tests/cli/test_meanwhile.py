@@ -8,7 +8,7 @@ import shapely
 from cli_helpers import annotate, nuclei_of, objects_of
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, open_project
-from qpbridge.engine import job
+from qpbridge.engine.segmenting import job
 
 
 @pytest.fixture

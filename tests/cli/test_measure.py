@@ -22,7 +22,7 @@ from qpbridge import (
 )
 from qpbridge.engine.measuring import intensities
 from qpbridge.engine.measuring import job as engine
-from qpbridge.engine.provenance import Origin, mint_ids, origins, storable
+from qpbridge.hierarchy.provenance import Origin, mint_ids, origins, storable
 from qpbridge.measure import definitions
 from qpbridge.measure.distances import signed_distance
 from qpbridge.measure.grading import SYSTEMS

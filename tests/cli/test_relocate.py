@@ -15,7 +15,7 @@ from cli_helpers import annotate, nuclei_of
 from slide_factory import make_slide
 
 from qpbridge import open_project
-from qpbridge.engine import job
+from qpbridge.engine.segmenting import job
 
 NAMES = ("a.svs", "b.svs", "c.svs")
 SMALL = ("--tile", "256")

@@ -16,8 +16,8 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from slide_factory import make_slide
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, ObjectTable, Shapes, open_project
-from qpbridge.engine.provenance import Origin, origins
-from qpbridge.engine.store import FOLDER
+from qpbridge.engine.tiles.spool import FOLDER
+from qpbridge.hierarchy.provenance import Origin, origins
 from qpbridge.objects import RoiKind
 
 
@@ -144,13 +144,13 @@ def test_nuclei_between_neighbouring_regions_are_found_once_and_whole(qpbridge, 
 KILLED = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from qpbridge.engine import store
-real = store.Spool.add
+from qpbridge.engine.tiles import spool
+real = spool.Spool.add
 def add(spool, number, found):
     real(spool, number, found)
     if len(spool.done) == 5:
         os.kill(os.getpid(), signal.SIG{signal})
-store.Spool.add = add
+spool.Spool.add = add
 from qpbridge.cli import main
 main(["segment", sys.argv[1], "--tile", "320"])
 """
@@ -390,9 +390,9 @@ def test_an_interrupted_run_leaves_the_project_as_it_was(project):
     program = (
         "import signal, threading, os, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from qpbridge.engine import whole\n"
+        "from qpbridge.engine.segmenting import nuclei\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(5)\n"
-        "whole.merge_tiles = stop\n"
+        "nuclei.merge_tiles = stop\n"
         "from qpbridge.cli import main\n"
         f"main(['segment', {str(project)!r}])\n"
     )

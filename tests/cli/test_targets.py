@@ -7,7 +7,7 @@ from cli_helpers import objects_of
 from models.test_foreign import Level, write
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, open_project
-from qpbridge.engine.provenance import Origin, origins
+from qpbridge.hierarchy.provenance import Origin, origins
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import pytest
 import shapely
 
 from qpbridge.engine.apply import ATTEMPTS, apply_planned
-from qpbridge.engine.regions import Selection, find_again, select_regions
 from qpbridge.errors import ChangedMeanwhileError
+from qpbridge.hierarchy.regions import Selection, find_again, select_regions
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, random_ids
-from qpbridge.project.model import Edit, ImageData
+from qpbridge.project.interface import Edit, ImageData
 
 
 class Image:

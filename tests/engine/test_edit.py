@@ -14,8 +14,8 @@ from qpbridge.engine.edit import (
     provenance_key,
     without_twins,
 )
-from qpbridge.engine.provenance import Origin, mint_ids, origins
-from qpbridge.engine.regions import Region
+from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
+from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Shapes
 
 H_E = ImageType.BRIGHTFIELD_H_E

@@ -6,9 +6,9 @@ import numpy as np
 import shapely
 
 from qpbridge.engine.importing import plan_import
-from qpbridge.engine.provenance import Origin, content_ids, mint_ids, origins
+from qpbridge.hierarchy.provenance import Origin, content_ids, mint_ids, origins
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
-from qpbridge.project.model import WorkflowStep
+from qpbridge.project.interface import WorkflowStep
 
 STEP = WorkflowStep("Import objects", "// qpbridge import")
 

@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.measure.areas import (
-    area_measurements,
-    lumen_measurements,
-    neighbour_measurements,
-    outline_measurements,
-    summarize_areas,
-)
 from qpbridge.measure.grading import DEFINITIONS, DISCLAIMER, SYSTEMS, TUMOR_AREA, grade
 from qpbridge.measure.grading.breast import nottingham_grade, nuclear_score, tubule_score
 from qpbridge.measure.grading.gut import colorectal_grade, gastric_grade, tier
 from qpbridge.measure.grading.kidney import size_grade
 from qpbridge.measure.grading.prostate import grade_group, main_patterns
 from qpbridge.measure.hotspots import hotspot_measurements
+from qpbridge.measure.structures import (
+    area_measurements,
+    lumen_measurements,
+    neighbour_measurements,
+    outline_measurements,
+    summarize_areas,
+)
 from qpbridge.measure.summary import summarize_morphometry, summarize_nuclei
 from qpbridge.objects import Shapes
 

@@ -22,19 +22,8 @@ from project.processes import Trouble, run_guarded
 from project.tables import TUMOR, file_of, many_cells
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import (
-    ImageType,
-    ObjectKind,
-    ObjectTable,
-    PathClass,
-    RoiKind,
-    Shapes,
-    concatenate_shapes,
-    random_ids,
-)
-from qpbridge.project.embedded import image_level, specs
-from qpbridge.project.embedded.java_build import Builder, Content, Span, Symbols
-from qpbridge.project.embedded.java_nodes import (
+from qpbridge.javastream.build import Builder, Content, Span, Symbols
+from qpbridge.javastream.nodes import (
     BASE_HANDLE,
     CLASSDESC,
     OBJECT,
@@ -45,13 +34,24 @@ from qpbridge.project.embedded.java_nodes import (
     encode_text,
     inner_nodes,
 )
-from qpbridge.project.embedded.java_stream import Stream, parse
-from qpbridge.project.embedded.java_templates import OFTEN
-from qpbridge.project.embedded.java_write import Changes
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.embedded.records import write_integer, write_list, write_metadata
-from qpbridge.project.embedded.values import BLOCKS
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData, WorkflowStep
+from qpbridge.javastream.stream import Stream, parse
+from qpbridge.javastream.templates import OFTEN
+from qpbridge.javastream.write import Changes
+from qpbridge.objects import (
+    ImageType,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    RoiKind,
+    Shapes,
+    concatenate_shapes,
+    random_ids,
+)
+from qpbridge.project.embedded.qpdata import image_level, java_classes
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
+from qpbridge.project.embedded.qpdata.object_parts import BLOCKS
+from qpbridge.project.embedded.qpdata.write_objects import write_integer, write_list, write_metadata
+from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, WorkflowStep
 
 # --- samples ----------------------------------------------------------------------------------
 
@@ -143,7 +143,7 @@ TEXTS = (
     '"' * 50 + '\\"' * 50,
 )
 CLASSES = (
-    *specs.SPECS,
+    *java_classes.SPECS,
     *(
         "java.lang.Integer",
         "java.lang.Double",
@@ -155,8 +155,23 @@ CLASSES = (
         "java.util.CollSer",
         "java.lang.Runtime",
     ),
-    *("[I", "[Z", "[J", "[[F", "[Q", "[", "", specs.AREA, specs.PLUGIN_STEP, specs.CLASSIFIER_STEP),
-    *(specs.DOUBLE_LIST, specs.FLOAT_MEASUREMENT, "org.apache.commons.collections.Transformer"),
+    *(
+        "[I",
+        "[Z",
+        "[J",
+        "[[F",
+        "[Q",
+        "[",
+        "",
+        java_classes.AREA,
+        java_classes.PLUGIN_STEP,
+        java_classes.CLASSIFIER_STEP,
+    ),
+    *(
+        java_classes.DOUBLE_LIST,
+        java_classes.FLOAT_MEASUREMENT,
+        "org.apache.commons.collections.Transformer",
+    ),
 )
 
 
@@ -280,7 +295,7 @@ class Mutator:
 
     def rewrite(self) -> bytes:
         """Delete, double, exchange or replace contents; references keep their targets."""
-        symbols = Symbols(self.stream, specs.SPECS)
+        symbols = Symbols(self.stream, java_classes.SPECS)
         changes = Changes(symbols)
 
         def whole(node: Node) -> Span:
@@ -334,7 +349,7 @@ class Mutator:
         elif way == 8:
             builder.numbers("B", np.frombuffer(hostile_wkb(choose), np.int8))
         else:
-            builder.begin(choose.choice([n for n in specs.SPECS if n[0] != "["]))
+            builder.begin(choose.choice([n for n in java_classes.SPECS if n[0] != "["]))
 
     def text(self) -> bytes:
         """Replace a text, with the right length."""

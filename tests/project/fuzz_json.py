@@ -22,7 +22,7 @@ from project.suite import discs
 from qpbridge.errors import QpbridgeError
 from qpbridge.objects import PathClass
 from qpbridge.project import create_project, open_project
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 
 PROJECT, CLASSES = "project.qpproj", "classifiers/classes.json"
 VALUES: tuple[Any, ...] = (

@@ -21,7 +21,7 @@ from qpbridge.objects import (
     Shapes,
     concatenate_shapes,
 )
-from qpbridge.project.model import (
+from qpbridge.project.interface import (
     AnnotationUpdate,
     Edit,
     ImageEntry,

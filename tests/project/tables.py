@@ -16,8 +16,8 @@ from qpbridge.objects import (
     Shapes,
     concatenate_shapes,
 )
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.model import Edit
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
+from qpbridge.project.interface import Edit
 
 TUMOR = PathClass(("Tumor",), (200, 0, 0))
 

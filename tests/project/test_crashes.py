@@ -30,10 +30,10 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.errors import ProjectError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project import open_project
-from qpbridge.project.embedded.qpdata import read_image_data
-from qpbridge.project.locking import LOCK_NAME, lock
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
-from qpbridge.project.safety import replace_files
+from qpbridge.project.embedded.qpdata.data_file import read_image_data
+from qpbridge.project.files.atomic import replace_files
+from qpbridge.project.files.locks import LOCK_NAME, lock
+from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 
@@ -205,7 +205,7 @@ def test_the_command_line_ends_tidily_when_told_to(saved: Path) -> None:
     code = (
         "import os, signal, sys, time\n"
         "from qpbridge.cli import info, main\n"
-        "from qpbridge.project.locking import lock\n"
+        "from qpbridge.project.files.locks import lock\n"
         "def busy(path, **options):\n"
         "    with lock(path.parent):\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -426,7 +426,7 @@ def test_a_stale_lock_is_broken_by_one_alone(saved: Path) -> None:
 
 def save_like_qupath(folder: Path, table: ObjectTable) -> None:
     """Move the old file aside, write the new one, remove the old one: QuPath knows no lock."""
-    from qpbridge.project.embedded.qpdata import apply_edit
+    from qpbridge.project.embedded.qpdata.data_file import apply_edit
 
     data, backup = folder / "data.qpdata", folder / "data.qpdata.bkp"
     new = apply_edit(data.read_bytes(), Edit(add=table))

@@ -21,7 +21,7 @@ from qpbridge.errors import ProjectError
 from qpbridge.objects import ObjectKind
 from qpbridge.project import NewImage, create_project, open_project
 from qpbridge.project.embedded.servers import BIOFORMATS, OPENSLIDE, parse_server, provider_of
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 
 
 class TestCreate:

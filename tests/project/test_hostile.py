@@ -17,14 +17,14 @@ from project.tables import many_cells
 
 import qpbridge.project
 from qpbridge.errors import FormatError
-from qpbridge.project.embedded import specs
-from qpbridge.project.embedded.java_build import EMPTY_STREAM, Builder, ClassSpec, Symbols
-from qpbridge.project.embedded.java_nodes import BASE_HANDLE, MAGIC, OBJECT, REFERENCE, Node
-from qpbridge.project.embedded.java_stream import parse
-from qpbridge.project.embedded.java_write import assemble
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
-from qpbridge.project.embedded.records import write_list, write_metadata
-from qpbridge.project.model import Edit, WorkflowStep
+from qpbridge.javastream.build import EMPTY_STREAM, Builder, ClassSpec, Symbols
+from qpbridge.javastream.nodes import BASE_HANDLE, MAGIC, OBJECT, REFERENCE, Node
+from qpbridge.javastream.stream import parse
+from qpbridge.javastream.write import assemble
+from qpbridge.project.embedded.qpdata import java_classes
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
+from qpbridge.project.embedded.qpdata.write_objects import write_list, write_metadata
+from qpbridge.project.interface import Edit, WorkflowStep
 
 # --- mutants ----------------------------------------------------------------------------------
 
@@ -97,13 +97,13 @@ def test_many_mutants_of_projects(tmp_path: Path) -> None:
 
 def data_file(write: Callable[[Builder], int]) -> bytes:
     """A data file without anything but objects below the root; `write` returns how many."""
-    symbols = Symbols(EMPTY_STREAM, {**specs.SPECS, **MORE})
+    symbols = Symbols(EMPTY_STREAM, {**java_classes.SPECS, **MORE})
     inner = Builder(symbols)
     builder = Builder(symbols)
     builder.raw(MAGIC)
     builder.block(b"\0\x13Data file version 3")
-    builder.begin(specs.HIERARCHY)
-    builder.begin(specs.ROOT)
+    builder.begin(java_classes.HIERARCHY)
+    builder.begin(java_classes.ROOT)
     for _ in "abc":
         builder.null()
     head = builder.piece()
@@ -120,7 +120,7 @@ def data_file(write: Callable[[Builder], int]) -> bytes:
 MORE = {
     "[Ljava.lang.String;": ClassSpec(1, 2),
     "[[F": ClassSpec(1, 2),
-    specs.AREA: ClassSpec(
+    java_classes.AREA: ClassSpec(
         1, 2, None, (*((("I", c)) for c in "ctz"), ("[", "x", "[[F"), ("[", "y", "[[F"))
     ),
 }
@@ -135,7 +135,7 @@ def nothing(builder: Builder) -> None:
 
 
 def square(builder: Builder) -> None:
-    builder.begin(specs.RECTANGLE)
+    builder.begin(java_classes.RECTANGLE)
     builder.raw(struct.pack(">2i4di", -1, 0, 0, 9, 0, 9, 0))
     builder.null()
 
@@ -150,7 +150,7 @@ def annotation(
     roi: Callable[[Builder], None] = square,
     end: bool = True,
 ) -> None:
-    builder.begin(f"{specs.OBJECTS}PathAnnotationObject")
+    builder.begin(f"{java_classes.OBJECTS}PathAnnotationObject")
     builder.null()
     builder.null()
     if metadata is not None:
@@ -208,7 +208,7 @@ def nested_geometries(kind: int, order: str) -> Callable[[Builder], int]:
 
 
 def region(builder: Builder, wkb: bytes) -> None:
-    builder.begin(specs.GEOMETRY)
+    builder.begin(java_classes.GEOMETRY)
     builder.raw(struct.pack(">3i", -1, 0, 0))
     builder.null()
     builder.numbers("B", np.frombuffer(wkb, np.int8))
@@ -218,7 +218,7 @@ def one_class_many_times(builder: Builder) -> int:
     """A name of a megabyte for each of many classes, which are all the same text."""
 
     def path_class(builder: Builder) -> None:
-        builder.begin(specs.PATH_CLASS)
+        builder.begin(java_classes.PATH_CLASS)
         builder.null()
         builder.reference(builder.symbols.text("x" * 1_000_000))
         builder.null()
@@ -230,7 +230,7 @@ def one_class_many_times(builder: Builder) -> int:
 
 def one_region_many_times(builder: Builder) -> int:
     def polygon(builder: Builder) -> None:
-        builder.begin(specs.POLYGON)
+        builder.begin(java_classes.POLYGON)
         builder.raw(struct.pack(">3i", -1, 0, 0))
         builder.null()
         builder.null()
@@ -253,10 +253,10 @@ def one_metadata_many_times(builder: Builder) -> int:
 
 def one_list_many_times(builder: Builder) -> int:
     def measurements(builder: Builder) -> None:
-        builder.begin(specs.MEASUREMENT_LIST)
+        builder.begin(java_classes.MEASUREMENT_LIST)
         write_list(builder, N)
         for i in range(N):
-            builder.begin(specs.DOUBLE_MEASUREMENT)
+            builder.begin(java_classes.DOUBLE_MEASUREMENT)
             builder.raw(bytes(8))
             builder.text(str(i))
         builder.end()
@@ -271,9 +271,9 @@ def a_name_for_each(builder: Builder) -> int:
     for i in range(3 * N):
 
         def measurements(builder: Builder, i: int = i) -> None:
-            builder.begin(specs.MEASUREMENT_LIST)
+            builder.begin(java_classes.MEASUREMENT_LIST)
             write_list(builder, 1)
-            builder.begin(specs.DOUBLE_MEASUREMENT)
+            builder.begin(java_classes.DOUBLE_MEASUREMENT)
             builder.raw(bytes(8))
             builder.text(str(i))
             builder.end()
@@ -295,7 +295,7 @@ def tangled_collection(builder: Builder) -> int:
 
 
 def area(builder: Builder, rings: list[np.ndarray]) -> None:
-    builder.begin(specs.AREA)
+    builder.begin(java_classes.AREA)
     builder.raw(struct.pack(">3i", -1, 0, 0))
     for axis in (0, 1):
         builder.begin_array("[[F", len(rings))
@@ -317,7 +317,7 @@ def nested_area(builder: Builder) -> int:
 
 def class_below_itself(builder: Builder) -> int:
     def path_class(builder: Builder) -> None:
-        builder.begin(specs.PATH_CLASS)
+        builder.begin(java_classes.PATH_CLASS)
         builder.null()
         builder.text("Tumor")
         builder.null()
@@ -332,7 +332,7 @@ def close_the_circle(data: bytes) -> bytes:
     node = next(
         n
         for n in stream.nodes.values()
-        if n.tag == OBJECT and n.desc is not None and n.desc.name == specs.PATH_CLASS
+        if n.tag == OBJECT and n.desc is not None and n.desc.name == java_classes.PATH_CLASS
     )
     parent = stream.child(node, "parentClass")
     reference = struct.pack(">BI", REFERENCE, BASE_HANDLE + node.handle)
@@ -417,7 +417,7 @@ def test_children_that_are_not_counted_are_refused() -> None:
 
 def test_a_line_of_one_vertex_is_a_line() -> None:
     def line(builder: Builder) -> None:
-        builder.begin(specs.POLYLINE)
+        builder.begin(java_classes.POLYLINE)
         builder.raw(struct.pack(">3i", -1, 0, 0))
         for value in (3.0, 4.0):
             builder.numbers("F", [value])
@@ -462,7 +462,7 @@ def test_no_class_is_ever_made_from_a_stream() -> None:
     """What a stream names is text to us: even well-known gadgets are nodes like any other."""
     names = ("java.lang.Runtime", "os.system", "subprocess.Popen", "builtins.eval", "Form")
     gadgets = {name: ClassSpec(1, 3, None, (("I", "x"),)) for name in names}
-    symbols = Symbols(EMPTY_STREAM, {**specs.SPECS, **gadgets})
+    symbols = Symbols(EMPTY_STREAM, {**java_classes.SPECS, **gadgets})
     builder = Builder(symbols)
     builder.raw(MAGIC)
     for name in names:
@@ -485,8 +485,9 @@ FORBIDDEN = {
 
 def test_nothing_in_the_reader_could_make_one() -> None:
     folder = Path(qpbridge.project.__file__).parent
-    paths = [*folder.glob("embedded/*.py"), *folder.glob("geojson*.py"), folder / "safety.py"]
-    assert len(paths) > 15
+    read = (folder / "embedded", folder / "geojson", folder / "files", folder.parent / "javastream")
+    paths = [path for room in read for path in room.rglob("*.py")]
+    assert len(paths) > 30
     for path in paths:
         for node in ast.walk(ast.parse(path.read_text())):
             used: set[str] = set()

@@ -18,7 +18,7 @@ from qpbridge.errors import ProjectError
 from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Plane, Shapes
 from qpbridge.project import Project, create_project, open_project, paquo_backend
 from qpbridge.project.embedded.qpproj import EmbeddedProject
-from qpbridge.project.model import AnnotationUpdate, Edit, ImageData
+from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData
 from qpbridge.project.paquo_backend import PaquoProject, find_qupath, start_qupath
 
 needs_qupath = pytest.mark.skipif(

@@ -15,7 +15,7 @@ from qpbridge.errors import FormatError, ProjectError, SlideError
 from qpbridge.objects import PathClass
 from qpbridge.project import Project, open_project, paquo_backend
 from qpbridge.project.colors import default_color, pack_argb, unpack_argb
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 
 VERSIONS = ("v0.3.2", "v0.5.1", "v0.6.0")
 

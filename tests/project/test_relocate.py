@@ -20,7 +20,7 @@ from qpbridge.errors import (
 )
 from qpbridge.project import Places, Project, create_project, open_project
 from qpbridge.project.embedded import qpproj
-from qpbridge.project.embedded.json_text import find_values, replace_values
+from qpbridge.project.embedded.json_edit import find_values, replace_values
 from qpbridge.project.uris import path_from_uri, uri_from_path
 
 keys = st.sampled_from(["uri", "a", 'q"\\', "ü", "images", ""])

@@ -14,7 +14,7 @@ from project.suite import discs
 from qpbridge.errors import FormatError, ProjectError, SlideError
 from qpbridge.project import open_project
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.model import Edit
+from qpbridge.project.interface import Edit
 
 
 def calibration(x: float, y: float, unit: str = "µm") -> dict[str, Any]:

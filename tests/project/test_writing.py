@@ -16,8 +16,8 @@ from qpbridge.errors import FormatError, ProjectError
 from qpbridge.objects import ImageType, PathClass
 from qpbridge.project import open_project
 from qpbridge.project.embedded import qpproj
-from qpbridge.project.locking import LOCK_NAME
-from qpbridge.project.model import Edit
+from qpbridge.project.files.locks import LOCK_NAME
+from qpbridge.project.interface import Edit
 
 
 class TestWriting:

@@ -14,7 +14,7 @@ from slide_factory import make_slide
 
 from qpbridge.errors import SlideError
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.model import Server
+from qpbridge.project.interface import Server
 from qpbridge.slides import Slide, geometry, open_server, open_slide
 from qpbridge.slides.geometry import check_followed
 

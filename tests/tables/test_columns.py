@@ -24,9 +24,9 @@ from qpbridge.objects import (
     concatenate_shapes,
     random_ids,
 )
+from qpbridge.tables.column_types import clean, id_texts
 from qpbridge.tables.columns import object_columns
-from qpbridge.tables.outlines import centroids, sizes
-from qpbridge.tables.values import clean, id_texts
+from qpbridge.tables.places import centroids, sizes
 
 TUMOR, POSITIVE = PathClass(("Tumor",)), PathClass(("Tumor", "Positive"))
 

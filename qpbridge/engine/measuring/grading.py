@@ -10,12 +10,13 @@ import numpy as np
 import shapely
 
 from qpbridge.engine.measuring.request import MeasureRequest
-from qpbridge.engine.measuring.subjects import hollow, locate
-from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.engine.regions import AREAS, Region, valid_areas
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.regions import Region
+from qpbridge.hierarchy.subjects import hollow, locate
 from qpbridge.measure.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measure.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
+from qpbridge.outlines import AREAS, valid_areas
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,7 +9,7 @@ import numpy as np
 import shapely
 
 from qpbridge.engine.measuring.nuclei import Columns
-from qpbridge.engine.measuring.subjects import hollow
+from qpbridge.hierarchy.subjects import hollow
 from qpbridge.measure.cells import CELL
 from qpbridge.measure.intensity import intensity_names, stains_of_shapes
 from qpbridge.objects import (

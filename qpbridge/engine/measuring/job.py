@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-import qpbridge
+from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
 from qpbridge.engine.measuring.intensities import intensity_columns
@@ -16,7 +16,7 @@ from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.measure.color import default_stains
-from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, WorkflowStep
+from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
@@ -95,7 +95,7 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
         "qpbridge: measure",
         as_comment(request.command),
         {
-            "qpbridge version": qpbridge.__version__,
+            "qpbridge version": __version__,
             "pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm",
             "when": when,
         },

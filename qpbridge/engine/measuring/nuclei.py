@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qpbridge.engine.measuring.subjects import hollow
+from qpbridge.hierarchy.subjects import hollow
 from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
 from qpbridge.measure.delaunay import delaunay_edges, delaunay_measurements
 from qpbridge.measure.distances import annotation_distances, structure_relations

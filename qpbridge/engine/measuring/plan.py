@@ -26,16 +26,16 @@ from qpbridge.engine.measuring.nuclei import (
     surrounding_columns,
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
-from qpbridge.engine.measuring.subjects import Located, find_subjects, locate
-from qpbridge.engine.measuring.summaries import morphometry, structure_columns, summarize
-from qpbridge.engine.provenance import TARGETS, Origin, origins
-from qpbridge.engine.regions import Region, Selection, select_regions
-from qpbridge.engine.result import HOLDERS
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.regions import Region, Selection, select_regions
+from qpbridge.hierarchy.subjects import Located, find_subjects, locate
+from qpbridge.hierarchy.targets import HOLDERS
 from qpbridge.measure.distances import by_class_name
 from qpbridge.measure.grading import Aid
+from qpbridge.measure.regions import morphometry, structure_columns, summarize
 from qpbridge.measure.spatial import NEAREST
 from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable
-from qpbridge.project.model import AnnotationUpdate, Edit, MeasurementUpdate
+from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 
 Pair = tuple[float, float]
 

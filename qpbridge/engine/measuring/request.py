@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpbridge.engine.measuring.nuclei import Surroundings
-from qpbridge.engine.regions import Selection
+from qpbridge.hierarchy.regions import Selection
 from qpbridge.measure.grading import Aid
 
 

@@ -18,11 +18,11 @@ from PIL import Image
 from qpbridge.errors import ProjectError
 from qpbridge.objects import PathClass
 from qpbridge.project.colors import DEFAULT_CLASSES
-from qpbridge.project.embedded.files import make_summary, to_json, with_classes
+from qpbridge.project.embedded.json_files import make_summary, to_json, with_classes
 from qpbridge.project.embedded.qpproj import EmbeddedProject, no_data
 from qpbridge.project.embedded.servers import BIOFORMATS, NewImage, make_builder, provider_of
-from qpbridge.project.locking import lock
-from qpbridge.project.safety import explain_failure, replace_files
+from qpbridge.project.files.atomic import explain_failure, replace_files
+from qpbridge.project.files.locks import lock
 from qpbridge.project.uris import uri_from_path
 
 QUPATH_VERSION = "0.6.0"

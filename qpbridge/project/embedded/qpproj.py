@@ -13,7 +13,8 @@ import numpy as np
 from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
-from qpbridge.project.embedded.files import (
+from qpbridge.project.embedded.json_edit import Place
+from qpbridge.project.embedded.json_files import (
     as_texts,
     make_summary,
     parse_project_file,
@@ -23,21 +24,20 @@ from qpbridge.project.embedded.files import (
     to_json,
     with_classes,
 )
-from qpbridge.project.embedded.json_text import Place
-from qpbridge.project.embedded.qpdata import apply_edit, read_image_data
+from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.json_values import as_text
-from qpbridge.project.locking import lock
-from qpbridge.project.model import Edit, ImageData, ImageEntry, Project, Relocation
-from qpbridge.project.places import NOWHERE, Places, locate
-from qpbridge.project.safety import (
+from qpbridge.project.files.atomic import (
     ABSENT,
     explain_failure,
     read_file,
     remove_orphans,
     replace_files,
 )
+from qpbridge.project.files.locks import lock
+from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, Relocation
+from qpbridge.project.json_text import as_text
+from qpbridge.project.places import NOWHERE, Places, locate
 from qpbridge.project.uris import path_from_uri
 
 DATA_FILE = "data.qpdata"

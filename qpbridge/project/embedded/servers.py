@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.project.colors import pack_argb
-from qpbridge.project.model import Server
+from qpbridge.project.interface import Server
 from qpbridge.project.uris import uri_from_path
 
 OPENSLIDE = "qupath.lib.images.servers.openslide.OpenslideServerBuilder"

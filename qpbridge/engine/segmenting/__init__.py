@@ -1,0 +1,1 @@
+"""Segmenting the regions of a project's images."""

@@ -1,0 +1,242 @@
+"""Small objects, nuclei: each is seen whole by the tile that its centroid lies in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.decode.decoders import decode
+from qpbridge.decode.polygons import Rings, instances_to_polygons
+from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.segmenting.cells import areas_of, cells_of_image, grow_cells, round_outlines
+from qpbridge.engine.segmenting.request import NucleusOptions
+from qpbridge.engine.segmenting.result import Result, classify
+from qpbridge.engine.tiles.merge import Found, merge_tiles
+from qpbridge.engine.tiles.plan import Tile, TilePlan
+from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
+from qpbridge.engine.tiles.stages import Stages
+from qpbridge.hierarchy.regions import Region, assign_regions
+from qpbridge.hierarchy.targets import ids_below
+from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, nucleus_columns
+from qpbridge.measure.intensity import STATISTICS
+from qpbridge.measure.picture import Measuring, cell_shapes, measure_objects, measured_names
+from qpbridge.measure.positivity import classify_intensity
+from qpbridge.measure.shape import shape_names
+from qpbridge.measure.summary import AREA, LENGTH, PROBABILITY, summarize_nuclei
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import (
+    FloatArray,
+    IntArray,
+    ObjectKind,
+    ObjectTable,
+    Shapes,
+    Stains,
+    concatenate_shapes,
+)
+from qpbridge.outlines import AREAS
+from qpbridge.project.interface import Edit
+
+DAB = "DAB"
+"""The stain that tells positive nuclei."""
+
+SAME_AREA = 1e-6
+"""Relative difference of the areas of two cells below which they are taken for the same."""
+
+
+@dataclass(frozen=True)
+class WholeObjects:
+    """Measured nuclei from the maps of tiles, or cells; a `qpbridge.engine.segmenting.job.Target`.
+
+    Parameters
+    ----------
+    bundle
+        The model that made the maps.
+    tiles
+        The tiles.
+    mpp
+        µm per server pixel (x, y).
+    stains
+        The image's own, for the intensities.
+    stages
+        Counts the time.
+    options
+        What else is done with nuclei.
+    regions
+        Where cells may grow.
+    """
+
+    bundle: Bundle
+    tiles: TilePlan
+    mpp: tuple[float, float]
+    stains: Stains
+    stages: Stages = field(default_factory=Stages)
+    options: NucleusOptions = field(default_factory=NucleusOptions)
+    regions: tuple[Region, ...] = ()
+
+    @cached_property
+    def _how(self) -> Measuring:
+        return Measuring(self.mpp, self.stains, self.tiles.downsample, self.options.all_features)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of the measurements, in the order of the columns."""
+        return (PROBABILITY, *measured_names(self._how, cells=self._grows))
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the objects of tiles depend on, besides the model and the tiles."""
+        expansion = self.options.cell_expansion
+        regions = [region.geometry.wkb_hex for region in self.regions] if self._grows else []
+        return {
+            "stains": self.stains,
+            "names": self.names,
+            "expansion": expansion,
+            "regions": regions,
+        }
+
+    @property
+    def _grows(self) -> bool:
+        return self.options.cell_expansion is not None
+
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
+        """Decode one tile, and measure what is found."""
+        with self.stages("decode"):
+            shapes, depth, probability, classes = self._decode(maps, tile)
+        near = np.flatnonzero(depth >= -MERGE_MARGIN)
+        nuclei = shapes.take(near)
+        cells = None
+        if self.options.cell_expansion is not None:
+            with self.stages("cells"):
+                cells = grow_cells(
+                    shapes, near, self.mpp, self.options.cell_expansion, self.regions
+                )
+        with self.stages("measure"):
+            measured = measure_objects(
+                pixels,
+                nuclei if cells is None else cells,
+                self._how,
+                nuclei=None if cells is None else nuclei,
+                corner=tile.corner,
+            )
+        return Found(
+            nuclei,
+            np.column_stack([probability[near], measured]),
+            depth[near],
+            np.zeros(len(near), np.int64),
+            None if classes is None else classes[near],
+        )
+
+    def _decode(
+        self, maps: Maps, tile: Tile
+    ) -> tuple[Shapes, FloatArray, npt.NDArray[np.float32], IntArray | None]:
+        """Outlines in server pixels, depth, probability and class of the objects of a tile.
+
+        Where cells are grown these are all that the tile sees, else those in or near its core.
+        """
+        seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
+        rings = instances_to_polygons(seen.labels, seen.level, seen.threshold)
+        outlines = Shapes.from_rings(rings.coords, rings.offsets)
+        depth = core_depth(outlines.centroids(), tile)
+        near = np.flatnonzero(depth >= (-np.inf if self._grows else -MERGE_MARGIN))
+        outlines = outlines.take(near)
+
+        placed = (outlines.coords + tile.corner) * self.tiles.downsample
+        shapes, owner = round_outlines(Rings(placed, outlines.rings, near))
+        kept = near[owner]
+        if self._grows:  # one outside of the regions is dropped in the end, and limits no cell
+            inside, _ = assign_regions(shapely.points(shapes.centroids()), self.regions)
+            shapes, kept = shapes.take(inside >= 0), kept[inside >= 0]
+        instance = rings.owner[kept] - 1
+        classes = None if seen.classes is None else seen.classes[instance]
+        return shapes, depth[kept], seen.probability[instance], classes
+
+    def merge(self, tiles: Iterable[Found]) -> Found:
+        """Let each object belong to one tile."""
+        return merge_tiles(tiles, MERGE_MARGIN)
+
+    def plan(
+        self,
+        objects: ObjectTable,
+        regions: tuple[Region, ...],
+        found: Found,
+        record: RunRecord,
+    ) -> tuple[Edit, Result]:
+        """Keep what has its centroid in a region, and put it below the innermost one."""
+        existing = find_existing(objects, regions, record.target)
+        kept = objects.take(existing.changed).inner_shapes
+        centroids = shapely.points(found.shapes.centroids())
+        innermost, inside = assign_regions(centroids, regions)
+        stay = (innermost >= 0) & without_twins(found.shapes, kept.geometries)
+        found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
+        new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
+        if self.options.positivity:
+            new = self._by_intensity(new)
+        areas = [region.area(self.mpp) for region in regions]
+        columns = nucleus_columns(self.names, new.measurements)
+        values = np.column_stack([columns[name] for name in (AREA, LENGTH)])
+        summaries = tuple(
+            summarize_nuclei((AREA, LENGTH), values[member], area)
+            for member, area in zip(inside, areas, strict=True)
+        )
+        below = ids_below(objects, regions, innermost, centroids[stay])
+        edit = plan_edit(
+            objects, regions, new, record, summaries, below, existing, self.bundle.image_type
+        )
+        return edit, Result(regions, existing, len(new), summaries)
+
+    def _table(self, found: Found, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
+        """Make detections of nuclei, or cells around them that leave those alone that are kept."""
+        nuclei, measured = found.shapes, found.measurements
+        if self.options.cell_expansion is None:
+            return ObjectTable.new(
+                ObjectKind.DETECTION,
+                nuclei,
+                measurement_names=self.names,
+                measurements=measured,
+            )
+        solid = kept.take(np.isin(kept.roi, AREAS))
+        cells = cells_of_image(
+            concatenate_shapes([nuclei, solid]),
+            np.concatenate([found.tile, np.full(len(solid), -1)]),
+            self.mpp,
+            self.options.cell_expansion,
+            regions,
+        )
+        return ObjectTable.new(
+            ObjectKind.CELL,
+            cells,
+            measurement_names=self.names,
+            measurements=self._remeasured(measured, cells, nuclei),
+        ).replace(nuclei=nuclei)
+
+    def _remeasured(self, measured: FloatArray, cells: Shapes, nuclei: Shapes) -> FloatArray:
+        """Measure the shape of those cells again that a tile took for others.
+
+        Their intensities stay as measured: by the border of a tile, on an outline that differs by
+        what the tile saw otherwise.
+        """
+        first = self.names.index(f"{CELL}{shape_names(self.mpp)[0]}")
+        last = self.names.index(RATIO)
+        area = areas_of(cells) * self.mpp[0] * self.mpp[1]
+        other = np.flatnonzero(np.abs(area - measured[:, first]) > SAME_AREA * area)
+        measured = measured.copy()
+        measured[other, first : last + 1] = cell_shapes(
+            cells.take(other), nuclei.take(other), self._how
+        )
+        return measured
+
+    def _by_intensity(self, table: ObjectTable) -> ObjectTable:
+        name = f"{NUCLEUS if self._grows else ''}{DAB}: {STATISTICS[0]}"
+        classes, index = classify_intensity(
+            table.classes,
+            table.class_index,
+            table.measurement(name),
+            self.options.positivity,
+        )
+        return replace(table, classes=classes, class_index=index)

@@ -1,0 +1,132 @@
+"""What a run is asked to do, and what it tells: on its way and in the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from qpbridge.errors import MissingImageError
+from qpbridge.hierarchy.regions import Selection
+from qpbridge.objects import ObjectKind
+from qpbridge.project.interface import ImageEntry
+
+Missing = Sequence[tuple[ImageEntry, MissingImageError]]
+
+
+@dataclass(frozen=True)
+class NucleusOptions:
+    """What else is done with nuclei; for no other target.
+
+    Parameters
+    ----------
+    cell_expansion
+        How far, in µm, nuclei are grown into cells; None: they stay nuclei.
+    positivity
+        One or three thresholds, ascending, for the mean optical density of DAB in a nucleus: it
+        is Negative below the first, Positive above, or 1+, 2+, 3+. Empty: not classified so.
+    all_features
+        Measure more of each nucleus: see `qpbridge.measure.picture.Measuring`.
+    """
+
+    cell_expansion: float | None = None
+    positivity: tuple[float, ...] = ()
+    all_features: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to do in every image.
+
+    Parameters
+    ----------
+    selection
+        Which regions.
+    device
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+    mpp
+        µm per pixel of the images, where the project and the files don't know it or are wrong.
+    tile
+        Largest side of a tile with its halo, in pixels at the model's resolution.
+    batch_size
+        Tiles per batch; None: what suits the device.
+    workers
+        On a CPU, tiles under way at a time; on a GPU, threads that read, and as many that decode.
+        None: as many as there are processors.
+    compiled
+        Let torch compile the network.
+    restart
+        Begin anew where a run was stopped.
+    area_kind
+        What glands and vessels are written as: annotations or detections.
+    nuclei
+        What else is done with nuclei.
+    dry_run
+        Plan only.
+    command
+        What the history says that was run.
+    """
+
+    selection: Selection = field(default_factory=Selection)
+    device: str = "auto"
+    mpp: float | None = None
+    tile: int = 2048
+    batch_size: int | None = None
+    workers: int | None = None
+    compiled: bool = False
+    restart: bool = False
+    area_kind: ObjectKind = ObjectKind.ANNOTATION
+    nuclei: NucleusOptions = field(default_factory=NucleusOptions)
+    dry_run: bool = False
+    command: str = "qpbridge segment"
+
+
+@dataclass(frozen=True)
+class RegionReport:
+    """What was found in one region."""
+
+    name: str
+    path_class: str | None
+    measurements: dict[str, float]
+
+
+@dataclass(frozen=True)
+class ImageReport:
+    """What was done to one image.
+
+    `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
+    ``failed``; `message` says why. `missing`: it failed because its file was not found.
+    `megapixels` go through the network; `seconds` and `memory_gb` are estimates where the run is
+    only planned. `resumed`: tiles that an earlier run had finished. `stages`: seconds that each
+    stage was busy, summed over its threads.
+    """
+
+    image: str
+    status: str
+    message: str = ""
+    regions: tuple[RegionReport, ...] = ()
+    found: int = 0
+    replaced: int = 0
+    kept_changed: int = 0
+    tiles: int = 0
+    megapixels: float = 0.0
+    memory_gb: float = 0.0
+    seconds: float = 0.0
+    resumed: int = 0
+    stages: dict[str, float] = field(default_factory=dict)
+    bottleneck: str = ""
+    missing: bool = False
+
+
+@dataclass
+class Progress:
+    """Hooks for whoever watches a run.
+
+    `missing` is called once, before any work, with the images whose files are not found, if any,
+    and the number of all images; in `end_image` they come like others that fail. `start_image` gets
+    the megapixels of an image and those that are done already, `advance` those of each tile.
+    """
+
+    start_image: Callable[[str, float, float], None] = field(default=lambda name, total, done: None)
+    advance: Callable[[float], None] = field(default=lambda megapixels: None)
+    end_image: Callable[[ImageReport], None] = field(default=lambda report: None)
+    missing: Callable[[Missing, int], None] = field(default=lambda missing, images: None)

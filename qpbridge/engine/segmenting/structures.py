@@ -1,0 +1,176 @@
+"""Large objects, glands and vessels: seen in parts, joined across tiles, cut to the regions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+from skimage.measure import label as label_parts
+
+from qpbridge.decode.decoders import decode
+from qpbridge.decode.lines import centre_lines
+from qpbridge.decode.polygons import instances_to_areas
+from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.segmenting.result import Result, classify
+from qpbridge.engine.tiles.merge import Found
+from qpbridge.engine.tiles.plan import Tile, TilePlan
+from qpbridge.engine.tiles.run import Maps, Pixels
+from qpbridge.engine.tiles.stages import Stages
+from qpbridge.engine.tiles.stitch import stitch_tiles
+from qpbridge.hierarchy.clip import clip_to_regions
+from qpbridge.hierarchy.provenance import storable
+from qpbridge.hierarchy.regions import Region, assign_regions
+from qpbridge.measure.structures import (
+    area_measurements,
+    line_measurements,
+    lumen_measurements,
+    summarize_areas,
+)
+from qpbridge.measure.summary import PROBABILITY
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.outlines import valid_areas, without_holes
+from qpbridge.project.interface import Edit
+
+MARGIN = 16
+"""How far around its core a tile reports parts of objects, in grid pixels."""
+
+TOLERANCE = 0.25
+"""How far simplification may move an outline, in grid pixels."""
+
+
+@dataclass(frozen=True)
+class Areas:
+    """Glands or vessels from the maps of tiles; a `qpbridge.engine.segmenting.job.Target`.
+
+    Parameters
+    ----------
+    bundle
+        The model that made the maps.
+    tiles
+        The tiles.
+    mpp
+        µm per server pixel (x, y).
+    kind
+        What is written: annotations, which can be edited and hold nuclei, or detections.
+    stages
+        Counts the time.
+    """
+
+    bundle: Bundle
+    tiles: TilePlan
+    mpp: tuple[float, float]
+    kind: ObjectKind = ObjectKind.ANNOTATION
+    stages: Stages = field(default_factory=Stages)
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What the objects of tiles depend on, besides the model and the tiles: nothing."""
+        return {}
+
+    @property
+    def _line_mpp(self) -> float:
+        """µm per grid pixel."""
+        return self.tiles.downsample * math.sqrt(self.mpp[0] * self.mpp[1])
+
+    @property
+    def _lines(self) -> bool:
+        return self.bundle.decoder == "lines"
+
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
+        """Decode one tile; of each part, sum pixels and others over the tile's core."""
+        with self.stages("decode"):
+            return self._decode(maps, tile)
+
+    def _decode(self, maps: Maps, tile: Tile) -> Found:
+        margin = min(MARGIN, tile.halo)
+        start = tile.halo - margin
+        reported = np.s_[
+            start : tile.halo + tile.height + margin, start : tile.halo + tile.width + margin
+        ]
+        seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
+        labels, level = seen.labels[reported], seen.level[reported]
+        parts = label_parts(labels, connectivity=1)  # type: ignore[no-untyped-call]
+        areas = instances_to_areas(parts, level, seen.threshold, tolerance=TOLERANCE)
+        core = np.s_[margin : margin + tile.height, margin : margin + tile.width]
+        inside = parts[core].ravel()
+        summed = [np.ones_like(level), level]
+        if self._lines:
+            length, width = centre_lines(parts)
+            summed += [length, length * width]
+        sums = [np.bincount(inside, m[core].ravel(), len(areas) + 1)[1:] for m in summed]
+        bounds = shapely.bounds(areas) - margin
+        size = tile.width, tile.height
+        depth = np.column_stack([bounds[:, :2], size - bounds[:, 2:]]).min(axis=1)
+        label = np.zeros(len(areas) + 1, np.int64)
+        label[parts.ravel()] = labels.ravel()
+        scale, shift = self.tiles.downsample, np.array(tile.corner) + start
+        return Found(
+            Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
+            np.column_stack(sums),
+            depth,
+            np.zeros(len(areas), np.int64),
+            None if seen.classes is None else seen.classes[label[1:] - 1],
+        )
+
+    def merge(self, tiles: Iterable[Found]) -> Found:
+        """Join the parts of each object."""
+        return stitch_tiles(tiles, self.tiles, min(MARGIN, self.tiles.halo))
+
+    def plan(
+        self,
+        objects: ObjectTable,
+        regions: tuple[Region, ...],
+        found: Found,
+        record: RunRecord,
+    ) -> tuple[Edit, Result]:
+        """Cut objects to the regions, measure them, and put them below the one they lie in."""
+        target = self.bundle.target
+        existing = find_existing(objects, regions, target)
+        kept = valid_areas(objects.shapes.take(existing.changed).geometries)
+        whole = _on_grid(found.shapes.geometries)
+        pieces, source, region = clip_to_regions(whole, regions)
+        pieces = _on_grid(pieces)
+        least = self.bundle.decode.get("min_area_um2", 0.0)
+        stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
+        stay &= without_twins(Shapes.from_geometries(without_holes(pieces)), without_holes(kept))
+        pieces, source, region = pieces[stay], source[stay], region[stay]
+        sums = found.measurements[source]
+        shapes = Shapes.from_geometries(pieces)
+        columns = {PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)}
+        columns |= area_measurements(shapes, self.mpp)
+        if self._lines:
+            # of what was cut off, the line is taken to be as long as its share of the area
+            share = shapely.area(pieces) / shapely.area(whole[source])
+            columns |= line_measurements(sums[:, 2] * share, sums[:, 3] * share, self._line_mpp)
+        else:
+            columns |= lumen_measurements(target, shapes, self.mpp)
+        new = ObjectTable.new(
+            self.kind,
+            shapes,
+            measurement_names=tuple(columns),
+            measurements=np.column_stack(list(columns.values())),
+        )
+        classes = None if found.class_index is None else found.class_index[source]
+        new = classify(new, self.bundle, classes)
+        _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
+        areas = [region.area(self.mpp) for region in regions]
+        summaries = tuple(
+            summarize_areas(target, {k: v[member] for k, v in columns.items()}, area)
+            for member, area in zip(inside, areas, strict=True)
+        )
+        below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
+        edit = plan_edit(
+            objects, regions, new, record, summaries, below, existing, self.bundle.image_type
+        )
+        return edit, Result(regions, existing, len(new), summaries)
+
+
+def _on_grid(geometries: GeometryArray) -> GeometryArray:
+    """Make areas valid, with vertices that every way through QuPath gives back."""
+    snapped = shapely.set_precision(valid_areas(geometries), 0.01)
+    return valid_areas(shapely.transform(snapped, storable))

@@ -1,0 +1,1 @@
+"""Tiles: where they lie, through the network, and what is found in them joined again."""

@@ -1,0 +1,126 @@
+"""What in an image can be measured: nuclei, glands and vessels, whoever made them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.regions import Region, each_held
+from qpbridge.hierarchy.targets import CLASSES, HOLDERS
+from qpbridge.objects import (
+    FloatArray,
+    IntArray,
+    ObjectKind,
+    ObjectTable,
+    RoiKind,
+)
+from qpbridge.outlines import AREAS, valid_areas
+
+
+def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
+    """Find the objects that count as nuclei, glands and vessels.
+
+    Those that qpbridge made, changed since or not. Beside them, of what a person or QuPath made:
+    annotations and detections of the classes Gland and Vessel; and as nuclei all other detections
+    and cells that enclose an area, except of classes that QuPath ignores. Tiles are none.
+
+    Returns
+    -------
+    rows
+        int64 (n,) by target, ascending; of the first z-slice and time point.
+    """
+    usable = np.isin(objects.shapes.roi, AREAS) & (objects.plane[:, 1:] == 0).all(axis=1)
+    rows = np.flatnonzero(usable)
+    some = objects.take(rows)
+    made = {target: origins(some, target) != Origin.OTHER for target in TARGETS}
+    anyone = np.any(list(made.values()), axis=0)
+    found = {}
+    free = np.isin(some.kind, (ObjectKind.DETECTION, ObjectKind.CELL)) & ~anyone
+    free &= ~_of_classes(some, [c.is_ignored for c in some.classes])
+    drawn = np.isin(some.kind, (ObjectKind.ANNOTATION, ObjectKind.DETECTION)) & ~anyone
+    for target in HOLDERS:
+        (name,) = CLASSES[target].names
+        named = drawn & _of_classes(some, [c.names[0] == name for c in some.classes])
+        found[target] = rows[made[target] | named]
+        free &= ~named
+    return {"nuclei": rows[made["nuclei"] | free], **found}
+
+
+def hollow(objects: ObjectTable) -> npt.NDArray[np.bool_]:
+    """Tell which objects are cells without nucleus."""
+    cells: npt.NDArray[np.bool_] = objects.kind == ObjectKind.CELL
+    if objects.nuclei is not None:
+        cells &= objects.nuclei.roi == RoiKind.EMPTY
+    return cells
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The objects of a target that lie in regions.
+
+    Parameters
+    ----------
+    rows
+        int64 (n,), in the image's objects.
+    table
+        The objects (n).
+    points
+        float64 (n, 2), their centroids, full-resolution pixels; of a cell that of its nucleus.
+    members
+        For each region, int64 (k,), which of them are in it.
+    outermost
+        int64 (n,), the largest region that holds each.
+    """
+
+    rows: IntArray
+    table: ObjectTable
+    points: FloatArray
+    members: tuple[IntArray, ...]
+    outermost: IntArray
+
+
+def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[Region]) -> Located:
+    """Find the objects of a target that lie in regions: nuclei by centroid, others by a point in.
+
+    Parameters
+    ----------
+    target
+        Of `qpbridge.hierarchy.provenance.TARGETS`.
+    objects, rows
+        All objects, and which of them count.
+    regions
+        The regions.
+    """
+    table = objects.take(rows)
+    points = table.inner_shapes.centroids()
+    if target == "nuclei":
+        inner = shapely.points(points)
+    else:
+        inner = shapely.point_on_surface(valid_areas(table.geometries))
+    holders = np.array([region.geometry for region in regions], dtype=object)
+    held = [np.zeros(0, np.int64)] * len(regions)
+    outermost = np.full(len(rows), -1, np.int64)
+    for i, some in each_held(inner, holders):
+        held[i] = np.sort(some)
+        outermost[some[outermost[some] < 0]] = i
+    stay = np.flatnonzero(outermost >= 0)
+    number = np.full(len(rows), -1, np.int64)
+    number[stay] = np.arange(len(stay))
+    return Located(
+        rows[stay],
+        table if len(stay) == len(rows) else table.take(stay),
+        points[stay],
+        tuple(number[some] for some in held),
+        outermost[stay],
+    )
+
+
+def _of_classes(objects: ObjectTable, chosen: list[bool]) -> npt.NDArray[np.bool_]:
+    """Tell which objects are of one of the chosen classes."""
+    of_class: npt.NDArray[np.bool_] = np.array([*chosen, False])[objects.class_index]
+    return of_class

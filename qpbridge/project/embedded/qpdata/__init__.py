@@ -1,0 +1,1 @@
+"""QuPath's ``data.qpdata``: reading it, writing it, changing it without harm to the rest."""

@@ -1,0 +1,126 @@
+"""The values in GeoJSON features, in the forms of all QuPath versions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.errors import FormatError
+from qpbridge.objects import PathClass
+from qpbridge.project.colors import Rgb, unpack_argb
+from qpbridge.project.json_text import as_text
+
+
+def read_id(text: Any) -> bytes | None:
+    """Read a UUID; None where it is something else, or nothing but zeros."""
+    if type(text) is not str or len(text) != 36:
+        return None
+    try:
+        identity = bytes.fromhex(text.replace("-", ""))  # several times as fast as uuid.UUID
+    except ValueError:
+        return None
+    return identity if len(identity) == 16 and any(identity) else None
+
+
+def short_id(identity: Any) -> str | None:
+    """Return an id as it is in the file, whatever it is, for messages."""
+    return identity[:80] if isinstance(identity, str) else None
+
+
+def read_plane(plane: Any) -> tuple[int, int, int] | None:
+    """Read c, z and t; None where there is no plane.
+
+    Raises
+    ------
+    FormatError
+        If no image has such a plane; `TypeError` or `ValueError` if they are no numbers.
+    """
+    if not isinstance(plane, dict):
+        return None
+    c, z, t = int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
+    if not all(-1 <= index < 2**31 for index in (c, z, t)):
+        raise FormatError(f"a plane that no image has: {plane}")
+    return c, z, t
+
+
+def read_class(value: Any) -> PathClass | None:
+    """Read a classification in any of its forms; nested parents come before the name.
+
+    Raises
+    ------
+    FormatError
+        If it has no name; others of Python's errors if it is something else altogether.
+    """
+    if not value or value == "Unclassified":
+        return None
+    if isinstance(value, str):
+        return PathClass.parse(value)
+    names = value.get("names") or value.get("name")
+    if not names:
+        return None
+    color = read_color(value.get("color", value.get("colorRGB")))
+    parts = names if isinstance(names, list) else str(names).split(":")
+    above = read_class(value.get("parentClass"))
+    full = (*(above.names if above else ()), *(str(part).strip() for part in parts))
+    if not all(full):
+        raise FormatError(f"a class without a name: {names!r}")
+    return PathClass(full, color)
+
+
+def read_color(value: Any) -> Rgb | None:
+    """Read a colour, as one number or three or four; None where it is something else.
+
+    Raises
+    ------
+    FormatError
+        If it is outside of 0 to 255.
+    """
+    if isinstance(value, int):
+        return unpack_argb(value)
+    if isinstance(value, list) and len(value) in (3, 4):
+        r, g, b = (int(v) for v in value[:3])
+        if not all(0 <= v <= 255 for v in (r, g, b)):
+            raise FormatError(f"a colour outside of 0 to 255: {value}")
+        return r, g, b
+    return None
+
+
+def read_measurements(measurements: Any) -> dict[str, Any]:
+    """Read measurements, a map or (before QuPath 0.4) a list, as a map.
+
+    Raises
+    ------
+    FormatError
+        If it is neither; `TypeError` or `KeyError` if the list has something else in it.
+    """
+    if not measurements:
+        return {}
+    if isinstance(measurements, list):
+        return {as_text(item["name"]): item.get("value") for item in measurements}
+    if not isinstance(measurements, dict):
+        raise FormatError(f"measurements that are no object: {repr(measurements)[:40]}")
+    return measurements
+
+
+def as_numbers(values: list[list[Any]]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
+    """Turn measurements of objects (n, k) into numbers; where some are none, say what is wrong.
+
+    Returns
+    -------
+    numbers, faults
+        float64 (n, k), NaN where there is a fault; and by row, what it is.
+    """
+    # NumPy reads "NaN" and "Infinity" too, and None as NaN.
+    try:
+        return np.array(values, np.float64).reshape(len(values), len(values[0])), {}
+    except (TypeError, ValueError, OverflowError):
+        numbers = np.full((len(values), len(values[0])), np.nan)
+        faults = {}
+        for i, row in enumerate(values):
+            try:
+                numbers[i] = np.array(row, np.float64).reshape(len(row))
+            except (TypeError, ValueError, OverflowError) as error:
+                faults[i] = f"has a measurement that is no number ({str(error)[:100]})"
+        return numbers, faults

@@ -1,0 +1,227 @@
+"""Reading GeoJSON of every QuPath version, and of others who write for QuPath."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.errors import FormatError, ProjectError
+from qpbridge.objects import ObjectTable, RoiKind, Shapes
+from qpbridge.project.geojson.features import Batch, ClassList, FeatureList, Problem
+from qpbridge.project.geojson.grid import MAX_COORDINATE, on_grid
+from qpbridge.project.geojson.growing_table import GrowingTable
+from qpbridge.project.geojson.shapes import without
+from qpbridge.project.geojson.split import WINDOW, Feature, split_features
+from qpbridge.project.geojson.unpack import open_texts
+
+BATCH = 2_000
+"""Features that are turned into columns at a time."""
+
+LISTED = 100
+"""Objects with something wrong that are named; of more there is just the number."""
+
+
+@dataclass
+class Problems:
+    """Objects that have something wrong with them: how many, and the first of them."""
+
+    count: int = 0
+    first: list[Problem] = field(default_factory=list)
+
+    def add(self, problem: Problem) -> None:
+        """Count one."""
+        self.count += 1
+        if len(self.first) < LISTED:
+            self.first.append(problem)
+
+
+@dataclass(frozen=True, eq=False)
+class Salvage:
+    """What can be used of a file.
+
+    Parameters
+    ----------
+    objects
+        n objects, their shapes valid on QuPath's grid of 0.01 pixels.
+    has_id
+        bool (n,), whether the id is from the file.
+    repaired
+        Objects whose outline had to be repaired.
+    left_out
+        Objects that can't be used.
+    """
+
+    objects: ObjectTable
+    has_id: npt.NDArray[np.bool_]
+    repaired: Problems
+    left_out: Problems
+
+
+def read_geojson(path: Path | str) -> ObjectTable:
+    """Read objects from a ``.geojson``, ``.json``, ``.gz`` or ``.zip`` file.
+
+    Accepted are a FeatureCollection, a list (also of lists), one feature or one geometry, in the
+    forms of all QuPath versions since 0.2. What has no type is an annotation; a UUID is kept as
+    id, anything else replaced by a new one; children keep their parents where they are nested.
+    Besides the table, only a few thousand features are in memory at a time.
+
+    Raises
+    ------
+    FormatError
+        If the file is something else, or one of its features is broken (which one is said).
+    ProjectError
+        If it can't be read.
+    """
+    table = GrowingTable()
+    with _explained(Path(path)):
+        for batch in _batches(Path(path)):
+            _raise_first(batch)
+            table.extend(batch.objects)
+        return table.table()
+
+
+def salvage_geojson(path: Path | str) -> Salvage:
+    """Read what can be used of a file: as `read_geojson`, but broken objects are left out.
+
+    Coordinates are rounded to 0.01 pixels, as QuPath does. Outlines that are open, or cross or
+    touch themselves, are repaired. Objects are left out that have no shape, an outline without
+    area, or properties that make no sense; what is nested in them stays, without a parent.
+
+    Raises
+    ------
+    FormatError
+        If the file is no GeoJSON, or damaged as a whole.
+    ProjectError
+        If it can't be read.
+    """
+    table = GrowingTable()
+    has_id = []
+    repaired, left_out = Problems(), Problems()
+    with _explained(Path(path)):
+        for batch in _batches(Path(path)):
+            objects, usable = _usable(batch, repaired, left_out)
+            table.extend(objects)
+            has_id.append(batch.has_id[usable])
+        return Salvage(
+            table.table(), np.concatenate([np.zeros(0, bool), *has_id]), repaired, left_out
+        )
+
+
+@contextlib.contextmanager
+def _explained(path: Path) -> Iterator[None]:
+    was_on = gc.isenabled()
+    # Or Python looks for garbage among millions of young lists, again and again.
+    gc.disable()
+    try:
+        yield
+    except FormatError as error:
+        raise error.in_file(path) from error
+    except RecursionError as error:
+        raise FormatError("nested too deeply", path=path) from error
+    except OSError as error:
+        raise ProjectError(f"{path}: can't be read ({error.strerror or error})") from error
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _batches(path: Path) -> Iterator[Batch]:
+    classes, count = ClassList(), 0
+    if not path.stat().st_size:
+        raise FormatError("the file is empty; whatever wrote it has failed")
+    for text in open_texts(path):
+        for features in _groups(split_features(text)):
+            growing = FeatureList(classes, count)
+            for feature in features:
+                growing.add(feature)
+            count = growing.count
+            features.clear()
+            yield growing.batch()
+
+
+def _groups(features: Iterator[Feature]) -> Iterator[list[Feature]]:
+    """Gather features, as many as is good for speed, but not much more than a window."""
+    group: list[Feature] = []
+    for feature in features:
+        group.append(feature)
+        if len(group) == BATCH or feature.offset - group[0].offset > WINDOW:
+            yield group
+            group = []
+    yield group
+
+
+def _raise_first(batch: Batch) -> None:
+    faults = [Problem(batch.sources[row], what) for row, what in batch.faults.items()]
+    faults += [
+        Problem(batch.sources[row], f"has a nucleus that {what}")
+        for row, what in batch.nucleus_faults.items()
+    ]
+    faults += [
+        Problem(
+            batch.sources[row],
+            "has an outline that is not closed: its last vertex must repeat the first",
+        )
+        for row in batch.unclosed
+    ]
+    faults += batch.broken
+    if faults:
+        first = min(faults, key=lambda fault: fault.source.number)
+        raise first.source.error(first.what)
+
+
+def _usable(
+    batch: Batch, repaired: Problems, left_out: Problems
+) -> tuple[ObjectTable, npt.NDArray[np.bool_]]:
+    """Return the objects that can be used, valid and on the grid, and which rows these are."""
+    table = batch.objects
+    out = [*batch.broken]
+    faults = dict(batch.faults)
+    notes: dict[int, str] = dict.fromkeys(batch.unclosed, "had an open outline")
+
+    def checked(shapes: Shapes, faults: dict[int, str]) -> Shapes:
+        outside = ~(np.abs(shapes.coords) < MAX_COORDINATE).all(axis=1)
+        if outside.any():
+            bounds = shapes.rings[shapes.parts[shapes.objects]]
+            at = np.flatnonzero(outside)
+            rows = np.unique(np.searchsorted(bounds, at, side="right") - 1).tolist()
+            faults |= dict.fromkeys(rows, "lies beyond any image")
+            shapes = without(shapes, rows)
+        found = on_grid(shapes)
+        faults |= dict.fromkeys(np.flatnonzero(found.flat).tolist(), "has no area")
+        what = "had an outline that crosses or touches itself"
+        notes.update(dict.fromkeys(np.flatnonzero(found.repaired).tolist(), what))
+        return found.shapes
+
+    shapes = checked(table.shapes, faults)
+    nuclei, nucleus_faults = table.nuclei, dict(batch.nucleus_faults)
+    if nuclei is not None:
+        nuclei = checked(nuclei, nucleus_faults)
+        if nucleus_faults:
+            nuclei = without(nuclei, list(nucleus_faults))
+    notes |= {row: f"lost a nucleus that {what}" for row, what in nucleus_faults.items()}
+    usable = shapes.roi != RoiKind.EMPTY
+    usable[list(faults)] = False
+    out += [Problem(batch.sources[row], what) for row, what in faults.items()]
+    for problem in sorted(out, key=lambda problem: problem.source.number):
+        left_out.add(problem)
+    for row in sorted(notes):
+        if usable[row]:
+            repaired.add(Problem(batch.sources[row], notes[row]))
+    table = table.replace(shapes=shapes, nuclei=nuclei)
+    return table if usable.all() else _take(table, usable), usable
+
+
+def _take(table: ObjectTable, usable: npt.NDArray[np.bool_]) -> ObjectTable:
+    """Take some objects, and only measurements that any of them may have."""
+    taken = table.take(usable)
+    lost = np.isnan(taken.measurements).all(axis=0) & ~np.isnan(table.measurements).all(axis=0)
+    return taken.replace(
+        measurement_names=tuple(np.array(table.measurement_names, object)[~lost]),
+        measurements=taken.measurements[:, ~lost],
+    )

@@ -1,0 +1,125 @@
+"""What a row of a table can be: an object, a region that a person drew, or an image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.engine.measuring.nuclei import stored_columns
+from qpbridge.errors import SelectionError
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.regions import Region, Selection, select_regions
+from qpbridge.hierarchy.subjects import find_subjects, locate
+from qpbridge.measure.regions import summarize
+from qpbridge.measure.summary import AREA, EVALUATED_AREA, LENGTH
+from qpbridge.objects import IntArray, ObjectKind, ObjectTable
+from qpbridge.project.interface import ImageEntry
+from qpbridge.tables.column_types import Column, Columns, number, texts
+from qpbridge.tables.columns import IMAGE, ROOT_NAME, object_columns
+from qpbridge.tables.scores import class_scores, is_detection
+
+_ANY_SIZE = 2**31
+"""Pixels, where a project doesn't say how large an image is."""
+
+
+def object_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make a row for each object of an image."""
+    return object_columns(table, entry.name, entry.server.mpp)
+
+
+def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make a row for each annotation that qpbridge did not make, with what it sums up."""
+    return object_columns(table, entry.name, entry.server.mpp, _drawn(table))
+
+
+def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+    """Make the row of an image: QuPath's counts, and what is in all searched regions together.
+
+    The sums are those that qpbridge writes on a region (`qpbridge.measure.regions`),
+    taken again over the union of the regions that it searched: what lies in nested regions counts
+    once. Objects that a person added, changed or deleted since count as they are now.
+    """
+    detections = table.class_index[is_detection(table)]
+    columns = {
+        IMAGE: _text(entry.name),
+        "Object type": _text(ROOT_NAME),
+        "Name": Column("text", lambda: texts(np.array([-1]), [])),
+    }
+    counts = np.bincount(
+        np.where(detections < 0, len(table.classes), detections), minlength=len(table.classes) + 1
+    )[None]
+    for name, score in class_scores(table).items():
+        columns[name] = number(score.kind, score.compute(counts)[0])
+    drawn = _drawn(table)
+    columns["Num regions"] = number("int", len(drawn))
+    size = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
+    for target in TARGETS:
+        for name, value in _summary(table, target, drawn, size, entry.server.mpp).items():
+            columns[name] = number("float", value)
+    return columns
+
+
+ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {
+    "objects": object_rows,
+    "regions": region_rows,
+    "images": image_rows,
+}
+"""By the name that the command line has for them."""
+
+
+def _drawn(table: ObjectTable) -> IntArray:
+    """Find the annotations that qpbridge did not make, changed since or not."""
+    rows = np.flatnonzero(table.kind == ObjectKind.ANNOTATION)
+    made = np.any([_made(table.take(rows), target) for target in TARGETS], axis=0)
+    drawn: IntArray = rows[~np.asarray(made)].astype(np.int64)
+    return drawn
+
+
+def _made(table: ObjectTable, target: str) -> npt.NDArray[np.bool_]:
+    made: npt.NDArray[np.bool_] = origins(table, target) != Origin.OTHER
+    return made
+
+
+def _summary(
+    table: ObjectTable,
+    target: str,
+    drawn: IntArray,
+    size: tuple[int, int],
+    mpp: tuple[float, float] | None,
+) -> dict[str, float]:
+    """Sum up what was found for a target, as the regions do; nothing where none was searched."""
+    regions, evaluated = _searched(table, target, drawn, *size)
+    if not regions:
+        return {}
+    found = locate(target, table, find_subjects(table)[target], regions)
+    named = dict.fromkeys((AREA, LENGTH), np.full(len(found.rows), np.nan))
+    named |= stored_columns(found.table)
+    summary = summarize(target, named, found.points, evaluated, mpp)
+    return {name: value for name, value in summary.items() if name in table.measurement_names}
+
+
+def _searched(
+    table: ObjectTable, target: str, drawn: IntArray, width: int, height: int
+) -> tuple[tuple[Region, ...], float]:
+    """Find the regions that were searched for a target, and the area of their union in µm^2."""
+    count = f"{target.capitalize()}: Count"
+    if not {count, EVALUATED_AREA} <= set(table.measurement_names):
+        return (), 0.0
+    rows = drawn[np.flatnonzero(~np.isnan(table.measurement(count)[drawn]))]
+    ids = tuple(str(table.uuid(int(row))) for row in rows)
+    try:
+        regions = select_regions(table, Selection(selected=ids), width, height) if ids else ()
+    except SelectionError:  # what was searched is out of the image now
+        return (), 0.0
+    measured = table.measurement(EVALUATED_AREA)[[region.row for region in regions]].sum()
+    geometries = np.array([region.geometry for region in regions], dtype=object)
+    drawn_area = shapely.area(geometries).sum()
+    union = shapely.union_all(geometries).area
+    return regions, float(measured * union / drawn_area) if len(regions) else 0.0
+
+
+def _text(text: str) -> Column:
+    return Column("text", lambda: texts(np.array([0]), [text]))
