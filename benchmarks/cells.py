@@ -13,7 +13,7 @@ import time
 import numpy as np
 import shapely
 
-from qpbridge.measure.expansion import expand_nuclei
+from qpbridge.measurements.expansion import expand_nuclei
 from qpbridge.objects import GeometryArray
 
 

@@ -26,10 +26,10 @@ from qpbridge.engine.measuring.job import measure_project
 from qpbridge.engine.measuring.nuclei import Surroundings
 from qpbridge.engine.measuring.request import MeasureRequest
 from qpbridge.hierarchy.provenance import mint_ids, storable
-from qpbridge.measure.grading import SYSTEMS
-from qpbridge.measure.intensity import intensity_names
-from qpbridge.measure.shape import shape_names
-from qpbridge.measure.summary import PROBABILITY
+from qpbridge.measurements.grading import SYSTEMS
+from qpbridge.measurements.intensity import intensity_names
+from qpbridge.measurements.shape import shape_names
+from qpbridge.measurements.summary import PROBABILITY
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, offsets
 from qpbridge.project import NewImage, create_project, open_project
 from qpbridge.project.interface import Edit

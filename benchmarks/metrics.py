@@ -8,7 +8,7 @@ import time
 import click
 import numpy as np
 
-from qpbridge.evaluate import image_scores
+from qpbridge.evaluation import image_scores
 
 
 def nuclei(size: int, count: int, seed: int) -> np.ndarray:

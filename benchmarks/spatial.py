@@ -19,8 +19,8 @@ from typing import TypeVar
 import numpy as np
 import shapely
 
-from qpbridge.measure import delaunay, distances, moments, spatial, texture
-from qpbridge.measure.raster import covered_pixels
+from qpbridge.measurements import delaunay, distances, moments, spatial, texture
+from qpbridge.measurements.raster import covered_pixels
 from qpbridge.objects import Shapes, offsets
 
 MPP = 0.5

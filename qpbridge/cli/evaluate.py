@@ -16,11 +16,11 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import print_json, print_table
 from qpbridge.errors import ModelError
-from qpbridge.evaluate.folder import score_each
-from qpbridge.evaluate.labelled import load_pairs
-from qpbridge.evaluate.predict import WITH_HOLES
-from qpbridge.evaluate.reviewed import load_reviewed
-from qpbridge.evaluate.scores import MEANINGS, image_scores, mean_scores
+from qpbridge.evaluation.folder import score_each
+from qpbridge.evaluation.labelled import load_pairs
+from qpbridge.evaluation.predict import WITH_HOLES
+from qpbridge.evaluation.reviewed import load_reviewed
+from qpbridge.evaluation.scores import MEANINGS, image_scores, mean_scores
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import DEFAULT_MODELS, load_bundle
 from qpbridge.project import Backend, Places, open_project

@@ -26,8 +26,8 @@ from qpbridge.engine.measuring.nuclei import Surroundings
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Selection
-from qpbridge.measure.grading import DISCLAIMER, SYSTEMS
-from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.measurements.grading import DISCLAIMER, SYSTEMS
+from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.project import Backend, Places, open_project
 
 _LENGTH = click.FloatRange(0, min_open=True)

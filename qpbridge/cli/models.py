@@ -9,7 +9,7 @@ import click
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json, print_table
 from qpbridge.models.bundle import Bundle, find_bundles, load_bundle
-from qpbridge.train.readme import SCORES
+from qpbridge.training.readme import SCORES
 
 SHOWN = {
     "nuclei": ("aji", "pq"),

@@ -37,7 +37,7 @@ from qpbridge.engine.segmenting.cells import MAX_EXPANSION
 from qpbridge.engine.segmenting.job import segment_project
 from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
 from qpbridge.errors import ModelError
-from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
 from qpbridge.objects import ObjectKind
 from qpbridge.project import Backend, Places, open_project

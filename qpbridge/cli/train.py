@@ -115,14 +115,14 @@ def train(
     hold objects of the class --truth: correct in QuPath what was found in a few regions, all of it,
     and train on that. A run that was stopped goes on when started again with the same options.
     """
-    from qpbridge.evaluate.labelled import DataSource
+    from qpbridge.evaluation.labelled import DataSource
     from qpbridge.hierarchy.targets import CLASSES
     from qpbridge.models.bundle import load_bundle
     from qpbridge.models.network import choose_device
-    from qpbridge.train.build import train_bundle
-    from qpbridge.train.loop import TrainConfig
-    from qpbridge.train.recipe import Recipe, go_on_with, read_recipe
-    from qpbridge.train.tasks import find_task
+    from qpbridge.training.build import train_bundle
+    from qpbridge.training.loop import TrainConfig
+    from qpbridge.training.recipe import Recipe, go_on_with, read_recipe
+    from qpbridge.training.tasks import find_task
 
     if (minutes is None) == (steps is None):
         raise click.UsageError("Give either --minutes or --steps.")

@@ -13,8 +13,8 @@ import shapely
 from qpbridge._version import __version__
 from qpbridge.hierarchy.provenance import TARGETS, Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.measure.regions import outdated
-from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.measurements.regions import outdated
+from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
 

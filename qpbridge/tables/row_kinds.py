@@ -13,8 +13,8 @@ from qpbridge.errors import SelectionError
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import find_subjects, locate
-from qpbridge.measure.regions import summarize
-from qpbridge.measure.summary import AREA, EVALUATED_AREA, LENGTH
+from qpbridge.measurements.regions import summarize
+from qpbridge.measurements.summary import AREA, EVALUATED_AREA, LENGTH
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable
 from qpbridge.project.interface import ImageEntry
 from qpbridge.tables.column_types import Column, Columns, number, texts
@@ -38,7 +38,7 @@ def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
 def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     """Make the row of an image: QuPath's counts, and what is in all searched regions together.
 
-    The sums are those that qpbridge writes on a region (`qpbridge.measure.regions`),
+    The sums are those that qpbridge writes on a region (`qpbridge.measurements.regions`),
     taken again over the union of the regions that it searched: what lies in nested regions counts
     once. Objects that a person added, changed or deleted since count as they are now.
     """

@@ -10,8 +10,8 @@ from PIL import Image
 from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
-from qpbridge.evaluate import reviewed
-from qpbridge.measure.raster import rasterize
+from qpbridge.evaluation import reviewed
+from qpbridge.measurements.raster import rasterize
 
 KEYS = {
     "aji", "aji_plus", "pq", "dq", "sq", "f1", "dice", "jaccard", "object_f1", "object_dice",

@@ -10,7 +10,7 @@ from cli_helpers import objects_of
 
 from qpbridge import open_project
 from qpbridge.hierarchy.provenance import Origin, origins
-from qpbridge.measure.definitions import find
+from qpbridge.measurements.definitions import find
 
 
 @pytest.fixture(params=["v0.3.2/attrs", "v0.5.1/cells", "v0.6.0/attrs", "v0.6.0/tma"])

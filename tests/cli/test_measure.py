@@ -23,10 +23,10 @@ from qpbridge import (
 from qpbridge.engine.measuring import intensities
 from qpbridge.engine.measuring import job as engine
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins, storable
-from qpbridge.measure import definitions
-from qpbridge.measure.distances import signed_distance
-from qpbridge.measure.grading import SYSTEMS
-from qpbridge.measure.shape import shape_names
+from qpbridge.measurements import definitions
+from qpbridge.measurements.distances import signed_distance
+from qpbridge.measurements.grading import SYSTEMS
+from qpbridge.measurements.shape import shape_names
 from qpbridge.objects import FloatArray, concatenate_shapes
 
 MPP = 0.5

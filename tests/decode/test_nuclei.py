@@ -5,8 +5,8 @@ import pytest
 from scipy import ndimage
 
 from qpbridge.decode.nuclei import _heights, _parts, decode_nuclei
-from qpbridge.evaluate import image_scores
-from qpbridge.train.targets import instance_targets
+from qpbridge.evaluation import image_scores
+from qpbridge.training.targets import instance_targets
 
 
 def ellipses(shape, count, seed):

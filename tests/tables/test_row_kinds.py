@@ -11,8 +11,8 @@ import shapely
 from table_values import values
 
 from qpbridge.hierarchy.provenance import mint_ids, storable
-from qpbridge.measure.structures import area_measurements, lumen_measurements, summarize_areas
-from qpbridge.measure.summary import EVALUATED_AREA, SUMMARY_NAMES, summarize_nuclei
+from qpbridge.measurements.structures import area_measurements, lumen_measurements, summarize_areas
+from qpbridge.measurements.summary import EVALUATED_AREA, SUMMARY_NAMES, summarize_nuclei
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, random_ids
 from qpbridge.tables.row_kinds import ROWS
 

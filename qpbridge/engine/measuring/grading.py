@@ -13,8 +13,8 @@ from qpbridge.engine.measuring.request import MeasureRequest
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.subjects import hollow, locate
-from qpbridge.measure.grading import SYSTEMS, TUMOR_AREA, Aid, grade
-from qpbridge.measure.grading.prostate import PATTERNS, pattern_area
+from qpbridge.measurements.grading import SYSTEMS, TUMOR_AREA, Aid, grade
+from qpbridge.measurements.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
 from qpbridge.outlines import AREAS, valid_areas
 
@@ -26,7 +26,7 @@ class Grading:
     Parameters
     ----------
     systems
-        Names of `qpbridge.measure.grading.SYSTEMS`.
+        Names of `qpbridge.measurements.grading.SYSTEMS`.
     reference_area
         Mean area of normal nuclei, µm^2; NaN: not known.
     epithelium

@@ -10,8 +10,8 @@ import shapely
 
 from qpbridge.engine.measuring.nuclei import Columns
 from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measure.cells import CELL
-from qpbridge.measure.intensity import intensity_names, stains_of_shapes
+from qpbridge.measurements.cells import CELL
+from qpbridge.measurements.intensity import intensity_names, stains_of_shapes
 from qpbridge.objects import (
     FloatArray,
     IntArray,

@@ -15,7 +15,7 @@ from qpbridge.engine.measuring.intensities import intensity_columns
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.errors import QpbridgeError, SelectionError
-from qpbridge.measure.color import default_stains
+from qpbridge.measurements.color import default_stains
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server

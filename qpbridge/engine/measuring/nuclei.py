@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
-from qpbridge.measure.delaunay import delaunay_edges, delaunay_measurements
-from qpbridge.measure.distances import annotation_distances, structure_relations
-from qpbridge.measure.moments import moment_measurements
-from qpbridge.measure.shape import shape_measurements, shape_names
-from qpbridge.measure.spatial import local_density, nearest_neighbor, smoothed
+from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
+from qpbridge.measurements.delaunay import delaunay_edges, delaunay_measurements
+from qpbridge.measurements.distances import annotation_distances, structure_relations
+from qpbridge.measurements.moments import moment_measurements
+from qpbridge.measurements.shape import shape_measurements, shape_names
+from qpbridge.measurements.spatial import local_density, nearest_neighbor, smoothed
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectKind, ObjectTable, Shapes
 
 CHUNK = 2**15

@@ -30,10 +30,10 @@ from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import Located, find_subjects, locate
 from qpbridge.hierarchy.targets import HOLDERS
-from qpbridge.measure.distances import by_class_name
-from qpbridge.measure.grading import Aid
-from qpbridge.measure.regions import morphometry, structure_columns, summarize
-from qpbridge.measure.spatial import NEAREST
+from qpbridge.measurements.distances import by_class_name
+from qpbridge.measurements.grading import Aid
+from qpbridge.measurements.regions import morphometry, structure_columns, summarize
+from qpbridge.measurements.spatial import NEAREST
 from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 

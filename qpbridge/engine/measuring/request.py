@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from qpbridge.engine.measuring.nuclei import Surroundings
 from qpbridge.hierarchy.regions import Selection
-from qpbridge.measure.grading import Aid
+from qpbridge.measurements.grading import Aid
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ import shapely
 from qpbridge.decode.polygons import Rings, round_rings
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.measure.expansion import SLACK, expand_nuclei
+from qpbridge.measurements.expansion import SLACK, expand_nuclei
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes, concatenate_shapes
 from qpbridge.outlines import areas_only
 

@@ -32,9 +32,9 @@ from qpbridge.engine.tiles.spool import Spool, open_spool, run_key
 from qpbridge.engine.tiles.stages import Stages
 from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.hierarchy.regions import Region, find_again, select_regions
-from qpbridge.measure.color import default_stains
-from qpbridge.measure.picture import HEMATOXYLIN
-from qpbridge.measure.summary import EVALUATED_AREA
+from qpbridge.measurements.color import default_stains
+from qpbridge.measurements.picture import HEMATOXYLIN
+from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectTable, Stains
 from qpbridge.project.interface import (

@@ -23,12 +23,12 @@ from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.engine.tiles.stages import Stages
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.hierarchy.targets import ids_below
-from qpbridge.measure.cells import CELL, NUCLEUS, RATIO, nucleus_columns
-from qpbridge.measure.intensity import STATISTICS
-from qpbridge.measure.picture import Measuring, cell_shapes, measure_objects, measured_names
-from qpbridge.measure.positivity import classify_intensity
-from qpbridge.measure.shape import shape_names
-from qpbridge.measure.summary import AREA, LENGTH, PROBABILITY, summarize_nuclei
+from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, nucleus_columns
+from qpbridge.measurements.intensity import STATISTICS
+from qpbridge.measurements.picture import Measuring, cell_shapes, measure_objects, measured_names
+from qpbridge.measurements.positivity import classify_intensity
+from qpbridge.measurements.shape import shape_names
+from qpbridge.measurements.summary import AREA, LENGTH, PROBABILITY, summarize_nuclei
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import (
     FloatArray,

@@ -24,13 +24,13 @@ from qpbridge.engine.tiles.stitch import stitch_tiles
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.measure.structures import (
+from qpbridge.measurements.structures import (
     area_measurements,
     line_measurements,
     lumen_measurements,
     summarize_areas,
 )
-from qpbridge.measure.summary import PROBABILITY
+from qpbridge.measurements.summary import PROBABILITY
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
 from qpbridge.outlines import valid_areas, without_holes

@@ -29,7 +29,7 @@ from qpbridge.engine.tiles.plan import plan_tiles
 from qpbridge.engine.tiles.run import Threads, run_tiles
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.hierarchy.regions import Region
-from qpbridge.measure.color import H_E
+from qpbridge.measurements.color import H_E
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 

@@ -1,5 +1,0 @@
-"""How well a segmentation agrees with the truth."""
-
-from qpbridge.evaluate.scores import image_scores, mean_scores
-
-__all__ = ["image_scores", "mean_scores"]

@@ -1,0 +1,221 @@
+"""Images with instance labels, as folders hold them, to score a model on or to train one."""
+
+from __future__ import annotations
+
+import csv
+import math
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from qpbridge.errors import QpbridgeError
+
+IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
+LABEL_SUFFIXES = (".png", ".tif", ".tiff")
+TYPICAL_NUCLEUS_UM2 = 30.0  # median area of a nucleus in tissue sections, for unknown scales
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """Labelled images, and what is known about them.
+
+    Attributes
+    ----------
+    folder
+        Where ``images`` and ``labels`` (same stems) lie, or a project.
+    mpp
+        Pixel size in µm, or None: estimated per image from the median size of its nuclei.
+    pattern
+        Which stems belong, as a shell pattern with ``[..]`` and ``*``; several joined by ``|``.
+    weight
+        Share of this source in a training batch, relative to the others.
+    patient
+        Regular expression whose first group, found in a stem, is the patient. Without it, a CSV
+        file in the folder with columns ``patient...`` and ``name`` tells; without that, too, each
+        image is a patient of its own.
+    truth
+        Of a project: the class of the objects that a person drew or accepted. None: it's a folder.
+    synthetic
+        Instead of labelled images: draw vessels on the pictures of the folder, as in "he" (H&E) or
+        "ihc" (brown endothelium); see `qpbridge.training.synthetic`.
+    pictures
+        How many of them to draw.
+    about
+        Name, licence, citation and whatever else the bundle's metadata should repeat.
+    """
+
+    folder: Path
+    mpp: float | None
+    pattern: str = "*"
+    weight: float = 1.0
+    patient: str | None = None
+    truth: str | None = None
+    synthetic: str | None = None
+    pictures: int = 0
+    about: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def title(self) -> str:
+        """What to call it in tables."""
+        return dict(self.about).get("title", self.folder.name)
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One labelled image.
+
+    Attributes
+    ----------
+    name
+        What tells it apart.
+    image
+        uint8 RGB (H, W, 3).
+    labels
+        Integers (H, W), 0 is background.
+    mpp
+        µm per pixel.
+    patient
+        Whom it comes from: images of one patient are never on both sides of a split.
+    known
+        bool (H, W), where the labels say the truth; None: everywhere.
+    lumen
+        bool (H, W), the lumina of the objects, if known.
+    """
+
+    name: str
+    image: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.integer]
+    mpp: float
+    patient: str = ""
+    known: npt.NDArray[np.bool_] | None = None
+    lumen: npt.NDArray[np.bool_] | None = None
+
+
+def load_source(
+    source: DataSource, unknown_mpp: Callable[[npt.NDArray[np.integer]], float] | None = None
+) -> list[Sample]:
+    """Read all images of a source with their labels, in the order of their names.
+
+    Parameters
+    ----------
+    source
+        The folder.
+    unknown_mpp
+        Gives µm per pixel for labels, where the source doesn't.  [default: `estimate_mpp`]
+
+    Raises
+    ------
+    QpbridgeError
+        If a folder is missing, nothing matches, or an image and its labels don't fit.
+    """
+    images, labels = source.folder / "images", source.folder / "labels"
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise QpbridgeError(
+                f"{folder}: no such folder. A data folder holds images/ and labels/, "
+                "with the same file stems in both."
+            )
+    patient_of = _patients(source)
+    samples = []
+    for path, truth in _pairs(images, labels, source.pattern):
+        rgb, instances = _read_pair(path, truth)
+        mpp = source.mpp or (unknown_mpp or estimate_mpp)(instances)
+        samples.append(Sample(path.stem, rgb, instances, mpp, patient_of(path.stem)))
+    return samples
+
+
+def load_pairs(images: Path, labels: Path, mpp: float) -> Iterator[Sample]:
+    """Read the images of a folder with their labels from another, one by one, by name.
+
+    Raises
+    ------
+    QpbridgeError
+        If there are no images, or one and its labels don't fit.
+    """
+    for path, truth in _pairs(images, labels, "*"):
+        rgb, instances = _read_pair(path, truth)
+        yield Sample(path.stem, rgb, instances, mpp, path.stem)
+
+
+def _pairs(images: Path, labels: Path, pattern: str) -> list[tuple[Path, Path]]:
+    """Files of images that match a pattern, with the files of their labels."""
+    patterns = pattern.split("|")
+    chosen = [
+        path
+        for path in sorted(images.iterdir())
+        if path.suffix.lower() in IMAGE_SUFFIXES
+        and any(Path(path.stem).match(pattern) for pattern in patterns)
+    ]
+    if not chosen:
+        raise QpbridgeError(f"{images}: no image matches {pattern!r}.")
+    pairs = []
+    for path in chosen:
+        there = [f for s in LABEL_SUFFIXES if (f := labels / f"{path.stem}{s}").is_file()]
+        if not there:
+            raise QpbridgeError(f"{labels / path.stem}.png: the labels of {path.name} are missing.")
+        pairs.append((path, there[0]))
+    return pairs
+
+
+def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+    try:
+        with Image.open(path) as picture, Image.open(truth) as drawn:
+            rgb, instances = np.asarray(picture.convert("RGB")), np.asarray(drawn)
+    except (OSError, Image.DecompressionBombError) as error:
+        raise QpbridgeError(f"{path} or {truth}: can't be read ({error}).") from error
+    if instances.ndim != 2:
+        raise QpbridgeError(
+            f"{truth}: labels have one channel, 0 for background and a number for each object; "
+            f"this has {instances.shape[2]} channels."
+        )
+    if instances.shape != rgb.shape[:2]:
+        raise QpbridgeError(
+            f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
+        )
+    labels = instances.astype(np.int32)
+    if (labels != instances).any() or labels.min(initial=0) < 0:
+        raise QpbridgeError(f"{truth}: its values are not whole numbers from 0 on, as of labels.")
+    return rgb, labels
+
+
+def _patients(source: DataSource) -> Callable[[str], str]:
+    """Return what tells the patient from the stem of an image."""
+    if source.patient is not None:
+        pattern = re.compile(source.patient)
+        if pattern.groups < 1:
+            raise QpbridgeError(
+                f"The pattern {source.patient!r} for patients has no group: put (...) around the "
+                "part of the file name that is the patient."
+            )
+
+        def by_name(stem: str) -> str:
+            match = pattern.search(stem)
+            if match is None:
+                raise QpbridgeError(
+                    f"{source.folder}: the pattern {source.patient!r} finds no patient in {stem!r}."
+                )
+            return match[1]
+
+        return by_name
+    table: dict[str, str] = {}
+    for path in sorted(source.folder.glob("*.csv")):
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            for row in csv.DictReader(file, skipinitialspace=True):
+                patient = next((v for k, v in row.items() if k and k.startswith("patient")), None)
+                if patient is not None and row.get("name"):
+                    table[row["name"].strip()] = patient.strip()
+    return lambda stem: table.get(stem, stem)
+
+
+def estimate_mpp(labels: npt.NDArray[np.integer]) -> float:
+    """Guess µm per pixel from the median area of the nuclei, between 0.12 and 0.6."""
+    area = np.bincount(labels.ravel())[1:]
+    area = area[area > 0]
+    if not len(area):
+        return 0.35
+    return float(np.clip(math.sqrt(TYPICAL_NUCLEUS_UM2 / np.median(area)), 0.12, 0.6))

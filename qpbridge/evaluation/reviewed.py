@@ -1,0 +1,221 @@
+"""Areas of a project in which a person said what is true, as labelled images."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import shapely
+
+from qpbridge.errors import QpbridgeError, SelectionError, SlideError
+from qpbridge.evaluation.labelled import Sample
+from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
+from qpbridge.measurements.raster import rasterize
+from qpbridge.objects import GeometryArray, ObjectTable, Shapes
+from qpbridge.outlines import AREAS, valid_areas, without_holes
+from qpbridge.project.interface import ImageEntry, Project
+from qpbridge.slides.calibration import downsample_for, pixel_size
+from qpbridge.slides.geometry import open_server
+from qpbridge.slides.slide import Slide
+
+MAX_PIXELS = 100_000_000
+"""Largest area that is read at once."""
+
+
+class Reviewed(NamedTuple):
+    """One area.
+
+    Attributes
+    ----------
+    sample
+        Its picture with the labels that a person drew; what is outside of the annotation is not
+        known.
+    found
+        int32 (H, W), the objects there that qpbridge made, changed by a person since or not. Cells
+        are drawn as their nuclei, here and in the sample.
+    """
+
+    sample: Sample
+    found: npt.NDArray[np.int32]
+
+
+class Grid(NamedTuple):
+    """Pixels to read and to draw in: `downsample` pixels of the slide each, `mpp` µm wide."""
+
+    slide: Slide
+    downsample: float
+    mpp: float
+
+
+def load_reviewed(
+    project: Project,
+    truth_class: str,
+    target: str,
+    *,
+    mpp: float,
+    images: tuple[str, ...] = (),
+    filled: bool = True,
+    nominal_mpp: float | None = None,
+    accepted: bool = False,
+) -> Iterator[Reviewed]:
+    """Read the areas that hold true objects, those of a class that a person drew, one by one.
+
+    An area is an annotation that has such objects below it. Those below none, as QuPath leaves what
+    is drawn by hand, count to the smallest annotation around them; where there is none, the area is
+    the whole image. Annotations that qpbridge made are no areas, and what ``Ignore*`` annotations
+    cover is cut out.
+
+    Parameters
+    ----------
+    project
+        An open project.
+    truth_class
+        Full name of the class of the true objects.
+    target
+        nuclei, glands or vessels: whose objects are `Reviewed.found`.
+    mpp
+        µm per pixel at which pictures are read and objects are drawn; where the image itself is
+        coarser, its own.
+    images
+        Names or entry ids; empty: all.
+    filled
+        Whether what an object encloses belongs to it, as lumina do; they are known then as
+        `Sample.lumen`.
+    nominal_mpp
+        µm per pixel of images that don't know theirs.
+    accepted
+        Whether objects of the class that qpbridge made and nobody changed are true as well.
+
+    Raises
+    ------
+    SelectionError
+        If no image has such objects.
+    QpbridgeError
+        If an area is too large at that resolution, or its image can't be read.
+    """
+    nothing = True
+    for entry in project.select(images):
+        objects = entry.read().objects
+        true = _true_rows(objects, truth_class, accepted)
+        if not len(true):
+            continue
+        nothing = False
+        made = np.setdiff1d(np.flatnonzero(origins(objects, target) != Origin.OTHER), true)
+        drawn = valid_areas(objects.take(true).inner_shapes.geometries)
+        found = valid_areas(objects.take(made).inner_shapes.geometries)
+        with open_server(entry.image_path(), entry.server) as slide:
+            grid = _grid(entry, slide, mpp, nominal_mpp)
+            labels: Counter[str] = Counter()
+            for region in _regions(objects, true, drawn, slide.width, slide.height):
+                labels[region.label] += 1
+                again = labels[region.label]
+                name = f"{region.label} {again}" if again > 1 else region.label
+                yield _read_area(entry.name, name, region.geometry, grid, drawn, found, filled)
+    if nothing:
+        raise SelectionError(
+            f"{project.path}: no object of class {truth_class!r} that a person drew; "
+            "name the class of the true objects as QuPath shows it"
+        )
+
+
+def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.NDArray[np.int64]:
+    wanted = [i for i, c in enumerate(objects.classes) if str(c) == truth_class]
+    rows = np.flatnonzero(np.isin(objects.class_index, wanted) & np.isin(objects.shapes.roi, AREAS))
+    if accepted:
+        return rows
+    chosen = objects.take(rows)
+    ours: npt.NDArray[np.bool_] = np.any(
+        [origins(chosen, target) == Origin.OURS for target in TARGETS], axis=0
+    )
+    return rows[~ours]
+
+
+def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None) -> Grid:
+    """Choose the grid nearest to `mpp` that is not finer than the image."""
+    known = slide.mpp or (None if nominal_mpp is None else (nominal_mpp, nominal_mpp))
+    if entry.server.mpp is None and known is None:
+        raise SlideError(f"{entry.name}: the pixel size is unknown; set it in QuPath's Image tab")
+    own = pixel_size(entry.name, entry.server.mpp, known)
+    downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
+    return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]))
+
+
+def _regions(
+    objects: ObjectTable,
+    true: npt.NDArray[np.int64],
+    drawn: GeometryArray,
+    width: int,
+    height: int,
+) -> Iterator[Region]:
+    """Find the areas that hold true objects, whose rows and geometries are given."""
+    others = np.setdiff1d(np.arange(len(objects)), true)
+    rest = objects.take(others)
+    try:
+        regions = select_regions(rest, Selection(), width, height)
+    except SelectionError:
+        regions = ()
+    index = np.full(len(objects) + 1, -1)  # the last one is for the root
+    index[others[[region.row for region in regions]]] = np.arange(len(regions))
+    above = objects.parent[true]
+    while (lost := (above >= 0) & (index[above] < 0)).any():
+        above[lost] = objects.parent[above[lost]]
+    chosen = index[above]
+    free = np.flatnonzero(chosen < 0)
+    chosen[free], _ = assign_regions(shapely.point_on_surface(drawn[free]), regions)
+    for i in np.unique(chosen).tolist():
+        if i >= 0:
+            yield regions[i]
+        else:
+            yield from select_regions(rest, Selection(whole_image=True), width, height)
+
+
+def _read_area(
+    image: str,
+    name: str,
+    outline: shapely.Geometry,
+    grid: Grid,
+    drawn: GeometryArray,
+    found: GeometryArray,
+    filled: bool,
+) -> Reviewed:
+    low_x, low_y, high_x, high_y = np.array(outline.bounds) / grid.downsample
+    x, y = int(np.floor(low_x)), int(np.floor(low_y))
+    width, height = int(np.ceil(high_x)) - x, int(np.ceil(high_y)) - y
+    if width * height > MAX_PIXELS:
+        least = grid.mpp * math.sqrt(width * height / MAX_PIXELS)
+        raise QpbridgeError(
+            f"{image}: {name} has {width} x {height} pixels at {grid.mpp:.3g} µm per pixel, more "
+            f"than {MAX_PIXELS / 1e6:.0f} million; choose a larger --mpp (from {least:.2g} on), or "
+            "smaller annotations"
+        )
+    box = shapely.box(*outline.bounds)
+
+    def draw(geometries: GeometryArray) -> npt.NDArray[np.int32]:
+        shapes = Shapes.from_geometries(geometries[shapely.intersects(geometries, box)])
+        return rasterize(shapes, (height, width), (float(x), float(y)), grid.downsample)
+
+    hollow, made = draw(drawn), draw(without_holes(found) if filled else found)
+    labels = draw(without_holes(drawn)) if filled else hollow
+    sample = Sample(
+        name=f"{image}: {name}",
+        image=grid.slide.read(x, y, width, height, grid.downsample),
+        labels=labels,
+        mpp=grid.mpp,
+        patient=image,
+        known=draw(np.array([outline])) > 0,
+        lumen=_lumina(hollow, labels) if filled else None,
+    )
+    return Reviewed(sample, made)
+
+
+def _lumina(
+    hollow: npt.NDArray[np.int32], labels: npt.NDArray[np.int32]
+) -> npt.NDArray[np.bool_] | None:
+    """Where objects have holes; None where none has: then lumina were not drawn."""
+    lumen: npt.NDArray[np.bool_] = (hollow == 0) & (labels > 0)
+    return lumen if lumen.any() else None

@@ -1,0 +1,154 @@
+"""Intensity measurements of many objects at once, named and defined as QuPath's.
+
+Standard deviation and variance are those of a sample (n - 1), and 0 for a single pixel, as values
+that QuPath 0.6.0 computed show.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from qpbridge.measurements.color import deconvolve
+from qpbridge.measurements.raster import covered_pixels
+from qpbridge.objects import FloatArray, IntArray, Shapes, Stains
+
+STATISTICS = ("Mean", "Median", "Min", "Max", "Std.Dev.", "Variance")
+
+
+def intensity_names(channels: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of the intensity measurements of some channels."""
+    return tuple(f"{channel}: {statistic}" for channel in channels for statistic in STATISTICS)
+
+
+def intensity_measurements(
+    channels: npt.NDArray[np.float32],
+    names: Sequence[str],
+    labels: npt.NDArray[np.integer],
+    n: int,
+) -> tuple[tuple[str, ...], FloatArray]:
+    """Measure labelled objects.
+
+    Parameters
+    ----------
+    channels
+        float32 (C, H, W).
+    names
+        C names.
+    labels
+        Integers (H, W), 1 to n for the objects, 0 for none.
+    n
+        Number of objects.
+
+    Returns
+    -------
+    names
+        6 C names.
+    values
+        float64 (n, 6 C); NaN for objects without a pixel.
+    """
+    flat = labels.ravel()
+    pixel = np.flatnonzero(flat)
+    pixel = pixel[np.argsort(flat[pixel], kind="stable")]
+    values = channels.reshape(len(channels), -1)[:, pixel]
+    return _measure(values, names, flat[pixel].astype(np.int64) - 1, n)
+
+
+def intensity_of_shapes(
+    channels: npt.NDArray[np.float32],
+    names: Sequence[str],
+    shapes: Shapes,
+    origin: tuple[float, float] = (0.0, 0.0),
+    downsample: float = 1.0,
+) -> tuple[tuple[str, ...], FloatArray]:
+    """Measure shapes, which may overlap, on the pixels that QuPath's masks would cover.
+
+    For the parameters see `intensity_measurements` and `covered_pixels`; the window is that of
+    `channels`.
+    """
+    size = (channels.shape[1], channels.shape[2])
+    owner, pixel = covered_pixels(shapes, size, origin, downsample)
+    values = channels.reshape(len(channels), -1)[:, pixel]
+    return _measure(values, names, owner, len(shapes))
+
+
+def stains_of_shapes(
+    rgb: npt.NDArray[np.uint8],
+    stains: Stains,
+    shapes: Shapes,
+    origin: tuple[float, float] = (0.0, 0.0),
+    downsample: float = 1.0,
+) -> tuple[tuple[str, ...], FloatArray]:
+    """Measure the stains (see `deconvolve`) of shapes, separating those only where shapes are.
+
+    For the other parameters see `covered_pixels`; the window is that of `rgb`, uint8 (H, W, 3).
+    The values are those that `intensity_of_shapes` gives.
+    """
+    owner, pixel = covered_pixels(shapes, (rgb.shape[0], rgb.shape[1]), origin, downsample)
+    values = deconvolve(rgb.reshape(-1, 3).take(pixel, axis=0), stains)
+    return _measure(values, stains.stain_names, owner, len(shapes))
+
+
+def _measure(
+    values: npt.NDArray[np.float32], names: Sequence[str], owner: IntArray, n: int
+) -> tuple[tuple[str, ...], FloatArray]:
+    columns = [statistics(v, owner, n) for v in values]
+    return intensity_names(names), np.concatenate([np.zeros((n, 0)), *columns], axis=1)
+
+
+def statistics(values: npt.NDArray[np.float32], owner: IntArray, n: int) -> FloatArray:
+    """Compute `STATISTICS` of groups of values.
+
+    Parameters
+    ----------
+    values
+        float32 (k,), finite.
+    owner
+        int64 (k,), which group each belongs to, ascending.
+    n
+        Number of groups.
+
+    Returns
+    -------
+    numpy.ndarray
+        float64 (n, 6); NaN for empty groups.
+    """
+    out = np.full((n, len(STATISTICS)), np.nan)
+    counts = np.bincount(owner, minlength=n)
+    there = counts > 0
+    count = counts[there]
+    if not len(count):
+        return out
+    start = np.cumsum(count) - count
+    ordered = _sort_within(values, owner).astype(np.float64)
+    mean = np.add.reduceat(ordered, start) / count
+    squares = np.add.reduceat(np.square(ordered - np.repeat(mean, count)), start)
+    variance = squares / np.maximum(count - 1, 1)
+    low, high = start + (count - 1) // 2, start + count // 2
+    out[there] = np.column_stack(
+        [
+            mean,
+            (ordered[low] + ordered[high]) / 2,
+            ordered[start],
+            ordered[start + count - 1],
+            np.sqrt(variance),
+            variance,
+        ]
+    )
+    return out
+
+
+def _sort_within(values: npt.NDArray[np.float32], owner: IntArray) -> npt.NDArray[np.float32]:
+    """Sort the values of each group: one sort of integers that hold the group above the value.
+
+    The bits of floats order like integers once those of negative ones are inverted.
+    """
+    bits = np.ascontiguousarray(values).view(np.uint32)
+    sign = np.uint32(1 << 31)
+    ordered = np.where(bits & sign, ~bits, bits | sign)
+    key = owner.astype(np.uint64) << np.uint64(32) | ordered
+    key.sort()
+    ordered = key.astype(np.uint32)
+    return np.where(ordered & sign, ordered ^ sign, ~ordered).view(np.float32)
