@@ -78,6 +78,14 @@ _selected_option = click.option(
     help="Only in annotations of this name or id; may be given several times.",
 )
 
+_selected_from_option = click.option(
+    "--selected-from",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="As --selected, for the names or ids in a text file, one a line: a command line is too "
+    "short for hundreds.",
+)
+
 _whole_image_option = click.option(
     "--whole-image", is_flag=True, help="In the whole image, under no annotation."
 )
@@ -91,12 +99,29 @@ def selection_options(command: Callable[..., None]) -> Callable[..., None]:
         *,
         within: tuple[str, ...],
         selected: tuple[str, ...],
+        selected_from: Path | None,
         whole_image: bool,
         **others: Any,
     ) -> None:
+        if selected_from is not None:
+            selected += _lines(selected_from)
         command(selection=Selection(within, selected, whole_image), **others)
 
-    return _within_option(_selected_option(_whole_image_option(with_selection)))
+    return _within_option(
+        _selected_option(_selected_from_option(_whole_image_option(with_selection)))
+    )
+
+
+def _lines(file: Path) -> tuple[str, ...]:
+    """Read names, one a line; a file without any would select everything, so it is refused."""
+    try:
+        with click.open_file(str(file), encoding="utf-8-sig") as text:
+            lines = tuple(line.rstrip("\r\n") for line in text if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise click.UsageError(f"--selected-from {file}: no UTF-8 text: {error}") from error
+    if not lines:
+        raise click.UsageError(f"--selected-from {file}: no names in it; give one a line")
+    return lines
 
 
 model_mpp_option = click.option(

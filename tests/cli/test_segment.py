@@ -427,3 +427,18 @@ def test_a_disk_that_refuses_is_named_and_nothing_changes(
     monkeypatch.undo()
     assert message in qpbridge.stderr.lower()
     assert contents(project.parent) == before
+
+
+def test_hundreds_of_annotations_are_selected_by_a_file(project, qpbridge, tmp_path):
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_text("\ufeffleft\r\n\r\nring\r\n", "utf-8")
+    done = qpbridge.json("segment", project, "--selected-from", chosen, "--dry-run")
+    assert {region["name"] for region in done["images"][0]["regions"]} == {"left", "ring"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\n \n", b"\xff\xfe\xfa"])
+def test_a_file_that_selects_nothing_is_refused(project, qpbridge, tmp_path, content):
+    chosen = tmp_path / "chosen.txt"
+    chosen.write_bytes(content)
+    qpbridge("segment", project, "--selected-from", chosen, "--dry-run", code=2)
+    assert str(chosen) in qpbridge.stderr.replace("\n", "")
