@@ -14,7 +14,7 @@ from qpbridge.cli.options import (
     target_option,
 )
 from qpbridge.cli.output import exit_with_failures, print_json
-from qpbridge.engine.segmenting.job import remove_objects
+from qpbridge.engine.remove import remove_objects
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, open_project

@@ -11,10 +11,9 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge._version import __version__
-from qpbridge.hierarchy.provenance import TARGETS, Origin, mint_ids, origins
+from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.measurements.regions import outdated
-from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
 
@@ -173,35 +172,4 @@ def plan_edit(
         },
         steps=(record.step(),),
         image_type=image_type,
-    )
-
-
-def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
-    """Plan to take away all of qpbridge's own unchanged objects of a target, and what it noted.
-
-    Returns
-    -------
-    edit
-        None if there is nothing to do.
-    """
-    existing = find_existing(objects, None, target)
-    noted = [row for row, m in objects.metadata.items() if provenance_key(target) in m]
-    if not len(existing.replaced) and not noted:
-        return None
-    names = outdated(objects.measurement_names, target, {})
-    shared = [EVALUATED_AREA]
-    other_keys = {provenance_key(t) for t in TARGETS if t != target}
-
-    def forget(row: int) -> AnnotationUpdate:
-        last = not other_keys & set(objects.metadata[row])
-        return AnnotationUpdate(
-            metadata={provenance_key(target): None}, forget=names + shared * last
-        )
-
-    return Edit(
-        remove=objects.ids[existing.replaced],
-        update={objects.ids[row].tobytes(): forget(row) for row in noted},
-        steps=(
-            WorkflowStep(f"qpbridge: remove {target}", f"// qpbridge remove --target {target}"),
-        ),
     )

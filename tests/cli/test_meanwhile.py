@@ -8,6 +8,7 @@ import shapely
 from cli_helpers import annotate, nuclei_of, objects_of
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, open_project
+from qpbridge.engine import remove
 from qpbridge.engine.segmenting import job
 
 
@@ -90,7 +91,7 @@ def test_a_region_deleted_meanwhile_is_named(qpbridge, project, meanwhile):
 
 def test_removing_too(qpbridge, project, monkeypatch):
     qpbridge("segment", project, "--selected", "left")
-    real = job.plan_removal
+    real = remove.plan_removal
     calls = []
 
     def plan(objects, target):
@@ -100,7 +101,7 @@ def test_removing_too(qpbridge, project, monkeypatch):
             annotate(project, (shapely.box(10, 300, 300, 600), "Stroma", "mine"))
         return edit
 
-    monkeypatch.setattr(job, "plan_removal", plan)
+    monkeypatch.setattr(remove, "plan_removal", plan)
     qpbridge("remove", project)
     assert len(nuclei_of(project)) == 0
     assert "mine" in objects_of(project).names.values()

@@ -10,10 +10,10 @@ from qpbridge.engine.edit import (
     RunRecord,
     find_existing,
     plan_edit,
-    plan_removal,
     provenance_key,
     without_twins,
 )
+from qpbridge.engine.remove import plan_removal
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Shapes

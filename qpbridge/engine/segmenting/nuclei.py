@@ -17,7 +17,7 @@ from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_tw
 from qpbridge.engine.segmenting.cells import areas_of, cells_of_image, grow_cells, round_outlines
 from qpbridge.engine.segmenting.request import NucleusOptions
 from qpbridge.engine.segmenting.result import Result, classify
-from qpbridge.engine.tiles.merge import Found, merge_tiles
+from qpbridge.engine.tiles.merge import TileObjects, merge_tiles
 from qpbridge.engine.tiles.plan import Tile, TilePlan
 from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.engine.tiles.stages import Stages
@@ -50,8 +50,8 @@ SAME_AREA = 1e-6
 
 
 @dataclass(frozen=True)
-class WholeObjects:
-    """Measured nuclei from the maps of tiles, or cells; a `qpbridge.engine.segmenting.job.Target`.
+class NucleusFinder:
+    """Measured nuclei from the maps of tiles, or cells; a `finders.Finder`.
 
     Parameters
     ----------
@@ -104,7 +104,7 @@ class WholeObjects:
     def _grows(self) -> bool:
         return self.options.cell_expansion is not None
 
-    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> TileObjects:
         """Decode one tile, and measure what is found."""
         with self.stages("decode"):
             shapes, depth, probability, classes = self._decode(maps, tile)
@@ -124,7 +124,7 @@ class WholeObjects:
                 nuclei=None if cells is None else nuclei,
                 corner=tile.corner,
             )
-        return Found(
+        return TileObjects(
             nuclei,
             np.column_stack([probability[near], measured]),
             depth[near],
@@ -156,7 +156,7 @@ class WholeObjects:
         classes = None if seen.classes is None else seen.classes[instance]
         return shapes, depth[kept], seen.probability[instance], classes
 
-    def merge(self, tiles: Iterable[Found]) -> Found:
+    def merge(self, tiles: Iterable[TileObjects]) -> TileObjects:
         """Let each object belong to one tile."""
         return merge_tiles(tiles, MERGE_MARGIN)
 
@@ -164,7 +164,7 @@ class WholeObjects:
         self,
         objects: ObjectTable,
         regions: tuple[Region, ...],
-        found: Found,
+        found: TileObjects,
         record: RunRecord,
     ) -> tuple[Edit, Result]:
         """Keep what has its centroid in a region, and put it below the innermost one."""
@@ -190,7 +190,7 @@ class WholeObjects:
         )
         return edit, Result(regions, existing, len(new), summaries)
 
-    def _table(self, found: Found, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
+    def _table(self, found: TileObjects, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
         """Make detections of nuclei, or cells around them that leave those alone that are kept."""
         nuclei, measured = found.shapes, found.measurements
         if self.options.cell_expansion is None:

@@ -16,7 +16,7 @@ from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
 from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.segmenting.result import Result, classify
-from qpbridge.engine.tiles.merge import Found
+from qpbridge.engine.tiles.merge import TileObjects
 from qpbridge.engine.tiles.plan import Tile, TilePlan
 from qpbridge.engine.tiles.run import Maps, Pixels
 from qpbridge.engine.tiles.stages import Stages
@@ -44,8 +44,8 @@ TOLERANCE = 0.25
 
 
 @dataclass(frozen=True)
-class Areas:
-    """Glands or vessels from the maps of tiles; a `qpbridge.engine.segmenting.job.Target`.
+class StructureFinder:
+    """Glands or vessels from the maps of tiles; a `finders.Finder`.
 
     Parameters
     ----------
@@ -81,12 +81,12 @@ class Areas:
     def _lines(self) -> bool:
         return self.bundle.decoder == "lines"
 
-    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> Found:
+    def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> TileObjects:
         """Decode one tile; of each part, sum pixels and others over the tile's core."""
         with self.stages("decode"):
             return self._decode(maps, tile)
 
-    def _decode(self, maps: Maps, tile: Tile) -> Found:
+    def _decode(self, maps: Maps, tile: Tile) -> TileObjects:
         margin = min(MARGIN, tile.halo)
         start = tile.halo - margin
         reported = np.s_[
@@ -109,7 +109,7 @@ class Areas:
         label = np.zeros(len(areas) + 1, np.int64)
         label[parts.ravel()] = labels.ravel()
         scale, shift = self.tiles.downsample, np.array(tile.corner) + start
-        return Found(
+        return TileObjects(
             Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
             np.column_stack(sums),
             depth,
@@ -117,7 +117,7 @@ class Areas:
             None if seen.classes is None else seen.classes[label[1:] - 1],
         )
 
-    def merge(self, tiles: Iterable[Found]) -> Found:
+    def merge(self, tiles: Iterable[TileObjects]) -> TileObjects:
         """Join the parts of each object."""
         return stitch_tiles(tiles, self.tiles, min(MARGIN, self.tiles.halo))
 
@@ -125,7 +125,7 @@ class Areas:
         self,
         objects: ObjectTable,
         regions: tuple[Region, ...],
-        found: Found,
+        found: TileObjects,
         record: RunRecord,
     ) -> tuple[Edit, Result]:
         """Cut objects to the regions, measure them, and put them below the one they lie in."""

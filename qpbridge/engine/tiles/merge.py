@@ -16,7 +16,7 @@ SAME_OBJECT = 0.5
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class TileObjects:
     """Objects as they come out of a tile, or of all tiles.
 
     Parameters
@@ -43,11 +43,11 @@ class Found:
     def __len__(self) -> int:
         return len(self.shapes)
 
-    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> Found:
+    def take(self, index: npt.NDArray[np.intp] | npt.NDArray[np.bool_]) -> TileObjects:
         """Select by integer index or boolean mask; without a copy where all stay."""
         if index.dtype == np.bool_ and index.all():
             return self
-        return Found(
+        return TileObjects(
             self.shapes.take(index),
             self.measurements[index],
             self.depth[index],
@@ -56,16 +56,16 @@ class Found:
         )
 
 
-def numbered(found: Found, tile: int) -> Found:
+def numbered(found: TileObjects, tile: int) -> TileObjects:
     """Say which tile objects were found in."""
     return replace(found, tile=np.full(len(found), tile, np.int64))
 
 
-def concatenate_found(tiles: Iterable[Found]) -> Found:
+def concatenate_tiles(tiles: Iterable[TileObjects]) -> TileObjects:
     """Put objects behind one another."""
     parts = list(tiles)
     classes = [part.class_index for part in parts if part.class_index is not None]
-    return Found(
+    return TileObjects(
         concatenate_shapes([part.shapes for part in parts]),
         np.concatenate([part.measurements for part in parts]),
         np.concatenate([part.depth for part in parts]),
@@ -74,7 +74,7 @@ def concatenate_found(tiles: Iterable[Found]) -> Found:
     )
 
 
-def merge_tiles(tiles: Iterable[Found], margin: float) -> Found:
+def merge_tiles(tiles: Iterable[TileObjects], margin: float) -> TileObjects:
     """Put the objects of all tiles together.
 
     Every tile also reports objects whose centroid lies up to `margin` outside of its core, since
@@ -93,7 +93,7 @@ def merge_tiles(tiles: Iterable[Found], margin: float) -> Found:
     found
         Objects in the order of the tiles.
     """
-    found = concatenate_found(tiles)
+    found = concatenate_tiles(tiles)
     near = np.flatnonzero(found.depth < margin * 2)
     if not len(near):
         return found

@@ -12,7 +12,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.engine.tiles.merge import Found
+from qpbridge.engine.tiles.merge import TileObjects
 from qpbridge.engine.tiles.plan import Tile, TilePlan
 from qpbridge.engine.tiles.stages import Stages
 
@@ -48,12 +48,12 @@ def run_tiles(
     numbers: Sequence[int],
     read: Callable[[Tile], Pixels],
     infer: Callable[[Pixels], Maps],
-    find: Callable[[Pixels, Maps, Tile], Found],
+    find: Callable[[Pixels, Maps, Tile], TileObjects],
     *,
     batch_size: int,
     threads: Threads,
     stages: Stages | None = None,
-) -> Iterator[tuple[int, Found]]:
+) -> Iterator[tuple[int, TileObjects]]:
     """Find the objects of tiles.
 
     Parameters
@@ -91,10 +91,10 @@ def run_tiles(
         with stages("network"):
             return infer(pixels)
 
-    def find_all(batch: Batch, pixels: Pixels, maps: Maps) -> list[Found]:
+    def find_all(batch: Batch, pixels: Pixels, maps: Maps) -> list[TileObjects]:
         return [find(p, m, plan[number]) for number, p, m in zip(batch, pixels, maps, strict=True)]
 
-    def whole(batch: Batch) -> tuple[Batch, list[Found]]:
+    def whole(batch: Batch) -> tuple[Batch, list[TileObjects]]:
         pixels = read_batch(batch)
         return batch, find_all(batch, pixels, infer_batch(pixels))
 

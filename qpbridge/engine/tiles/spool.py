@@ -23,7 +23,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from qpbridge.engine.tiles.merge import Found, numbered
+from qpbridge.engine.tiles.merge import TileObjects, numbered
 from qpbridge.objects import Shapes
 from qpbridge.project.files.atomic import explain_failure
 from qpbridge.project.files.locks import lock
@@ -64,7 +64,7 @@ class Spool:
         """Numbers of the tiles that are on disk, in the order in which they were finished."""
         return tuple(self._places)
 
-    def add(self, number: int, found: Found) -> None:
+    def add(self, number: int, found: TileObjects) -> None:
         """Append a tile; another process that looks after a crash finds all of it or nothing."""
         contents = _to_bytes(found)
         header = _RECORD.pack(number, len(contents), _checksum(number, contents))
@@ -77,7 +77,7 @@ class Spool:
                 self._synced = time.monotonic()
         self._places[number] = start, len(contents)
 
-    def load(self) -> Iterator[Found]:
+    def load(self) -> Iterator[TileObjects]:
         """Read all tiles, in the order of their numbers."""
         return map(self._load, sorted(self._places))
 
@@ -85,7 +85,7 @@ class Spool:
         """Close the file, and leave it."""
         self._file.close()
 
-    def _load(self, number: int) -> Found:
+    def _load(self, number: int) -> TileObjects:
         start, length = self._places[number]
         self._file.seek(start)
         found = _from_bytes(self._file.read(length), number)
@@ -164,7 +164,7 @@ def _checksum(number: int, contents: bytes) -> int:
     return zlib.crc32(contents, zlib.crc32(struct.pack("<QQ", number, len(contents))))
 
 
-def _to_bytes(found: Found) -> bytes:
+def _to_bytes(found: TileObjects) -> bytes:
     arrays = {f"shapes.{f.name}": getattr(found.shapes, f.name) for f in fields(found.shapes)}
     arrays |= {"measurements": found.measurements, "depth": found.depth}
     if found.class_index is not None:
@@ -174,12 +174,12 @@ def _to_bytes(found: Found) -> bytes:
     return buffer.getvalue()
 
 
-def _from_bytes(contents: bytes, number: int) -> Found:
+def _from_bytes(contents: bytes, number: int) -> TileObjects:
     with np.load(io.BytesIO(contents), allow_pickle=False) as arrays:
         held = {name: arrays[name] for name in arrays.files}
     shapes = {n.removeprefix("shapes."): v for n, v in held.items() if n.startswith("shapes.")}
     nowhere = np.zeros(len(held["depth"]), np.int64)
-    found = Found(
+    found = TileObjects(
         Shapes(**shapes), held["measurements"], held["depth"], nowhere, held.get("class_index")
     )
     return numbered(found, number)

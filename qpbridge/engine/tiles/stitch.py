@@ -15,7 +15,7 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from qpbridge.engine.tiles.merge import Found, concatenate_found
+from qpbridge.engine.tiles.merge import TileObjects, concatenate_tiles
 from qpbridge.engine.tiles.plan import TilePlan
 from qpbridge.objects import GeometryArray, IntArray, Shapes
 
@@ -23,15 +23,15 @@ AGREEMENT = 0.5
 """Two parts are of one object if they share this much of the smaller, in the strip of both."""
 
 
-def stitch_tiles(tiles: Iterable[Found], plan: TilePlan, margin: float) -> Found:
+def stitch_tiles(tiles: Iterable[TileObjects], plan: TilePlan, margin: float) -> TileObjects:
     """Join the parts of objects that lie in several tiles.
 
     Parameters
     ----------
     tiles
-        What each tile found in its core and `margin` around it; `Found.measurements` are sums over
-        the pixels in the core alone (the first is their number), `Found.depth` how far inside of
-        the core a part stays.
+        What each tile found in its core and `margin` around it; `TileObjects.measurements` are sums
+        over the pixels in the core alone (the first is their number), `TileObjects.depth` how far
+        inside of the core a part stays.
     plan
         The tiles.
     margin
@@ -43,7 +43,7 @@ def stitch_tiles(tiles: Iterable[Found], plan: TilePlan, margin: float) -> Found
         Objects, their sums added up, in the order of their first tiles. What no pixel of a core
         belongs to is left out: the neighbour found nothing there.
     """
-    found = concatenate_found(tiles)
+    found = concatenate_tiles(tiles)
     first, second = _agreeing(found, plan, margin)
     count, group = connected_components(
         coo_array((np.ones(len(first)), (first, second)), shape=(len(found),) * 2), directed=False
@@ -55,10 +55,10 @@ def stitch_tiles(tiles: Iterable[Found], plan: TilePlan, margin: float) -> Found
         for rows in np.split(np.argsort(group, kind="stable"), np.cumsum(members)[:-1])
         if len(rows) > 1
     ]
-    return concatenate_found([alone, *joined])
+    return concatenate_tiles([alone, *joined])
 
 
-def _agreeing(found: Found, plan: TilePlan, margin: float) -> tuple[IntArray, IntArray]:
+def _agreeing(found: TileObjects, plan: TilePlan, margin: float) -> tuple[IntArray, IntArray]:
     """Pairs of parts from different tiles that are of one object, int64 (k,) twice."""
     near = np.flatnonzero(found.depth < margin)
     geometries = found.shapes.take(near).geometries
@@ -87,9 +87,11 @@ def _reported(plan: TilePlan, tile: IntArray, margin: float) -> GeometryArray:
     return boxes
 
 
-def _join(found: Found, rows: npt.NDArray[np.intp]) -> Found:
+def _join(found: TileObjects, rows: npt.NDArray[np.intp]) -> TileObjects:
     parts = found.take(rows)
     whole = shapely.union_all(parts.shapes.geometries)
     first = parts.take(np.zeros(1, np.intp))
     sums = parts.measurements.sum(axis=0, keepdims=True)
-    return Found(Shapes.from_geometries([whole]), sums, first.depth, first.tile, first.class_index)
+    return TileObjects(
+        Shapes.from_geometries([whole]), sums, first.depth, first.tile, first.class_index
+    )

@@ -22,7 +22,7 @@ from qpbridge.engine.segmenting.cells import (
     needed_halo,
     round_outlines,
 )
-from qpbridge.engine.segmenting.nuclei import WholeObjects
+from qpbridge.engine.segmenting.nuclei import NucleusFinder
 from qpbridge.engine.segmenting.request import NucleusOptions
 from qpbridge.engine.tiles.merge import numbered
 from qpbridge.engine.tiles.plan import plan_tiles
@@ -163,7 +163,7 @@ def segmented(bundle, level, tile, regions=(WHOLE,), objects=None):
     options = NucleusOptions(cell_expansion=5.0)
     halo = int(np.ceil(needed_halo(5.0) / 0.5))
     plan = plan_tiles(regions, 1.0, tile=tile, halo=halo, stride=16)
-    target = WholeObjects(bundle, plan, MPP, H_E, options=options, regions=tuple(regions))
+    target = NucleusFinder(bundle, plan, MPP, H_E, options=options, regions=tuple(regions))
     wide = np.pad(level, 700)
 
     def read(tile):
@@ -205,7 +205,7 @@ def test_the_same_nuclei_give_the_same_cells_whatever_the_tiles(bundle, level, t
 
 def test_what_a_tile_saw_otherwise_is_measured_again(bundle, level, monkeypatch):
     """Tiles that see no neighbours measure cells that are too large; the areas are right."""
-    real = WholeObjects._decode
+    real = NucleusFinder._decode
 
     def alone(self, maps, tile):
         shapes, depth, probability, classes = real(self, maps, tile)
@@ -213,7 +213,7 @@ def test_what_a_tile_saw_otherwise_is_measured_again(bundle, level, monkeypatch)
         return shapes.take(near), depth[near], probability[near], classes
 
     with monkeypatch.context() as patch:
-        patch.setattr(WholeObjects, "_decode", alone)
+        patch.setattr(NucleusFinder, "_decode", alone)
         _, edit = segmented(bundle, level, 210)
     _, whole = segmented(bundle, level, 2048)
     one, other = (e.add.take(np.argsort(e.add.ids.view("V16").ravel())) for e in (whole, edit))

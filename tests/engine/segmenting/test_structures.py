@@ -15,7 +15,7 @@ from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
 from qpbridge.engine.edit import RunRecord
 from qpbridge.engine.segmenting.result import classify
-from qpbridge.engine.segmenting.structures import Areas
+from qpbridge.engine.segmenting.structures import StructureFinder
 from qpbridge.engine.tiles.merge import numbered
 from qpbridge.engine.tiles.plan import plan_tiles
 from qpbridge.engine.tiles.run import Threads, run_tiles
@@ -64,7 +64,7 @@ def picture():
 def find(bundle, level, tile, regions):
     plan = plan_tiles(regions, 1.0, tile=tile, halo=32, stride=16)
     wide = np.pad(level, 700)
-    target = Areas(bundle, plan, (1.0, 1.0))
+    target = StructureFinder(bundle, plan, (1.0, 1.0))
 
     def read(tile):
         (x, y), (w, h) = tile.corner, tile.size

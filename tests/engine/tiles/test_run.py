@@ -9,7 +9,7 @@ import pytest
 import shapely
 from scipy import ndimage
 
-from qpbridge.engine.tiles.merge import Found, merge_tiles, numbered
+from qpbridge.engine.tiles.merge import TileObjects, merge_tiles, numbered
 from qpbridge.engine.tiles.plan import plan_tiles
 from qpbridge.engine.tiles.run import MERGE_MARGIN, Threads, core_depth, run_tiles
 from qpbridge.hierarchy.regions import Region
@@ -54,7 +54,7 @@ def find(pixels, maps, tile):
     kept = depth >= -MERGE_MARGIN
     radius = np.sqrt(np.bincount(labels.ravel())[1:] / np.pi)[kept]
     discs = shapely.buffer(shapely.points(centres[kept] + tile.corner), radius)
-    return Found(
+    return TileObjects(
         Shapes.from_geometries(discs), radius[:, None] * 1.0, depth[kept], np.zeros(kept.sum(), int)
     )
 
@@ -94,7 +94,7 @@ def test_every_disc_is_found_once_and_whole_whatever_the_tiles(tile, batch_size,
 
 def squares(*items):
     """Make what tiles found: (x, y, side, depth, tile)."""
-    return Found(
+    return TileObjects(
         Shapes.from_geometries([shapely.box(x, y, x + s, y + s) for x, y, s, _, _ in items]),
         np.arange(len(items), dtype=float)[:, None],
         np.array([i[3] for i in items], float),

@@ -10,7 +10,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpbridge.engine.tiles.merge import Found
+from qpbridge.engine.tiles.merge import TileObjects
 from qpbridge.engine.tiles.spool import FOLDER, Spool, open_spool, run_key
 from qpbridge.errors import ProjectError
 from qpbridge.objects import Shapes
@@ -21,7 +21,7 @@ KEY = run_key({"a": 1})
 def some(number, n=3, classes=False):
     rng = np.random.default_rng(number)
     x, y = rng.uniform(0, 1000, (2, n))
-    return Found(
+    return TileObjects(
         Shapes.from_geometries(list(shapely.box(x, y, x + 5, y + 7))),
         rng.normal(size=(n, 4)),
         rng.normal(size=n),

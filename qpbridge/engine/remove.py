@@ -1,0 +1,58 @@
+"""Taking away what qpbridge made: its own unchanged objects of a target, and what it noted."""
+
+from __future__ import annotations
+
+from qpbridge.engine.apply import apply_planned
+from qpbridge.engine.edit import find_existing, provenance_key
+from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.measurements.regions import outdated
+from qpbridge.measurements.summary import EVALUATED_AREA
+from qpbridge.objects import ObjectTable
+from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry, WorkflowStep
+
+
+def remove_objects(entry: ImageEntry, target: str) -> int | None:
+    """Take away qpbridge's own unchanged objects of a target from an image.
+
+    Returns
+    -------
+    count
+        How many; None if there was nothing of ours, and nothing was written.
+    """
+
+    def plan(data: ImageData) -> tuple[Edit | None, int | None]:
+        edit = plan_removal(data.objects, target)
+        return edit, None if edit is None else len(edit.remove)
+
+    return apply_planned(entry, entry.read(), plan)
+
+
+def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
+    """Plan to take away all of qpbridge's own unchanged objects of a target, and what it noted.
+
+    Returns
+    -------
+    edit
+        None if there is nothing to do.
+    """
+    existing = find_existing(objects, None, target)
+    noted = [row for row, m in objects.metadata.items() if provenance_key(target) in m]
+    if not len(existing.replaced) and not noted:
+        return None
+    names = outdated(objects.measurement_names, target, {})
+    shared = [EVALUATED_AREA]
+    other_keys = {provenance_key(t) for t in TARGETS if t != target}
+
+    def forget(row: int) -> AnnotationUpdate:
+        last = not other_keys & set(objects.metadata[row])
+        return AnnotationUpdate(
+            metadata={provenance_key(target): None}, forget=names + shared * last
+        )
+
+    return Edit(
+        remove=objects.ids[existing.replaced],
+        update={objects.ids[row].tobytes(): forget(row) for row in noted},
+        steps=(
+            WorkflowStep(f"qpbridge: remove {target}", f"// qpbridge remove --target {target}"),
+        ),
+    )
