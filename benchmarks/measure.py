@@ -23,8 +23,7 @@ from PIL import Image
 from spatial import DENSITY, MPP, glands, nuclei
 
 from qpbridge.engine.measuring.job import measure_project
-from qpbridge.engine.measuring.nuclei import Surroundings
-from qpbridge.engine.measuring.request import MeasureRequest
+from qpbridge.engine.measuring.request import MeasureRequest, Surroundings
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.measurements.grading import SYSTEMS
 from qpbridge.measurements.intensity import intensity_names

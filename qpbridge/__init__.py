@@ -20,8 +20,7 @@ from qpbridge.project.interface import (
 
 if TYPE_CHECKING:
     from qpbridge.engine.measuring.job import measure_project
-    from qpbridge.engine.measuring.nuclei import Surroundings
-    from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
+    from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
     from qpbridge.engine.segmenting.job import segment_project
     from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Request
     from qpbridge.hierarchy.regions import Selection
@@ -63,7 +62,7 @@ _HEAVY = {
     "MeasureRequest": "qpbridge.engine.measuring.request",
     "Request": "qpbridge.engine.segmenting.request",
     "Selection": "qpbridge.hierarchy.regions",
-    "Surroundings": "qpbridge.engine.measuring.nuclei",
+    "Surroundings": "qpbridge.engine.measuring.request",
     "load_bundle": "qpbridge.models.bundle",
     "measure_project": "qpbridge.engine.measuring.job",
     "segment_project": "qpbridge.engine.segmenting.job",

@@ -3,12 +3,42 @@
 from __future__ import annotations
 
 import importlib
+import reprlib
 from pathlib import Path
 from typing import Any
 
 
 class QpbridgeError(Exception):
-    """Base of all errors that a user can cause or cure; only the message is shown to them."""
+    """Base of all errors that a user can cause or cure; only the message is shown to them.
+
+    A message names arguments of the library in backquotes, as in "give `mpp`": the command line
+    shows its options in their place.
+    """
+
+
+class RequestError(QpbridgeError, ValueError):
+    """A value that the library can't work with, wherever it was given.
+
+    Parameters
+    ----------
+    field
+        Name of the argument.
+    value
+        What was given.
+    problem
+        What is wrong with it, or what was expected.
+    """
+
+    def __init__(self, field: str, value: Any, problem: str) -> None:
+        self.field, self.value, self.problem = field, value, problem
+        super().__init__(field, value, problem)
+
+    def __str__(self) -> str:
+        return f"`{self.field}` {_short.repr(self.value)}: {self.problem}"
+
+
+_short = reprlib.Repr()
+_short.maxstring = _short.maxother = 100
 
 
 class ProjectError(QpbridgeError):
@@ -60,6 +90,41 @@ class SlideError(QpbridgeError):
     """An image that is missing, unreadable, of an unsupported kind, or without a pixel size."""
 
 
+class PixelSizeError(SlideError):
+    """A pixel size that nobody knows, or that no slide can have.
+
+    Parameters
+    ----------
+    image
+        Name of the image.
+    known
+        µm per pixel (x, y), None: unknown.
+    where
+        What says so.
+    limits
+        What a slide can have.
+    """
+
+    def __init__(
+        self,
+        image: str,
+        known: tuple[float, float] | None = None,
+        where: str = "",
+        limits: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self.image, self.known, self.where, self.limits = image, known, where, limits
+        super().__init__(image, known, where, limits)
+
+    def __str__(self) -> str:
+        cure = "set it in QuPath's Image tab, or give `mpp` (0.25 at 40x, 0.5 at 20x)"
+        if self.known is None:
+            return f"{self.image}: the pixel size is unknown; {cure}"
+        return (
+            f"{self.image}: {self.where} says {self.known[0]:g} x {self.known[1]:g} µm per pixel, "
+            f"which no slide has (expected {self.limits[0]:g} to {self.limits[1]:g}); {cure}"
+        )
+
+
 class MissingImageError(SlideError):
     """An image file that is in none of the places looked at, or of whose name there are several.
 
@@ -79,8 +144,8 @@ class MissingImageError(SlideError):
     """
 
     CURE = (
-        "say where they are now by --relocate OLD=NEW or --search DIR; 'qpbridge relocate' with "
-        "these options notes it in the project"
+        "say where they are now by `moved` or `search`; `relocate` with these notes it in the "
+        "project"
     )
 
     def __init__(
@@ -91,12 +156,15 @@ class MissingImageError(SlideError):
         self.candidates = candidates
         if candidates:
             self.reason = f"{uri}: several files have this name: {', '.join(map(str, candidates))}"
-            text = f"the image {self.reason}; "
         else:
             self.reason = uri
-            places = "".join(f"\n  {place}" for place in tried)
-            text = f"the image {uri} is in none of the places looked at:{places}\n"
-        super().__init__(text + self.CURE)
+        super().__init__(uri)
+
+    def __str__(self) -> str:
+        if self.candidates:
+            return f"the image {self.reason}; {self.CURE}"
+        places = "".join(f"\n  {place}" for place in self.tried)
+        return f"the image {self.uri} is in none of the places looked at:{places}\n{self.CURE}"
 
 
 class ModelError(QpbridgeError):
@@ -105,6 +173,37 @@ class ModelError(QpbridgeError):
 
 class SelectionError(QpbridgeError):
     """A name given by the user (image, class, region, target) that matches nothing."""
+
+
+class UnknownImageError(SelectionError, KeyError):
+    """The name of an image that no image of a project has, or several.
+
+    Parameters
+    ----------
+    project
+        The project.
+    name
+        What was asked for.
+    known
+        Names of the images that there are.
+    ids
+        Entry ids of the images of that name, if there are several.
+    """
+
+    def __init__(
+        self, project: Path, name: str, known: tuple[str, ...] = (), ids: tuple[str, ...] = ()
+    ) -> None:
+        self.project, self.name, self.known, self.ids = project, name, known, ids
+        super().__init__(project, name, known, ids)
+
+    def __str__(self) -> str:
+        if self.ids:
+            return (
+                f"{self.project}: {len(self.ids)} images are called {self.name!r}; give the id "
+                f"({', '.join(self.ids)}) instead"
+            )
+        known = ", ".join(map(repr, self.known[:20])) or "none"
+        return f"{self.project}: no image {self.name!r}; there are: {known}"
 
 
 class MissingExtraError(QpbridgeError):

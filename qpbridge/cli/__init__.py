@@ -11,8 +11,6 @@ import sys
 
 import click
 
-from qpbridge.errors import QpbridgeError
-
 _COMMANDS = (
     "create",
     "doctor",
@@ -55,8 +53,6 @@ class _Commands(click.Group):
             signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
-        except QpbridgeError as error:
-            raise click.ClickException(str(error)) from error
         except KeyboardInterrupt:
             click.echo(
                 "Interrupted. What was written is complete, the rest is as before.", err=True

@@ -9,6 +9,7 @@ import shapely
 
 from qpbridge.cli.options import json_option, project_argument
 from qpbridge.cli.output import messages, print_json
+from qpbridge.cli.wording import Command
 from qpbridge.errors import SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes
 from qpbridge.project import NewImage, create_project
@@ -18,7 +19,7 @@ from qpbridge.slides.slide import Slide, open_slide
 from qpbridge.slides.tissue import tissue_outline
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @click.argument(
     "slides", metavar="SLIDE...", nargs=-1, required=True, type=click.Path(path_type=Path)

@@ -15,6 +15,7 @@ import torch
 import qpbridge
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json
+from qpbridge.cli.wording import Command
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.models.bundle import find_bundles, load_bundle
 from qpbridge.project.paquo_backend import find_qupath
@@ -22,7 +23,7 @@ from qpbridge.project.paquo_backend import find_qupath
 _PACKAGES = ("torch", "monai", "paquo", "shapely", "geojson", "tiffslide", "tifffile", "numpy")
 
 
-@click.command()
+@click.command(cls=Command)
 @json_option
 def doctor(as_json: bool) -> None:
     """Show what qpbridge finds on this machine, and test that it can segment."""

@@ -15,6 +15,7 @@ from qpbridge.cli.options import (
     places_options,
 )
 from qpbridge.cli.output import print_json, print_table
+from qpbridge.cli.wording import Command
 from qpbridge.errors import ModelError
 from qpbridge.evaluation.folder import score_each
 from qpbridge.evaluation.labelled import load_pairs
@@ -34,7 +35,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 """The scores of each target that a table shows, where they were measured; JSON has all."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.argument("project", required=False, type=click.Path(path_type=Path))
 @click.option("--target", type=click.Choice(TARGETS), required=True, help="What was looked for.")
 @click.option(

@@ -12,13 +12,14 @@ import click
 
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
 from qpbridge.cli.output import counted, exit_with_failures, print_json
+from qpbridge.cli.wording import Command
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Backend, open_project
 from qpbridge.project.geojson.write import write_geojson
 from qpbridge.project.interface import ImageEntry
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @click.option("--format", "kind", type=click.Choice(["geojson", "csv", "parquet"]), required=True)

@@ -11,6 +11,7 @@ import click
 
 from qpbridge.cli.options import backend_option, json_option, project_argument
 from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_json
+from qpbridge.cli.wording import Command
 from qpbridge.engine.importing import ImportReport, import_objects
 from qpbridge.errors import SelectionError
 from qpbridge.project import Backend, open_project
@@ -25,7 +26,7 @@ NO_CORES = (
 )
 
 
-@click.command("import")
+@click.command("import", cls=Command)
 @project_argument
 @click.option(
     "--image",

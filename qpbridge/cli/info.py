@@ -16,6 +16,7 @@ from qpbridge.cli.options import (
     project_argument,
 )
 from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table
+from qpbridge.cli.wording import Command
 from qpbridge.engine.edit import provenance_key
 from qpbridge.errors import MissingImageError, QpbridgeError, SlideError
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
@@ -25,7 +26,7 @@ from qpbridge.project.interface import ImageEntry, missing_images
 from qpbridge.slides.geometry import check_followed
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @places_options

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +19,17 @@ from qpbridge.cli.options import (
     project_argument,
     selection_options,
 )
-from qpbridge.cli.output import counted, exit_with_failures, messages, print_json, print_table
+from qpbridge.cli.output import (
+    counted,
+    exit_with_failures,
+    messages,
+    print_json,
+    print_table,
+    report_document,
+)
+from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.measuring.job import measure_project
-from qpbridge.engine.measuring.nuclei import Surroundings
-from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
+from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Selection
 from qpbridge.measurements.grading import DISCLAIMER, SYSTEMS
@@ -44,7 +50,7 @@ COLUMNS = {
 }
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @selection_options
@@ -144,7 +150,7 @@ def measure(
     opened = open_project(project, backend=backend, places=places)
     reports = measure_project(opened, request, images=images, ended=_say)
     if as_json:
-        print_json({"project": str(opened.path), "images": [asdict(report) for report in reports]})
+        print_json({"project": str(opened.path), "images": [report_document(r) for r in reports]})
     else:
         _print(reports)
         for system in request.grading:
@@ -156,7 +162,7 @@ def measure(
 def _say(report: MeasureReport) -> None:
     for note in (report.message, *report.notes):
         if note:
-            messages.print(f"{report.image}: {note}", markup=False)
+            messages.print(f"{report.image}: {in_options(note)}", markup=False)
 
 
 def _print(reports: Sequence[MeasureReport]) -> None:

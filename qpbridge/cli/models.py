@@ -8,6 +8,7 @@ import click
 
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json, print_table
+from qpbridge.cli.wording import Command
 from qpbridge.models.bundle import Bundle, find_bundles, load_bundle
 from qpbridge.training.readme import SCORES
 
@@ -23,7 +24,7 @@ def models() -> None:
     """List and describe the models."""
 
 
-@models.command("list")
+@models.command("list", cls=Command)
 @json_option
 def list_models(as_json: bool) -> None:
     """List the models that come with qpbridge."""
@@ -80,7 +81,7 @@ def best_scores(bundle: Bundle) -> list[str]:
     return [f"{SCORES[key]} {first[key]:.3g}" for key in wanted if first.get(key) is not None]
 
 
-@models.command("show")
+@models.command("show", cls=Command)
 @click.argument("name")
 @json_option
 def show_model(name: str, as_json: bool) -> None:

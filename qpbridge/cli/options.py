@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Selection
 from qpbridge.project import Places
@@ -155,10 +154,6 @@ def places_options(command: Callable[..., None]) -> Callable[..., None]:
 
     @functools.wraps(command)
     def with_places(*, moved: tuple[str, ...], search: tuple[Path, ...], **others: Any) -> None:
-        try:
-            places = Places.parse(moved, search)
-        except QpbridgeError as error:
-            raise click.UsageError(str(error)) from error
-        command(places=places, **others)
+        command(places=Places.parse(moved, search), **others)
 
     return _relocate_option(_search_option(with_places))

@@ -7,6 +7,7 @@ import math
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from qpbridge.cli.wording import in_options
 from qpbridge.errors import MissingImageError
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -29,6 +31,11 @@ FILE_WIDTH = 160
 def print_json(document: Any) -> None:
     """Print one JSON document; NaN and infinities, which JSON lacks, become null."""
     click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+
+
+def report_document(report: Any) -> dict[str, Any]:
+    """Describe a report of an image for a JSON document."""
+    return {**asdict(report), "message": in_options(report.message)}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:
@@ -63,7 +70,7 @@ def exit_with_failures(failures: Mapping[str, str], images: int, missing: int = 
     if failures:
         messages.print(f"{len(failures)} of {images} images failed:", style="red")
         for image, reason in failures.items():
-            messages.print(f"  {image}: {reason}", markup=False)
+            messages.print(f"  {image}: {in_options(reason)}", markup=False)
     if missing:
         messages.print(f"{missing} of {images} images were not found, see above", style="red")
     if failures or missing:
@@ -91,7 +98,7 @@ def print_missing(missing: Sequence[tuple[str, MissingImageError]], images: int)
         more = f"\n  and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
         listed = "\n  ".join(map(str, folders[:SHOWN]))
         messages.print(f"Looked in:\n  {listed}{more}", markup=False)
-    messages.print(f"To find them, {MissingImageError.CURE}.", markup=False)
+    messages.print(f"To find them, {in_options(MissingImageError.CURE)}.", markup=False)
 
 
 def describe_missing(missing: Sequence[tuple[str, str, MissingImageError]]) -> list[dict[str, Any]]:

@@ -14,10 +14,11 @@ from qpbridge.cli.output import (
     print_json,
     print_missing,
 )
+from qpbridge.cli.wording import Command
 from qpbridge.project import Places, open_project
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @places_options

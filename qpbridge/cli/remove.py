@@ -14,13 +14,14 @@ from qpbridge.cli.options import (
     target_option,
 )
 from qpbridge.cli.output import exit_with_failures, print_json
+from qpbridge.cli.wording import Command
 from qpbridge.engine.remove import remove_objects
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, open_project
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @target_option

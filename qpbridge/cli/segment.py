@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,17 @@ from qpbridge.cli.output import (
     print_json,
     print_missing,
     print_table,
+    report_document,
 )
-from qpbridge.engine.segmenting.cells import MAX_EXPANSION
+from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.segmenting.job import segment_project
-from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
+from qpbridge.engine.segmenting.request import (
+    MAX_EXPANSION,
+    ImageReport,
+    NucleusOptions,
+    Progress,
+    Request,
+)
 from qpbridge.errors import ModelError
 from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
@@ -52,7 +59,7 @@ COLUMNS = {
 COLUMNS["vessels"] = COLUMNS["glands"]
 
 
-@click.command()
+@click.command(cls=Command)
 @project_argument
 @image_option
 @target_option
@@ -237,7 +244,7 @@ def _as_json(bundles: list[Bundle], runs: list[list[ImageReport]]) -> dict[str, 
         {
             "target": bundle.target,
             "model": {"name": bundle.name, "version": bundle.version, "mpp": bundle.mpp},
-            "images": [asdict(report) for report in reports],
+            "images": [report_document(report) for report in reports],
         }
         for bundle, reports in zip(bundles, runs, strict=True)
     ]
@@ -269,7 +276,9 @@ def _progress(bars: Bars, target: str, images: int) -> Progress:
         if report.missing or report.status == "planned":
             return  # is listed elsewhere
         note = (
-            report.message if report.status in ("skipped", "failed") else f"{report.found} {target}"
+            in_options(report.message)
+            if report.status in ("skipped", "failed")
+            else f"{report.found} {target}"
         )
         messages.print(f"{report.image}: {note}", markup=False)
 

@@ -9,6 +9,7 @@ import click
 
 from qpbridge.cli.options import device_option, json_option
 from qpbridge.cli.output import print_json
+from qpbridge.cli.wording import Command
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
@@ -18,7 +19,7 @@ HOLDOUT = 0.2
 """Share of the patients that are kept for validation, where no folder for it is given."""
 
 
-@click.command()
+@click.command(cls=Command)
 @click.option(
     "--target",
     type=click.Choice(TARGETS),

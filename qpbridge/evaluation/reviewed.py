@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.errors import QpbridgeError, SelectionError, SlideError
+from qpbridge.errors import PixelSizeError, QpbridgeError, SelectionError
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
@@ -139,7 +139,7 @@ def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None
     """Choose the grid nearest to `mpp` that is not finer than the image."""
     known = slide.mpp or (None if nominal_mpp is None else (nominal_mpp, nominal_mpp))
     if entry.server.mpp is None and known is None:
-        raise SlideError(f"{entry.name}: the pixel size is unknown; set it in QuPath's Image tab")
+        raise PixelSizeError(entry.name)
     own = pixel_size(entry.name, entry.server.mpp, known)
     downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
     return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]))
@@ -190,7 +190,7 @@ def _read_area(
         least = grid.mpp * math.sqrt(width * height / MAX_PIXELS)
         raise QpbridgeError(
             f"{image}: {name} has {width} x {height} pixels at {grid.mpp:.3g} µm per pixel, more "
-            f"than {MAX_PIXELS / 1e6:.0f} million; choose a larger --mpp (from {least:.2g} on), or "
+            f"than {MAX_PIXELS / 1e6:.0f} million; choose a larger `mpp` (from {least:.2g} on), or "
             "smaller annotations"
         )
     box = shapely.box(*outline.bounds)

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.errors import ChangedMeanwhileError, SelectionError
+from qpbridge import checks
+from qpbridge.errors import ChangedMeanwhileError, RequestError, SelectionError
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, PathClass
 from qpbridge.outlines import AREAS, ROUNDING, valid_areas
@@ -54,21 +55,49 @@ class Selection:
     Parameters
     ----------
     within
-        Full names of classes.
+        Full names of classes, or one.
     selected
-        Names (or ids) of annotations.
+        Names (or ids) of annotations, or one.
     whole_image
         The image as one region, under no annotation.
+
+    Raises
+    ------
+    RequestError
+        If one is something else, or annotations and the whole image are asked for at once.
+
+    Examples
+    --------
+    >>> Selection(within="Tumor: Positive").within
+    ('Tumor: Positive',)
     """
 
     within: tuple[str, ...] = ()
     selected: tuple[str, ...] = ()
     whole_image: bool = False
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "within", checks.names("within", self.within))
+        object.__setattr__(self, "selected", checks.names("selected", self.selected))
+        checks.flag("whole_image", self.whole_image)
+        if self.whole_image and (self.within or self.selected):
+            field = "within" if self.within else "selected"
+            raise RequestError(
+                field, getattr(self, field), "names annotations, but `whole_image` works in none"
+            )
+
     def __str__(self) -> str:
         named = [f"of class {name!r}" for name in self.within]
         named += [f"called {name!r}" for name in self.selected]
         return "annotations " + " or ".join(named) if named else "annotations"
+
+
+def check_selection(value: object) -> None:
+    """Refuse what is no `Selection`, as the name of a class alone."""
+    if not isinstance(value, Selection):
+        raise RequestError(
+            "selection", value, "a Selection was expected, such as Selection(within='Tumor')"
+        )
 
 
 def select_regions(
@@ -248,10 +277,10 @@ def _nothing_selected(
     objects: ObjectTable, rows: npt.NDArray[np.int64], selection: Selection
 ) -> str:
     if not len(rows):
-        return "no annotations that enclose an area; draw one in QuPath, or use --whole-image"
+        return "no annotations that enclose an area; draw one in QuPath, or use `whole_image`"
     if not (selection.within or selection.selected):
         return (
-            "all annotations are of ignored classes; name one with --within, or use --whole-image"
+            "all annotations are of ignored classes; name one with `within`, or use `whole_image`"
         )
     there = sorted({_label(objects, int(row)) for row in rows})
     there += sorted({str(c) for row in rows if (c := objects.path_class(int(row)))} - set(there))

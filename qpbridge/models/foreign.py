@@ -73,12 +73,12 @@ def describe(
     if given is None and hover:
         given = HOVER_MPP
         notice = (
-            f"doesn't say its µm per pixel: {HOVER_MPP:g} is assumed (--model-mpp says another)"
+            f"doesn't say its µm per pixel: {HOVER_MPP:g} is assumed (`model_mpp` says another)"
         )
     if given is None:
         raise ModelError(
             f"{source}: doesn't say how many µm per pixel the network expects; say it with "
-            "--model-mpp (0.25 at 40x, 0.5 at 20x)."
+            "`model_mpp` (0.25 at 40x, 0.5 at 20x)."
         )
     subtract, divide = _scaling(config, folder)
     margin = (side - probe.side) // 2 if probe.side < side else side // 8
@@ -213,7 +213,7 @@ def _target(
     text = (text + json.dumps([o.get("channel_def", "") for o in outputs.values()])).lower()
     named = [t for t, words in TARGET_WORDS.items() if any(word in text for word in words)]
     if len(named) != 1:
-        raise ModelError(f"{source}: doesn't say what the network finds; say it with --target.")
+        raise ModelError(f"{source}: doesn't say what the network finds; say it with `target`.")
     return named[0]
 
 

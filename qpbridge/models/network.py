@@ -113,7 +113,7 @@ def choose_device(name: str) -> torch.device:
         device = torch.device(name)
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError) as error:
-        raise ModelError(f"--device {name}: not available here; use 'cpu' or 'auto'") from error
+        raise ModelError(f"`device` {name}: not available here; use 'cpu' or 'auto'") from error
     return device
 
 
@@ -127,5 +127,5 @@ def choose_devices(names: str) -> tuple[torch.device, ...]:
     """
     devices = tuple(dict.fromkeys(choose_device(name.strip()) for name in names.split(",")))
     if len(devices) > 1 and any(device.type == "cpu" for device in devices):
-        raise ModelError(f"--device {names}: either the CPU or GPUs, not both at a time")
+        raise ModelError(f"`device` {names}: either the CPU or GPUs, not both at a time")
     return devices

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.errors import MissingImageError, SelectionError, SlideError
+from qpbridge import checks
+from qpbridge.errors import MissingImageError, SlideError, UnknownImageError
 from qpbridge.objects import FloatArray, ImageType, IntArray, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 
@@ -225,6 +226,12 @@ class ImageEntry(abc.ABC):
     tags: tuple[str, ...]
     server: Server
 
+    def __repr__(self) -> str:
+        server = self.server
+        size = f"{server.width} x {server.height} px" if server.width else "size unknown"
+        mpp = f"{server.mpp[0]:g} µm/px" if server.mpp else "pixel size unknown"
+        return f"<{type(self).__name__} {self.id} {self.name!r}: {size}, {mpp}>"
+
     @abc.abstractmethod
     def has_data(self) -> bool:
         """Whether QuPath, or anybody, has saved data for this image."""
@@ -329,22 +336,51 @@ class Project(abc.ABC):
             If it can't be written.
         """
 
-    def select(self, names: Sequence[str]) -> tuple[ImageEntry, ...]:
+    def __len__(self) -> int:
+        """How many images there are."""
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[ImageEntry]:
+        return iter(self.images)
+
+    def __getitem__(self, key: str | int) -> ImageEntry:
+        """Return an image by its name or entry id, or by its place in the list.
+
+        Raises
+        ------
+        UnknownImageError
+            If there is none of the name, or several.
+        """
+        return self.images[key] if isinstance(key, int) else self.image(key)
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, ImageEntry):
+            return key in self.images
+        return any(key in (entry.name, entry.id) for entry in self.images)
+
+    def __bool__(self) -> bool:
+        return True  # a project without images is one all the same
+
+    def __repr__(self) -> str:
+        images = "1 image" if len(self) == 1 else f"{len(self):,} images"
+        return f"<{type(self).__name__} {str(self.path)!r}: {images}, QuPath {self.version}>"
+
+    def select(self, names: str | Sequence[str]) -> tuple[ImageEntry, ...]:
         """Find images by name or entry id, in the order given; no names: all images.
 
         Raises
         ------
-        SelectionError
+        UnknownImageError
             If there is none of a name, or several have it.
         """
-        return tuple(self.image(name) for name in names) or self.images
+        return tuple(self.image(name) for name in checks.names("images", names)) or self.images
 
     def image(self, name: str) -> ImageEntry:
         """Find an image by its name, or its entry id.
 
         Raises
         ------
-        SelectionError
+        UnknownImageError
             If there is none, or several have the name.
         """
         found = [e for e in self.images if e.name == name] or [
@@ -353,12 +389,8 @@ class Project(abc.ABC):
         if len(found) == 1:
             return found[0]
         if found:
-            ids = ", ".join(e.id for e in found)
-            raise SelectionError(
-                f"{self.path}: {len(found)} images are called {name!r}; give the id ({ids}) instead"
-            )
-        known = ", ".join(repr(e.name) for e in self.images[:20]) or "none"
-        raise SelectionError(f"{self.path}: no image {name!r}; there are: {known}")
+            raise UnknownImageError(self.path, name, ids=tuple(e.id for e in found))
+        raise UnknownImageError(self.path, name, known=tuple(e.name for e in self.images))
 
 
 def missing_images(entries: Sequence[ImageEntry]) -> list[tuple[ImageEntry, MissingImageError]]:

@@ -13,7 +13,7 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 
-from qpbridge.errors import MissingImageError, SelectionError, SlideError
+from qpbridge.errors import MissingImageError, RequestError, SlideError
 from qpbridge.project.uris import path_from_uri
 
 
@@ -46,12 +46,12 @@ class Places:
 
         Raises
         ------
-        SelectionError
+        RequestError
             If it makes no sense, or a place of this machine doesn't exist.
         """
         for folder in search:
             if not os.path.isdir(folder):  # noqa: PTH112 (does not raise where permission lacks)
-                raise SelectionError(f"--search {folder}: no such folder")
+                raise RequestError("search", str(folder), "no such folder")
         return cls(tuple(map(_pair, moved)), tuple(_absolute(folder) for folder in search))
 
     def moved_to(self, stored: PurePath) -> list[Path]:
@@ -207,18 +207,21 @@ def _pair(text: str) -> tuple[PurePath, Path]:
     ways = [(text[:i], text[i + 1 :]) for i, sign in enumerate(text) if sign == "="]
     ways = [(old, new) for old, new in ways if old and new]
     if not ways:
-        raise SelectionError(
-            f"--relocate {text}: give the old place, '=' and the new place, as in "
-            r"--relocate 'D:\slides=/data/slides'"
+        raise RequestError(
+            "moved",
+            text,
+            r"give the old place, '=' and the new place, as in 'D:\slides=/data/slides'",
         )
     old, new = next((way for way in ways if exists(Path(way[1]))), ways[0])
     if not exists(Path(new)):
-        raise SelectionError(f"--relocate {text}: the new place {new} does not exist")
+        raise RequestError("moved", text, f"the new place {new} does not exist")
     path = path_from_uri(old)
     if not (path.drive if isinstance(path, PureWindowsPath) else path.is_absolute()):
-        raise SelectionError(
-            f"--relocate {text}: the old place {old} is no full path; give it from the root, drive "
-            "or share on, as in the project"
+        raise RequestError(
+            "moved",
+            text,
+            f"the old place {old} is no full path; give it from the root, drive or share on, as in "
+            "the project",
         )
     return path, _absolute(Path(new))
 

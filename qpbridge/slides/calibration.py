@@ -7,7 +7,10 @@ geometric mean counts: areas keep their size.
 
 from __future__ import annotations
 
-from qpbridge.errors import SlideError
+from typing import Any
+
+from qpbridge.checks import number
+from qpbridge.errors import PixelSizeError
 
 MIN_MPP, MAX_MPP = 0.01, 20.0
 """µm per pixel that a microscope slide can have."""
@@ -39,27 +42,34 @@ def pixel_size(
 
     Raises
     ------
-    SlideError
+    PixelSizeError
         If none is known, or the one that holds is impossible.
+    RequestError
+        If what the user gave is impossible.
     """
+    check_mpp("mpp", override)
     if override is not None:
-        if not MIN_MPP <= override <= MAX_MPP:
-            raise SlideError(
-                f"{image_name}: --mpp {override:g} is no pixel size of a slide; "
-                f"give µm per pixel, between {MIN_MPP:g} and {MAX_MPP:g} (0.25 at 40x)"
-            )
         return override, override
     known = project_mpp or slide_mpp
-    cure = "set it in QuPath's Image tab, or give it with --mpp (0.25 at 40x, 0.5 at 20x)"
     if known is None:
-        raise SlideError(f"{image_name}: the pixel size is unknown; {cure}")
+        raise PixelSizeError(image_name)
     if not all(MIN_MPP <= value <= MAX_MPP for value in known):
         where = "the project" if project_mpp else "the image file"
-        raise SlideError(
-            f"{image_name}: {where} says {known[0]:g} x {known[1]:g} µm per pixel, which no slide "
-            f"has (expected {MIN_MPP:g} to {MAX_MPP:g}); {cure}"
-        )
+        raise PixelSizeError(image_name, known, where, (MIN_MPP, MAX_MPP))
     return known
+
+
+def check_mpp(field: str, value: Any) -> None:
+    """Refuse what is no pixel size of a slide; None, not given, will do.
+
+    Raises
+    ------
+    RequestError
+        Also for NaN, and for a pair.
+    """
+    if value is not None:
+        what = f"µm per pixel, between {MIN_MPP:g} and {MAX_MPP:g} (0.25 at 40x, 0.5 at 20x)"
+        number(field, value, what, least=MIN_MPP, most=MAX_MPP)
 
 
 def downsample_for(mpp: tuple[float, float], target: float) -> float:

@@ -80,7 +80,7 @@ def test_own_annotations_and_other_slices_are_no_regions():
         (
             annotations((shapely.LineString([(0, 0), (1, 1)]), None, None)),
             Selection(),
-            "--whole-image",
+            "`whole_image`",
         ),
         (annotations((shapely.box(0, 0, 1, 1), "Ignore*", None)), Selection(), "ignored classes"),
         (EVERYTHING, Selection(within=("Tumour",)), "of class 'Tumour'; there are: .*Tumor"),

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpbridge.errors import MissingImageError, SelectionError, SlideError
+from qpbridge.errors import MissingImageError, RequestError, SlideError
 from qpbridge.project.places import Places, locate
 from qpbridge.project.uris import uri_from_path
 
@@ -196,9 +196,9 @@ class TestMoved:
         ],
     )
     def test_nonsense(self, text: str, error: str) -> None:
-        with pytest.raises(SelectionError, match=error) as caught:
+        with pytest.raises(RequestError, match=error) as caught:
             Places.parse([text])
-        assert f"--relocate {text}: " in str(caught.value)
+        assert (caught.value.field, caught.value.value) == ("moved", text)
 
     def test_old_place_on_the_web(self) -> None:
         with pytest.raises(SlideError, match="only images in files"):
@@ -304,5 +304,5 @@ class TestSearch:
         assert places.find(POSIX("/q/0.0.svs")) is None
 
     def test_no_such_folder(self, tmp_path: Path) -> None:
-        with pytest.raises(SelectionError, match=r"--search .*nowhere: no such folder"):
+        with pytest.raises(RequestError, match=r"`search` .*nowhere': no such folder"):
             Places.parse([], [tmp_path / "nowhere"])

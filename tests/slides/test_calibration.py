@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from qpbridge.errors import SlideError
+from qpbridge.errors import PixelSizeError, RequestError
 from qpbridge.slides.calibration import downsample_for, pixel_size
 
 PROJECT, SLIDE = (0.25, 0.26), (0.5, 0.5)
@@ -17,17 +17,17 @@ def test_order_of_precedence() -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(SlideError, match=r"a\.svs: the pixel size is unknown; .*--mpp"):
+    with pytest.raises(PixelSizeError, match=r"a\.svs: the pixel size is unknown; .*`mpp`"):
         pixel_size("a.svs", None, None)
 
 
 @pytest.mark.parametrize("value", [0.009, 20.1, 264.6, 0.0, -1.0, float("nan")])
 def test_absurd(value: float) -> None:
-    with pytest.raises(SlideError, match=r"a\.svs: the image file says .*--mpp"):
+    with pytest.raises(PixelSizeError, match=r"a\.svs: the image file says .*`mpp`"):
         pixel_size("a.svs", None, (value, 0.5))
-    with pytest.raises(SlideError, match=r"a\.svs: the project says .*--mpp"):
+    with pytest.raises(PixelSizeError, match=r"a\.svs: the project says .*`mpp`"):
         pixel_size("a.svs", (0.5, value), SLIDE)
-    with pytest.raises(SlideError, match=r"a\.svs: --mpp"):
+    with pytest.raises(RequestError, match=r"`mpp` .*: expected µm per pixel"):
         pixel_size("a.svs", PROJECT, SLIDE, value)
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import numpy as np
 
+from qpbridge.engine.measuring.request import Surroundings
 from qpbridge.hierarchy.subjects import hollow
 from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
 from qpbridge.measurements.delaunay import delaunay_edges, delaunay_measurements
@@ -27,28 +27,6 @@ _ON_PIXELS = re.compile(r"[^:]+: (?:Mean|Variance)|Chromatin: .+|[^:]+: [^:]+: H
 _SMOOTHED = re.compile(r"(Smoothed: [^:]+: )?(.*)")
 
 Columns = dict[str, FloatArray]
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What is measured around nuclei, beside the nearest neighbour; all in µm.
-
-    Parameters
-    ----------
-    delaunay
-        Edges of the triangulation as long as this, or longer, are left out.
-    density
-        Radii in which nuclei are counted.
-    smooth
-        Full widths at half maximum of Gaussians that measurements are averaged with.
-    distances
-        Whether distances to annotations, glands and vessels are measured.
-    """
-
-    delaunay: float = float("inf")
-    density: Sequence[float] = ()
-    smooth: Sequence[float] = ()
-    distances: bool = False
 
 
 def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:

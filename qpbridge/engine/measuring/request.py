@@ -2,12 +2,44 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
-from qpbridge.engine.measuring.nuclei import Surroundings
-from qpbridge.hierarchy.regions import Selection
-from qpbridge.measurements.grading import Aid
+from qpbridge import checks
+from qpbridge.errors import RequestError
+from qpbridge.hierarchy.regions import Selection, check_selection
+from qpbridge.measurements.grading import SYSTEMS, Aid
+from qpbridge.slides.calibration import check_mpp
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is measured around nuclei, beside the nearest neighbour; all in µm.
+
+    Parameters
+    ----------
+    delaunay
+        Edges of the triangulation as long as this, or longer, are left out.
+    density
+        Radii in which nuclei are counted.
+    smooth
+        Full widths at half maximum of Gaussians that measurements are averaged with.
+    distances
+        Whether distances to annotations, glands and vessels are measured.
+    """
+
+    delaunay: float = math.inf
+    density: tuple[float, ...] = ()
+    smooth: tuple[float, ...] = ()
+    distances: bool = False
+
+    def __post_init__(self) -> None:
+        checks.number("delaunay", self.delaunay, "a length in µm, above 0", above=0)
+        for name in ("density", "smooth"):
+            object.__setattr__(self, name, checks.lengths(name, getattr(self, name)))
+        checks.flag("distances", self.distances)
 
 
 @dataclass(frozen=True)
@@ -34,6 +66,11 @@ class MeasureRequest:
         Class of annotations that are the tumour's epithelium.
     command
         What the history says that was run.
+
+    Raises
+    ------
+    RequestError
+        If a value makes no sense.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -45,6 +82,19 @@ class MeasureRequest:
     reference: str | None = None
     epithelium: str | None = None
     command: str = "qpbridge measure"
+
+    def __post_init__(self) -> None:
+        check_selection(self.selection)
+        check_mpp("mpp", self.mpp)
+        if not isinstance(self.surroundings, Surroundings):
+            raise RequestError("surroundings", self.surroundings, "Surroundings were expected")
+        checks.flag("intensities", self.intensities)
+        checks.flag("morphometry", self.morphometry)
+        object.__setattr__(self, "grading", checks.choices("grading", self.grading, SYSTEMS))
+        for name in ("reference", "epithelium"):
+            if getattr(self, name) is not None:
+                checks.text(name, getattr(self, name))
+        checks.text("command", self.command)
 
 
 @dataclass(frozen=True)
@@ -71,7 +121,7 @@ class MeasureReport:
     """
 
     image: str
-    status: str
+    status: Literal["written", "skipped", "failed"]
     message: str = ""
     regions: tuple[MeasuredRegion, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)

@@ -20,9 +20,6 @@ from qpbridge.measurements.expansion import SLACK, expand_nuclei
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes, concatenate_shapes
 from qpbridge.outlines import areas_only
 
-MAX_EXPANSION = 25.0
-"""µm; no cell of a section reaches further beyond its nucleus."""
-
 LARGEST_NUCLEUS = 20.0
 """µm; a tile sees the neighbours of a nucleus whole if they are no longer than this."""
 

@@ -80,12 +80,12 @@ def choose_finder(
 def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> None:
     """Refuse to measure a stain that is not there."""
     for stain, option, wanted, image_type in (
-        (DAB, "positivity", bool(options.positivity), "Brightfield (H-DAB)"),
-        (HEMATOXYLIN, "features all", options.all_features, "Brightfield (H&E) or (H-DAB)"),
+        (DAB, "`positivity`", bool(options.positivity), "Brightfield (H-DAB)"),
+        (HEMATOXYLIN, "`features` all", options.all_features, "Brightfield (H&E) or (H-DAB)"),
     ):
         if wanted and stain not in stains.stain_names:
             raise QpbridgeError(
-                f"{image}: --{option} needs the stain {stain}, but this image has "
+                f"{image}: {option} needs the stain {stain}, but this image has "
                 f"{' and '.join(stains.stain_names)}; set its type to {image_type} in QuPath's "
-                f"Image tab, choose others with --image, or leave --{option} out"
+                f"Image tab, choose others with `images`, or leave {option} out"
             )

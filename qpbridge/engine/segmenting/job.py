@@ -71,8 +71,8 @@ def segment_project(
     progress, request = progress or Progress(), request or Request()
     if bundle.target != "nuclei" and request.nuclei != NucleusOptions():
         raise QpbridgeError(
-            "cell expansion, positivity and further features are for nuclei only, but "
-            f"{bundle.name} finds {bundle.target}; leave these options out, or take another model"
+            "`cell_expansion`, `positivity` and `features` are for nuclei only, but "
+            f"{bundle.name} finds {bundle.target}; leave them out, or take another model"
         )
     entries = project.select(images)
     if not entries:

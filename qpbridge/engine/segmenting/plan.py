@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.segmenting.cells import needed_halo
-from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
+from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request, Status
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan, plan_tiles
@@ -87,7 +87,7 @@ def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> Im
     )
 
 
-def report_image(plan: ImagePlan, status: str, result: Result) -> ImageReport:
+def report_image(plan: ImagePlan, status: Status, result: Result) -> ImageReport:
     """Tell what a run comes to in an image."""
     return ImageReport(
         image=plan.image,

@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
-from qpbridge.errors import MissingImageError
-from qpbridge.hierarchy.regions import Selection
+from qpbridge import checks
+from qpbridge.errors import MissingImageError, RequestError
+from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.objects import ObjectKind
 from qpbridge.project.interface import ImageEntry
+from qpbridge.slides.calibration import check_mpp
 
 Missing = Sequence[tuple[ImageEntry, MissingImageError]]
+Status = Literal["written", "planned", "skipped", "failed"]
+
+MAX_EXPANSION = 25.0
+"""µm; no cell of a section reaches further beyond its nucleus."""
+
+MIN_TILE = 64
+"""Pixels; a smaller tile would be all halo."""
+
+_AREA_KINDS = {"annotations": ObjectKind.ANNOTATION, "detections": ObjectKind.DETECTION}
+_DEVICE = re.compile(r"auto|[a-z]+(:[0-9]+)?")
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,13 @@ class NucleusOptions:
     positivity: tuple[float, ...] = ()
     all_features: bool = False
 
+    def __post_init__(self) -> None:
+        if self.cell_expansion is not None:
+            what = f"µm, above 0 and up to {MAX_EXPANSION:g}"
+            checks.number("cell_expansion", self.cell_expansion, what, above=0, most=MAX_EXPANSION)
+        object.__setattr__(self, "positivity", checks.thresholds("positivity", self.positivity))
+        checks.flag("all_features", self.all_features)
+
 
 @dataclass(frozen=True)
 class Request:
@@ -42,7 +63,7 @@ class Request:
     selection
         Which regions.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; several GPUs with commas between.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     tile
@@ -57,13 +78,18 @@ class Request:
     restart
         Begin anew where a run was stopped.
     area_kind
-        What glands and vessels are written as: annotations or detections.
+        What glands and vessels are written as: ``annotations`` or ``detections``, or the kind.
     nuclei
         What else is done with nuclei.
     dry_run
         Plan only.
     command
         What the history says that was run.
+
+    Raises
+    ------
+    RequestError
+        If a value makes no sense.
     """
 
     selection: Selection = field(default_factory=Selection)
@@ -78,6 +104,36 @@ class Request:
     nuclei: NucleusOptions = field(default_factory=NucleusOptions)
     dry_run: bool = False
     command: str = "qpbridge segment"
+
+    def __post_init__(self) -> None:
+        check_selection(self.selection)
+        check_device(self.device)
+        check_mpp("mpp", self.mpp)
+        checks.whole("tile", self.tile, MIN_TILE)
+        for name in ("batch_size", "workers"):
+            if getattr(self, name) is not None:
+                checks.whole(name, getattr(self, name), 1)
+        for name in ("compiled", "restart", "dry_run"):
+            checks.flag(name, getattr(self, name))
+        object.__setattr__(self, "area_kind", _area_kind(self.area_kind))
+        if not isinstance(self.nuclei, NucleusOptions):
+            raise RequestError("nuclei", self.nuclei, "NucleusOptions were expected")
+        checks.text("command", self.command)
+
+
+def check_device(value: object) -> None:
+    """Refuse what can't be the name of a device, or of several."""
+    if not isinstance(value, str) or not all(
+        _DEVICE.fullmatch(name.strip()) for name in value.split(",")
+    ):
+        raise RequestError("device", value, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
+
+
+def _area_kind(value: object) -> ObjectKind:
+    if isinstance(value, ObjectKind) and value in _AREA_KINDS.values():
+        return value
+    word = value.lower() if isinstance(value, str) else value
+    return _AREA_KINDS[checks.choice("area_kind", word, _AREA_KINDS)]
 
 
 @dataclass(frozen=True)
@@ -101,7 +157,7 @@ class ImageReport:
     """
 
     image: str
-    status: str
+    status: Status
     message: str = ""
     regions: tuple[RegionReport, ...] = ()
     found: int = 0

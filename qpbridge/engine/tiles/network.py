@@ -107,7 +107,7 @@ class TargetNetwork:
         if len(pixels) == 1:
             raise ModelError(
                 f"not enough memory on {device} for a tile of {pixels.shape[2]} x "
-                f"{pixels.shape[1]} pixels; use a smaller --tile ({failure})"
+                f"{pixels.shape[1]} pixels; use a smaller `tile` ({failure})"
             )
         self._largest = min(self._largest, len(pixels) // 2)
         return self(pixels)

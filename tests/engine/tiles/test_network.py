@@ -61,7 +61,7 @@ def test_a_batch_that_is_too_large_is_halved_and_so_are_the_next(scarce, error):
 
 def test_a_single_tile_that_is_too_large_is_named(scarce):
     _, run = scarce(0, torch.OutOfMemoryError("CUDA out of memory"))
-    with pytest.raises(ModelError, match=r"48 x 32 pixels.*--tile"):
+    with pytest.raises(ModelError, match=r"48 x 32 pixels.*`tile`"):
         run(PIXELS)
     with pytest.raises(ModelError):  # and nothing hangs for ever
         run(PIXELS[:1])
