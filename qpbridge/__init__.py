@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from qpbridge import _table_methods as _table_methods
 from qpbridge._version import __version__ as __version__
 from qpbridge.errors import QpbridgeError
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, Shapes
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Plane, Shapes
 from qpbridge.project import Places, create_project, open_project
 from qpbridge.project.interface import (
     AnnotationUpdate,
@@ -34,6 +34,7 @@ __all__ = [
     "ImageReport",
     "MeasureReport",
     "MeasureRequest",
+    "MeasurementTable",
     "MeasurementUpdate",
     "NucleusOptions",
     "ObjectKind",

@@ -18,8 +18,10 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
+from qpbridge.measurement_table import FloatArray as FloatArray
+from qpbridge.measurement_table import IntArray as IntArray
+from qpbridge.measurement_table import MeasurementTable as MeasurementTable
+
 GeometryArray = npt.NDArray[np.object_]
 T = TypeVar("T")
 
@@ -380,8 +382,8 @@ class ObjectTable:
         int64 (n,), row of the parent; -1: the root.
     plane
         int32 (n, 3): c, z, t.
-    measurement_names, measurements
-        Shared names (k), and float64 (n, k); NaN: not computed, or not there.
+    measured
+        The measurements of all; NaN: not computed, or not there.
     locked
         bool (n,).
     probability
@@ -399,10 +401,9 @@ class ObjectTable:
     class_index: npt.NDArray[np.int32]
     parent: IntArray
     plane: npt.NDArray[np.int32]
-    measurements: FloatArray
+    measured: MeasurementTable
     locked: npt.NDArray[np.bool_]
     classes: tuple[PathClass, ...] = ()
-    measurement_names: tuple[str, ...] = ()
     nuclei: Shapes | None = None
     probability: FloatArray | None = None
     names: Mapping[int, str] = field(default_factory=dict)
@@ -434,20 +435,22 @@ class ObjectTable:
             classes=() if path_class is None else (path_class,),
             parent=np.full(n, -1, np.int64),
             plane=np.tile(np.array(plane, np.int32), (n, 1)),
-            measurement_names=tuple(measurement_names),
-            measurements=np.asarray(measurements, np.float64).reshape(n, len(measurement_names)),
+            measured=MeasurementTable(
+                tuple(measurement_names),
+                np.asarray(measurements, np.float64).reshape(n, len(measurement_names)),
+            ),
             locked=np.zeros(n, bool),
         )
 
     def __post_init__(self) -> None:
-        n, k = len(self.kind), len(self.measurement_names)
+        n = len(self.kind)
         expected = {
             "shapes": (len(self.shapes), n),
             "ids": (self.ids.shape, (n, 16)),
             "class_index": (self.class_index.shape, (n,)),
             "parent": (self.parent.shape, (n,)),
             "plane": (self.plane.shape, (n, 3)),
-            "measurements": (self.measurements.shape, (n, k)),
+            "measured": (self.measured.n, n),
             "locked": (self.locked.shape, (n,)),
         }
         if self.probability is not None:
@@ -478,7 +481,7 @@ class ObjectTable:
             class_index=self.class_index[chosen],
             parent=row[self.parent[chosen]],
             plane=self.plane[chosen],
-            measurements=self.measurements[chosen],
+            measured=self.measured.take(chosen),
             locked=self.locked[chosen],
             names=some(self.names),
             colors=some(self.colors),
@@ -490,6 +493,16 @@ class ObjectTable:
     def replace(self, **columns: Any) -> ObjectTable:
         """Return a table that has other values in some columns."""
         return replace(self, **columns)
+
+    @property
+    def measurement_names(self) -> tuple[str, ...]:
+        """Names of the measurements (k)."""
+        return self.measured.names
+
+    @property
+    def measurements(self) -> FloatArray:
+        """All measurements, float64 (n, k)."""
+        return self.measured.matrix
 
     @property
     def geometries(self) -> GeometryArray:
@@ -534,9 +547,7 @@ class ObjectTable:
         KeyError
             If no object carries it.
         """
-        if name not in self.measurement_names:
-            raise KeyError(f"no measurement {name!r} among: {', '.join(self.measurement_names)}")
-        return self.measurements[:, self.measurement_names.index(name)]
+        return self.measured[name]
 
 
 def random_ids(n: int) -> npt.NDArray[np.uint8]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from qpbridge import checks
 from qpbridge.errors import MissingImageError, SlideError, UnknownImageError
-from qpbridge.objects import FloatArray, ImageType, IntArray, ObjectTable, PathClass
+from qpbridge.objects import ImageType, IntArray, MeasurementTable, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 
 
@@ -87,28 +87,26 @@ class MeasurementUpdate:
     ----------
     ids
         uint8 (n, 16), of the objects.
-    names, values
-        Names (k), and float64 (n, k); NaN: could not be computed. A name that an object carries
-        already keeps its place. What QuPath keeps in single precision stays so.
+    measured
+        Of these objects; NaN: could not be computed. A name that an object carries already keeps
+        its place. What QuPath keeps in single precision stays so.
     forget
         Names that are taken away.
 
     Raises
     ------
     ValueError
-        If the shapes don't fit, or a name comes twice.
+        If there are not as many measurements as ids, or a name comes twice.
     """
 
     ids: npt.NDArray[np.uint8]
-    names: tuple[str, ...]
-    values: FloatArray
+    measured: MeasurementTable
     forget: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        expected = (len(self.ids), len(self.names))
-        if self.values.shape != expected:
-            raise ValueError(f"values has shape {self.values.shape}, expected {expected}")
-        if len({*self.names, *self.forget}) < len(self.names) + len(self.forget):
+        if self.measured.n != len(self.ids):
+            raise ValueError(f"measurements of {self.measured.n} objects for {len(self.ids)} ids")
+        if len({*self.measured, *self.forget}) < len(self.measured) + len(self.forget):
             raise ValueError("a measurement is set, or forgotten, twice")
 
 

@@ -27,7 +27,7 @@ from qpbridge.measurements import definitions
 from qpbridge.measurements.distances import signed_distance
 from qpbridge.measurements.grading import SYSTEMS
 from qpbridge.measurements.shape import shape_names
-from qpbridge.objects import FloatArray, concatenate_shapes
+from qpbridge.objects import FloatArray, MeasurementTable, concatenate_shapes
 
 MPP = 0.5
 
@@ -234,8 +234,7 @@ def test_what_a_person_measured_stays(qpbridge, filled):
     table = nuclei_of(filled)
     mine = table.take([0]).replace(
         ids=np.full((1, 16), 7, np.uint8),
-        measurement_names=("my score", "Circularity"),
-        measurements=np.array([[3.5, 9.0]]),
+        measured=MeasurementTable(("my score", "Circularity"), np.array([[3.5, 9.0]])),
         class_index=np.array([-1], np.int32),
     )
     left = objects_of(filled).ids[named(objects_of(filled), "left")][None]
@@ -384,7 +383,9 @@ def test_intensities_are_those_of_a_run(qpbridge, project, monkeypatch):
     entry = open_project(project).images[0]
     names = [n for n in before.measurement_names if ": " in n and n in carried(before)]
     assert "Eosin: Std.Dev." in names
-    wrong = MeasurementUpdate(before.ids, tuple(names), np.full((len(before), len(names)), 9.0))
+    wrong = MeasurementUpdate(
+        before.ids, MeasurementTable(tuple(names), np.full((len(before), len(names)), 9.0))
+    )
     entry.apply(Edit(measure=[wrong]))
     monkeypatch.setattr(intensities, "WINDOW", 100)
     qpbridge("measure", project, "--intensities", "--smooth", 20)

@@ -16,7 +16,7 @@ from qpbridge.engine.edit import (
 from qpbridge.engine.remove import plan_removal
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
-from qpbridge.objects import ImageType, ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import ImageType, MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
 
 H_E = ImageType.BRIGHTFIELD_H_E
 NUCLEUS = PathClass(("Nucleus",))
@@ -130,8 +130,7 @@ def test_the_whole_image_has_no_annotation_to_note_anything_on():
 def test_a_removal_takes_back_what_was_noted_and_no_more():
     table = image((10, 10)).replace(
         metadata={0: {provenance_key("nuclei"): "x", "mine": "y"}},
-        measurement_names=("Nuclei: Count", "my score"),
-        measurements=np.zeros((3, 2)),
+        measured=MeasurementTable(("Nuclei: Count", "my score"), np.zeros((3, 2))),
     )
     edit = plan_removal(table, "nuclei")
     assert edit.remove.tolist() == table.ids[2:].tolist()

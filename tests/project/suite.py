@@ -14,6 +14,7 @@ from project.tables import by_id
 from qpbridge.errors import ProjectError, SelectionError
 from qpbridge.objects import (
     ImageType,
+    MeasurementTable,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -226,8 +227,10 @@ class ProjectSuite(abc.ABC):
         updates = [
             MeasurementUpdate(
                 added.ids[rows],
-                (name, "Area µm^2"),
-                np.column_stack([np.arange(len(rows)) / 4, np.full(len(rows), 2.5)]),
+                MeasurementTable(
+                    (name, "Area µm^2"),
+                    np.column_stack([np.arange(len(rows)) / 4, np.full(len(rows), 2.5)]),
+                ),
                 forget=["odd"],
             )
             for rows, name in ((detections, "Nearest µm"), (others, "Nuclei count"))
@@ -265,7 +268,7 @@ class ProjectSuite(abc.ABC):
             Edit(remove=discs(1).ids),
             Edit(add=discs(1), add_below=discs(1).ids),
             Edit(update={bytes(range(16)): AnnotationUpdate({"k": "v"})}),
-            Edit(measure=[MeasurementUpdate(discs(1).ids, ("a",), np.zeros((1, 1)))]),
+            Edit(measure=[MeasurementUpdate(discs(1).ids, MeasurementTable.of({"a": [0]}))]),
         ):
             with pytest.raises(ProjectError):
                 entry.apply(edit)

@@ -16,6 +16,7 @@ from table_values import values
 
 from qpbridge import open_project
 from qpbridge.objects import (
+    MeasurementTable,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -51,17 +52,19 @@ def hand_made() -> ObjectTable:
         class_index=np.array([1, 1, 0, -1, -1, -1, 1], np.int32),
         parent=np.array([-1, 0, 0, -1, 3, -1, -1]),
         names={0: "left", 4: "a name"},
-        measurement_names=("Area µm^2", "Nuclei: Count", "Name"),
-        measurements=np.array(
-            [
-                [np.nan, 2, np.nan],
-                [11, np.nan, np.nan],
-                [np.nan, np.nan, np.nan],
-                [np.nan, np.nan, np.nan],
-                [33, np.nan, np.nan],
-                [44, np.nan, np.nan],
-                [np.nan, np.nan, np.nan],
-            ]
+        measured=MeasurementTable(
+            ("Area µm^2", "Nuclei: Count", "Name"),
+            np.array(
+                [
+                    [np.nan, 2, np.nan],
+                    [11, np.nan, np.nan],
+                    [np.nan, np.nan, np.nan],
+                    [np.nan, np.nan, np.nan],
+                    [33, np.nan, np.nan],
+                    [44, np.nan, np.nan],
+                    [np.nan, np.nan, np.nan],
+                ]
+            ),
         ),
         metadata={0: {"who": "me", "_hidden": "x"}},
     )
@@ -202,8 +205,10 @@ def test_ids(ids: list[uuid.UUID]):
 def test_what_no_table_takes_is_replaced():
     assert clean("half \ud83d") == "half ?"
     assert clean("a\rb\r\nc\n") == "a\nb\nc\n"
-    half = {"metadata": {0: {"\ud83d": "x"}}, "measurement_names": ("a", "\ude00", "b")}
-    names = list(object_columns(hand_made().replace(**half), "a", None))
+    table = hand_made()
+    half = MeasurementTable(("a", "\ude00", "b"), table.measurements)
+    table = table.replace(metadata={0: {"\ud83d": "x"}}, measured=half)
+    names = list(object_columns(table, "a", None))
     assert names[-3:] == ["?", "a", "b"]  # of two that read the same the first stays
 
 

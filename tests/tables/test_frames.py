@@ -11,7 +11,7 @@ import pytest
 import shapely
 
 from qpbridge.errors import MissingExtraError
-from qpbridge.objects import ObjectKind, ObjectTable, Shapes, concatenate_shapes
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, Shapes, concatenate_shapes
 
 
 @pytest.fixture
@@ -22,8 +22,9 @@ def table() -> ObjectTable:
         kind=np.array([0, 1, 1, 1], np.uint8),
         parent=np.array([-1, 0, 0, -1]),
         names={0: "region"},
-        measurement_names=("a", "b"),
-        measurements=np.array([[np.nan, np.nan], [1, 2], [3, 4], [5, np.nan]]),
+        measured=MeasurementTable(
+            ("a", "b"), np.array([[np.nan, np.nan], [1, 2], [3, 4], [5, np.nan]])
+        ),
     )
 
 

@@ -13,7 +13,14 @@ from table_values import values
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.measurements.structures import area_measurements, lumen_measurements, summarize_areas
 from qpbridge.measurements.summary import EVALUATED_AREA, SUMMARY_NAMES, summarize_nuclei
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, random_ids
+from qpbridge.objects import (
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    Shapes,
+    random_ids,
+)
 from qpbridge.tables.row_kinds import ROWS
 
 MPP = 0.5
@@ -88,8 +95,7 @@ def joined(drawn: ObjectTable, found: ObjectTable) -> ObjectTable:
         classes=found.classes,
         class_index=np.array([-1] * n + [0] * m, np.int32),
         names=drawn.names,
-        measurement_names=names,
-        measurements=measured,
+        measured=MeasurementTable(names, measured),
     )
 
 
@@ -126,7 +132,11 @@ def test_an_image_with_one_region_has_its_sums():
 
 def test_an_image_in_which_nothing_was_found():
     drawn, _ = searched("nuclei", blobs(5))
-    empty = drawn.replace(measurements=np.where(np.isnan(drawn.measurements), np.nan, 0.0))
+    empty = drawn.replace(
+        measured=MeasurementTable(
+            drawn.measurement_names, np.where(np.isnan(drawn.measurements), np.nan, 0.0)
+        )
+    )
     empty.measurements[:3, list(SUMMARY_NAMES).index(EVALUATED_AREA)] = 1000.0
     row = read(ROWS["images"](entry(), empty))
     assert row["Nuclei: Count"] == row["Nuclei: Density per mm^2"] == [0]

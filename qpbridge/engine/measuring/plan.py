@@ -34,7 +34,7 @@ from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
 from qpbridge.measurements.regions import morphometry, structure_columns, summarize
 from qpbridge.measurements.spatial import NEAREST
-from qpbridge.objects import FloatArray, IntArray, ObjectKind, ObjectTable
+from qpbridge.objects import FloatArray, IntArray, MeasurementTable, ObjectKind, ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 
 Pair = tuple[float, float]
@@ -240,4 +240,4 @@ def _update(
     for i, name in enumerate(names):
         values[:, i] = columns[name][rows]
     forget = [name for name in columns if name not in names] if len(rows) else []
-    return MeasurementUpdate(ids[rows], tuple(names), values, forget)
+    return MeasurementUpdate(ids[rows], MeasurementTable(tuple(names), values), forget)

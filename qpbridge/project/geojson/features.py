@@ -11,7 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, random_ids
+from qpbridge.objects import (
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    RoiKind,
+    random_ids,
+)
 from qpbridge.project.colors import Rgb
 from qpbridge.project.geojson.properties import (
     as_numbers,
@@ -260,7 +267,7 @@ class FeatureList:
         n = len(self.kinds)
         shapes, faults, unclosed = self.shapes.shapes()
         nuclei, nucleus_faults, open_nuclei = self.nuclei.shapes()
-        names, measurements, no_numbers = self._measurements(n)
+        measured, no_numbers = self._measurements(n)
         ids, has_id = random_ids(n), np.zeros(n, bool)
         if self.ids:
             given = np.frombuffer(b"".join(self.ids.values()), np.uint8).reshape(-1, 16)
@@ -280,8 +287,7 @@ class FeatureList:
             classes=tuple(self.class_list.classes),
             parent=np.array(self.parents, np.int64),
             plane=plane,
-            measurement_names=names,
-            measurements=measurements,
+            measured=measured,
             locked=locked,
             names=self.names,
             colors=self.colors,
@@ -298,9 +304,7 @@ class FeatureList:
             self.broken,
         )
 
-    def _measurements(
-        self, n: int
-    ) -> tuple[tuple[str, ...], npt.NDArray[np.float64], dict[int, str]]:
+    def _measurements(self, n: int) -> tuple[MeasurementTable, dict[int, str]]:
         names = tuple(dict.fromkeys(name for keys in self.measured for name in keys))
         if n * len(names) > MAX_CELLS:
             raise FormatError(
@@ -318,7 +322,7 @@ class FeatureList:
                 measurements = numbers
             else:
                 measurements[np.ix_(rows, [column[name] for name in keys])] = numbers
-        return names, measurements, faults
+        return MeasurementTable(names, measurements), faults
 
 
 def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> ObjectKind | None:

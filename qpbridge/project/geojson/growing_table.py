@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import ObjectTable, PathClass, RoiKind, Shapes
+from qpbridge.objects import MeasurementTable, ObjectTable, PathClass, RoiKind, Shapes
 
 MAX_OBJECTS = 20_000_000
 MAX_VERTICES = 500_000_000
@@ -93,7 +93,7 @@ class GrowingTable:
     _probability: _Column = field(default_factory=lambda: _Column(np.float64))
     _has_probability: bool = False
     _classes: tuple[PathClass, ...] = ()
-    _measured: list[tuple[tuple[str, ...], npt.NDArray[np.float64]]] = field(default_factory=list)
+    _measured: list[MeasurementTable] = field(default_factory=list)
     _names: dict[int, str] = field(default_factory=dict)
     _colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _metadata: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -133,7 +133,7 @@ class GrowingTable:
             unknown = np.full(len(table), np.nan)
             self._probability.extend(unknown if table.probability is None else table.probability)
         self._classes = table.classes
-        self._measured.append((table.measurement_names, table.measurements))
+        self._measured.append(table.measured)
         self._names.update((start + row, name) for row, name in table.names.items())
         self._colors.update((start + row, color) for row, color in table.colors.items())
         self._metadata.update((start + row, dict(m)) for row, m in table.metadata.items())
@@ -147,7 +147,7 @@ class GrowingTable:
         FormatError
             If they have far too many different measurements.
         """
-        names, measurements = self._measurements()
+        measured = self._measurements()
         nuclei = self._nuclei.shapes()
         return ObjectTable(
             kind=self._kind.array().view(np.uint8),
@@ -158,8 +158,7 @@ class GrowingTable:
             classes=self._classes,
             parent=self._parent.array().view(np.int64),
             plane=self._plane.array().view(np.int32),
-            measurement_names=names,
-            measurements=measurements,
+            measured=measured,
             locked=self._locked.array().view(np.bool_),
             names=self._names,
             colors=self._colors,
@@ -170,8 +169,8 @@ class GrowingTable:
             ),
         )
 
-    def _measurements(self) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
-        names = tuple(dict.fromkeys(name for keys, _ in self._measured for name in keys))
+    def _measurements(self) -> MeasurementTable:
+        names = tuple(dict.fromkeys(name for part in self._measured for name in part))
         if self._count * len(names) > MAX_CELLS:
             raise FormatError(
                 f"{self._count:,} objects have {len(names):,} different measurements among them, "
@@ -182,11 +181,11 @@ class GrowingTable:
         self._measured.reverse()
         row = 0
         while self._measured:
-            keys, values = self._measured.pop()
-            rows = slice(row, row + len(values))
-            if keys == names:
-                out[rows] = values
+            part = self._measured.pop()
+            rows = slice(row, row + part.n)
+            if part.names == names:
+                out[rows] = part.matrix
             else:
-                out[rows, [column[name] for name in keys]] = values
-            row += len(values)
-        return names, out
+                out[rows, [column[name] for name in part]] = part.matrix
+            row += part.n
+        return MeasurementTable(names, out)

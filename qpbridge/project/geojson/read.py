@@ -220,8 +220,8 @@ def _usable(
 def _take(table: ObjectTable, usable: npt.NDArray[np.bool_]) -> ObjectTable:
     """Take some objects, and only measurements that any of them may have."""
     taken = table.take(usable)
-    lost = np.isnan(taken.measurements).all(axis=0) & ~np.isnan(table.measurements).all(axis=0)
-    return taken.replace(
-        measurement_names=tuple(np.array(table.measurement_names, object)[~lost]),
-        measurements=taken.measurements[:, ~lost],
-    )
+    had, have = (~np.isnan(t.measurements).all(axis=0) for t in (table, taken))
+    names = [
+        name for name, lost in zip(table.measured, np.less(have, had), strict=True) if not lost
+    ]
+    return taken.replace(measured=taken.measured.select(names))

@@ -7,7 +7,7 @@ import pytest
 from project.tables import as_dict, many_cells
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import ObjectTable
+from qpbridge.objects import MeasurementTable, ObjectTable
 from qpbridge.project.geojson import growing_table
 from qpbridge.project.geojson.growing_table import GrowingTable
 
@@ -46,10 +46,11 @@ def test_pieces_make_the_whole(size: int) -> None:
 
 def test_pieces_with_other_measurements() -> None:
     growing = GrowingTable()
-    a, b = whole(5), whole(5).replace(measurement_names=("µ", "new"))
+    a, b = whole(5), whole(5)
+    b = b.replace(measured=MeasurementTable(("µ", "new"), b.measurements))
     growing.extend(a)
     growing.extend(b)
-    growing.extend(b.replace(measurement_names=(), measurements=np.zeros((5, 0))))
+    growing.extend(b.replace(measured=MeasurementTable.empty(5)))
     found = growing.table()
     assert found.measurement_names == ("Area", "µ", "new")
     np.testing.assert_array_equal(found.measurements[:5, :2], a.measurements)

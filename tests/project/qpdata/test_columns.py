@@ -14,7 +14,14 @@ from qpbridge.javastream.build import EMPTY_STREAM, Builder, Symbols
 from qpbridge.javastream.nodes import MAGIC
 from qpbridge.javastream.stream import parse
 from qpbridge.javastream.write import assemble
-from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes, concatenate_shapes
+from qpbridge.objects import (
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    RoiKind,
+    Shapes,
+    concatenate_shapes,
+)
 from qpbridge.project.embedded.qpdata.data_file import apply_edit
 from qpbridge.project.embedded.qpdata.image_level import read_layout, read_objects
 from qpbridge.project.embedded.qpdata.java_classes import SPECS
@@ -99,8 +106,7 @@ def test_objects_carry_what_their_kind_was_measured_for() -> None:
         table,
         kind=kind,
         nuclei=None,
-        measurement_names=("of detections", "of tiles", "large", "not computed"),
-        measurements=values,
+        measured=MeasurementTable(("of detections", "of tiles", "large", "not computed"), values),
     )
     with warnings.catch_warnings():
         warnings.simplefilter("error")

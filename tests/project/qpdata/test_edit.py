@@ -18,6 +18,7 @@ from qpbridge.errors import FormatError, ProjectError
 from qpbridge.javastream.stream import parse
 from qpbridge.objects import (
     ImageType,
+    MeasurementTable,
     ObjectKind,
     ObjectTable,
     PathClass,
@@ -95,9 +96,9 @@ def tables(draw: st.DrawFn) -> ObjectTable:
         plane=np.array([[-1, draw(st.integers(0, 3)), i % 2] for i in range(n)], np.int32).reshape(
             n, 3
         ),
-        measurement_names=names,
-        measurements=np.array([[draw(values) for _ in names] for _ in range(n)]).reshape(
-            n, len(names)
+        measured=MeasurementTable(
+            tuple(names),
+            np.array([[draw(values) for _ in names] for _ in range(n)]).reshape(n, len(names)),
         ),
         locked=np.array([draw(st.booleans()) for _ in range(n)], bool),
         names=draw(some(texts)),

@@ -17,7 +17,7 @@ from project.tables import TUMOR, by_id, file_of, many_cells, read
 from qpbridge.errors import ProjectError
 from qpbridge.javastream import write
 from qpbridge.javastream.stream import parse
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.embedded.qpdata.data_file import apply_edit
 from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 
@@ -28,7 +28,7 @@ def update_of(table: ObjectTable, rows: Any, seed: int = 0, **more: Any) -> Meas
     """New values for some objects, exact in single precision."""
     ids = table.ids[rows]
     values = np.random.default_rng(seed).integers(0, 999, (len(ids), len(NAMES))) / 8
-    return MeasurementUpdate(ids, NAMES, values, **more)
+    return MeasurementUpdate(ids, MeasurementTable(NAMES, values), **more)
 
 
 def expected(table: ObjectTable, *updates: MeasurementUpdate) -> dict[Any, dict[str, Any]]:
@@ -36,11 +36,11 @@ def expected(table: ObjectTable, *updates: MeasurementUpdate) -> dict[Any, dict[
     objects = by_id(table)
     rows = {table.ids[row].tobytes(): table.uuid(row) for row in range(len(table))}
     for update in updates:
-        for uid, values in zip(update.ids, update.values.tolist(), strict=True):
+        for uid, values in zip(update.ids, update.measured.matrix.tolist(), strict=True):
             measured = objects[rows[uid.tobytes()]]["measured"]
             for name in update.forget:
                 measured.pop(name, None)
-            for name, value in zip(update.names, values, strict=True):
+            for name, value in zip(update.measured, values, strict=True):
                 measured.pop(name, None)
                 if not np.isnan(value):
                     measured[name] = value
@@ -58,7 +58,8 @@ def test_only_what_is_named_changes(table: ObjectTable, data: st.DataObject) -> 
         ids = table.ids[chosen == which]
         values = np.array([[data.draw(value) for _ in names] for _ in ids])
         forget = [n for n in table.measurement_names[2:] if n not in names][:1]
-        updates.append(MeasurementUpdate(ids, names, values.reshape(len(ids), len(names)), forget))
+        measured = MeasurementTable(names, values.reshape(len(ids), len(names)))
+        updates.append(MeasurementUpdate(ids, measured, forget))
     before = file_of(table)
     after = apply_edit(before, Edit(measure=updates))
     assert by_id(read(after)) == expected(table, *updates)
@@ -78,7 +79,7 @@ def test_many_objects_of_varied_forms(
     assert by_id(read(after)) == expected(table, update)
     assert (read(after).ids == table.ids).all()
     # Once there, values are replaced in their places, and the file keeps its size.
-    again = replace(update, values=update.values + 1)
+    again = replace(update, measured=MeasurementTable(NAMES, update.measured.matrix + 1))
     twice = apply_edit(after, Edit(measure=[again]))
     assert len(twice) == len(after)
     assert by_id(read(twice)) == expected(table, again)
@@ -121,10 +122,11 @@ def test_an_annotation_is_written_as_by_an_update() -> None:
         measurements=np.arange(80).reshape(40, 2) / 3,
     )
     data = file_of(table)
-    update = MeasurementUpdate(table.ids, ("new", "Area"), np.arange(80).reshape(40, 2) / 7)
+    measured = MeasurementTable(("new", "Area"), np.arange(80).reshape(40, 2) / 7)
+    update = MeasurementUpdate(table.ids, measured)
     one_by_one = {
-        uid.tobytes(): AnnotationUpdate(measurements=dict(zip(update.names, v, strict=True)))
-        for uid, v in zip(update.ids, update.values.tolist(), strict=True)
+        uid.tobytes(): AnnotationUpdate(measurements=dict(zip(measured, v, strict=True)))
+        for uid, v in zip(update.ids, measured.matrix.tolist(), strict=True)
     }
     found = apply_edit(data, Edit(measure=[update]))
     assert by_id(read(found)) == by_id(read(apply_edit(data, Edit(update=one_by_one))))
@@ -146,9 +148,13 @@ def test_edits_that_cannot_be_are_refused() -> None:
         with pytest.raises(ProjectError):
             apply_edit(data, edit)
     with pytest.raises(ValueError, match="shape"):
-        MeasurementUpdate(table.ids, NAMES, np.zeros((4, 2)))
+        MeasurementTable(NAMES, np.zeros((4, 2)))
+    with pytest.raises(ValueError, match="4 objects for 3 ids"):
+        MeasurementUpdate(table.ids[:3], MeasurementTable(NAMES[:2], np.zeros((4, 2))))
+    with pytest.raises(ValueError, match="'a'"):
+        MeasurementTable(("a", "a"), np.zeros((4, 2)))
     with pytest.raises(ValueError, match="twice"):
-        MeasurementUpdate(table.ids, ("a", "a"), np.zeros((4, 2)))
+        MeasurementUpdate(table.ids, MeasurementTable(("a",), np.zeros((4, 1))), ["a"])
     assert apply_edit(data, Edit(measure=[update_of(table, [])])) == data
 
 
@@ -162,7 +168,7 @@ def test_files_of_real_qupath(shared: Path) -> None:
         assert outside_objects(changed) == outside_objects(data)
         assert (read(changed).ids == table.ids).all()
         assert parse(changed, bulk=False).handle_count == parse(changed).handle_count
-        nothing = MeasurementUpdate(update.ids, (), np.zeros((len(update.ids), 0)), NAMES)
+        nothing = MeasurementUpdate(update.ids, MeasurementTable.empty(len(update.ids)), NAMES)
         names = [n for n in NAMES if n in table.measurement_names]
         if not names:
             assert by_id(read(apply_edit(changed, Edit(measure=[nothing])))) == by_id(table)

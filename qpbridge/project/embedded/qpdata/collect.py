@@ -16,7 +16,7 @@ from qpbridge.javastream.bulk import Bulk
 from qpbridge.javastream.nodes import NULL, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray
-from qpbridge.objects import ObjectKind, ObjectTable, Shapes, concatenate_shapes
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, Shapes, concatenate_shapes
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import (
     OBJECT_ID,
@@ -185,8 +185,7 @@ class Rows:
             class_index=self.column("class_index", (n,), np.int32, -1),
             parent=places["parent"],
             plane=self.column("plane", (n, 3), np.int32),
-            measurement_names=tuple(self.legend.measurement_names),
-            measurements=matrix,
+            measured=MeasurementTable(tuple(self.legend.measurement_names), matrix),
             locked=self.column("locked", (n,), bool),
             names=self.names,
             colors=self.colors,

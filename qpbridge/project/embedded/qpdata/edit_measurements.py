@@ -129,13 +129,12 @@ def _usual(object_class: str) -> str:
 
 def _updated(lists: _Lists, row_of: IntArray, update: MeasurementUpdate) -> _Lists:
     kept = [name for name in dict.fromkeys(lists.names) if name not in update.forget]
-    names = (*kept, *(name for name in update.names if name not in kept))
+    names = (*kept, *(name for name in update.measured if name not in kept))
     values = np.empty((len(lists.rows), len(names)))
     old = {name: i for i, name in enumerate(lists.names)}
-    new = {name: i for i, name in enumerate(update.names)}
-    given = update.values[row_of[lists.rows]]
+    given = update.measured.take(row_of[lists.rows])
     for column, name in enumerate(names):
-        values[:, column] = given[:, new[name]] if name in new else lists.values[:, old[name]]
+        values[:, column] = given[name] if name in given else lists.values[:, old[name]]
     return replace(lists, names=names, values=values)
 
 
