@@ -167,6 +167,22 @@ class MissingImageError(SlideError):
         return f"the image {self.uri} is in none of the places looked at:{places}\n{self.CURE}"
 
 
+class OutlineError(QpbridgeError):
+    """An outline that crosses itself so often that it can't be repaired in any reasonable time.
+
+    Parameters
+    ----------
+    left, top, right, bottom
+        Where it lies, in pixels.
+    """
+
+    def __init__(self, left: float, top: float, right: float, bottom: float) -> None:
+        super().__init__(
+            f"an outline from x {left:.0f}, y {top:.0f} to x {right:.0f}, y {bottom:.0f} crosses "
+            "itself too often to be repaired; draw it anew in QuPath, or delete it there"
+        )
+
+
 class ModelError(QpbridgeError):
     """A model bundle that is unknown, broken or unfit for the task."""
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
+import numpy.typing as npt
 import shapely
 
-from qpbridge.objects import GeometryArray, RoiKind
+from qpbridge.errors import OutlineError
+from qpbridge.objects import GeometryArray, IntArray, RoiKind
 
 AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
 """Regions of interest that enclose something."""
@@ -14,13 +18,128 @@ ROUNDING = 0.02
 """Pixels by which outlines move when QuPath reads and saves them."""
 
 
+MOST_FACES = 1000
+"""Areas that an outline may enclose by crossing itself; a repair takes their number squared."""
+
+LARGE = 5000
+"""Vertices from which on even finding out whether an outline crosses itself can take long."""
+
+
+def tangled(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
+    """Find the outlines that cross themselves so often that no repair of them would end.
+
+    Shapely can't be interrupted, and takes minutes and gigabytes where an outline of some hundred
+    vertices runs at random, so this is to be known before. What is allowed grows with the number
+    of vertices: the time for many outlines is bounded by the size of the file that they are from.
+
+    Parameters
+    ----------
+    geometries
+        Polygons, multipolygons or None, object array (n,).
+
+    Returns
+    -------
+    numpy.ndarray
+        bool (n,); valid outlines are never among them, unless they are large and dense.
+    """
+    found = _dense(geometries)
+    rows = np.flatnonzero(~found)
+    rows = rows[_broken(geometries[rows])]
+    found[rows] = [_has_many_faces(geometry) for geometry in geometries[rows]]
+    return found
+
+
+def valid(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
+    """Tell which geometries are valid, bool (n,); large outlines that are dense count as not."""
+    known = ~_dense(geometries)
+    known[known] = shapely.is_valid(geometries[known])
+    return known
+
+
+def _dense(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
+    found = np.zeros(len(geometries), bool)
+    large = np.flatnonzero(shapely.get_num_coordinates(geometries) > LARGE)
+    found[large] = [crowded([geometry], floor=0) for geometry in geometries[large]]
+    return found
+
+
+def crowded(geometries: Sequence[shapely.Geometry], floor: int = 100_000) -> bool:
+    """Whether edges of outlines lie so much across each other that their union would never end.
+
+    Parameters
+    ----------
+    geometries
+        Polygons or lines, of any parts.
+    floor
+        Pairs of edges that may always meet, beside 32 for each edge.
+    """
+    parts = shapely.get_parts(geometries)
+    lines = np.concatenate([shapely.get_rings(parts), parts[shapely.get_dimensions(parts) == 1]])
+    xy, line = shapely.get_coordinates(lines, return_index=True)
+    inner = line[1:] == line[:-1]
+    low, high = np.minimum(xy[1:], xy[:-1])[inner], np.maximum(xy[1:], xy[:-1])[inner]
+    edges = shapely.box(*low.T, *high.T)
+    return _is_crowded(edges, floor) or _is_crowded(lines, max(floor, 100_000))
+
+
+def _is_crowded(shapes: GeometryArray, floor: int) -> bool:
+    tree = shapely.STRtree(shapes)
+    most, met = 32 * len(shapes) + floor, 0
+    step = max(1, 4_000_000 // max(len(shapes), 1))
+    for start in range(0, len(shapes), step):
+        met += tree.query(shapes[start : start + step]).shape[1]
+        if met > most:
+            return True
+    return False
+
+
+def _has_many_faces(geometry: shapely.Geometry) -> bool:
+    if crowded([geometry], floor=1000):
+        return True
+    lines = shapely.node(shapely.boundary(geometry))
+    faces = shapely.get_num_geometries(shapely.polygonize(shapely.get_parts(lines)))
+    return bool(faces > min(MOST_FACES, 150 + shapely.get_num_coordinates(geometry) // 4))
+
+
+def repaired(geometries: GeometryArray) -> GeometryArray:
+    """Make what is invalid valid, whatever comes out of it: areas, lines, or both.
+
+    Raises
+    ------
+    OutlineError
+        If an outline is `tangled`.
+    """
+    return _repaired(geometries, _broken(geometries))
+
+
 def valid_areas(geometries: GeometryArray) -> GeometryArray:
-    """Repair self-crossing outlines, as drawn by hand, and keep their areas only."""
-    broken = ~shapely.is_valid(geometries)
-    if broken.any():
-        geometries = geometries.copy()
-        geometries[broken] = shapely.buffer(shapely.make_valid(geometries[broken]), 0)
-    return geometries
+    """Repair self-crossing outlines, as drawn by hand, and keep their areas only.
+
+    Raises
+    ------
+    OutlineError
+        If an outline is `tangled`.
+    """
+    rows = _broken(geometries)
+    whole = _repaired(geometries, rows)
+    if len(rows):
+        whole[rows] = shapely.buffer(whole[rows], 0)
+    return whole
+
+
+def _broken(geometries: GeometryArray) -> IntArray:
+    return np.flatnonzero(~valid(geometries) & ~shapely.is_missing(geometries))
+
+
+def _repaired(geometries: GeometryArray, rows: IntArray) -> GeometryArray:
+    if not len(rows):
+        return geometries
+    hopeless = rows[tangled(geometries[rows])]
+    if len(hopeless):
+        raise OutlineError(*shapely.bounds(geometries[hopeless[0]]).tolist())
+    out = geometries.copy()
+    out[rows] = shapely.make_valid(geometries[rows])
+    return out
 
 
 def without_holes(geometries: GeometryArray) -> GeometryArray:

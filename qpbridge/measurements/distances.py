@@ -17,6 +17,7 @@ import shapely
 from scipy.spatial import cKDTree
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, PathClass, Shapes, offsets
+from qpbridge.outlines import repaired
 
 CHUNK = 2**18
 """Points that are looked up at a time; bounds the memory."""
@@ -254,8 +255,4 @@ def _geometries(shapes: Shapes | GeometryArray) -> GeometryArray:
 
 def _scaled(shapes: Shapes | GeometryArray, mpp: tuple[float, float]) -> GeometryArray:
     """Return valid geometries in µm, object array (n,)."""
-    geometries = shapely.transform(_geometries(shapes), lambda xy: xy * mpp)
-    broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
-    geometries[broken] = shapely.make_valid(geometries[broken])
-    scaled: GeometryArray = geometries
-    return scaled
+    return repaired(shapely.transform(_geometries(shapes), lambda xy: xy * mpp))

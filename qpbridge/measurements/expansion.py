@@ -16,6 +16,7 @@ import numpy as np
 import shapely
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes, offsets
+from qpbridge.outlines import repaired
 
 T = TypeVar("T")
 
@@ -78,10 +79,7 @@ def expand_nuclei(
         )
     given = nuclei.geometries if isinstance(nuclei, Shapes) else np.asarray(nuclei, dtype=object)
     stretch = mpp[1] / mpp[0]
-    inner = _stretched(given, stretch)
-    broken = ~shapely.is_valid(inner) & ~shapely.is_missing(inner)
-    inner = inner.copy()
-    inner[broken] = shapely.make_valid(inner[broken])
+    inner = repaired(_stretched(given, stretch))
     cells = inner.copy()
     regions = np.zeros(0, object)
     if region is not None:

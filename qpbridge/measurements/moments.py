@@ -13,6 +13,7 @@ import numpy as np
 import shapely
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes
+from qpbridge.outlines import repaired
 
 DIAMETER, ECCENTRICITY, ORIENTATION = "Equivalent diameter µm", "Eccentricity", "Orientation °"
 EXTENT, COMPACTNESS = "Extent", "Compactness"
@@ -67,9 +68,7 @@ def moment_measurements(
 
 
 def _measure(given: GeometryArray, mpp: tuple[float, float]) -> dict[str, FloatArray]:
-    geometries = given.copy()
-    broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
-    geometries[broken] = shapely.make_valid(geometries[broken])
+    geometries = repaired(given)
     area, _, moments = area_moments(geometries)
     extent = (shapely.bounds(geometries) * (*mpp, *mpp)).T
     pixel = mpp[0] * mpp[1]

@@ -22,6 +22,7 @@ from scipy.special import ellipe
 
 from qpbridge.measurements.hulls import hull_diameters
 from qpbridge.objects import FloatArray, GeometryArray, RoiKind, Shapes
+from qpbridge.outlines import repaired
 
 
 def shape_names(mpp: tuple[float, float] | None) -> tuple[str, ...]:
@@ -62,8 +63,7 @@ def shape_measurements(
     geometries = given.copy()
     if stretch != 1:
         geometries = shapely.transform(given, lambda xy: xy * (1.0, stretch))
-    broken = ~shapely.is_valid(geometries) & ~shapely.is_missing(geometries)
-    geometries[broken] = shapely.make_valid(geometries[broken])
+    geometries = repaired(geometries)
 
     dimension = shapely.get_dimensions(geometries)
     hull = shapely.convex_hull(geometries)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.objects import FloatArray, RoiKind, Shapes, concatenate_shapes
+from qpbridge.outlines import tangled, valid
 
 GRID = 0.01
 """Pixels to which QuPath rounds what it reads."""
@@ -30,11 +31,14 @@ class OnGrid:
         bool (n,), whose outline crossed or touched itself, in some cases only once rounded.
     flat
         bool (n,), which had no area; there is now a box around them, at least 0.01 pixels wide.
+    tangled
+        bool (n,), which cross themselves too often to be repaired; they have no shape any more.
     """
 
     shapes: Shapes
     repaired: npt.NDArray[np.bool_]
     flat: npt.NDArray[np.bool_]
+    tangled: npt.NDArray[np.bool_]
 
 
 def rounded(coords: FloatArray) -> FloatArray:
@@ -51,12 +55,18 @@ def on_grid(shapes: Shapes) -> OnGrid:
     shapes = replace(shapes, coords=rounded(shapes.coords))
     repaired = np.zeros(len(shapes), bool)
     flat = np.zeros(len(shapes), bool)
+    hopeless = np.zeros(len(shapes), bool)
     faulty = np.flatnonzero(~_is_fine(shapes))
     mended = []
     for row in faulty.tolist():
         one = shapes.take([row])
         if one.roi[0] in (RoiKind.POLYGON, RoiKind.GEOMETRY):
-            geometry = _repaired(one)
+            polygons = _multipolygon(one)
+            if tangled(np.array([polygons], object))[0]:
+                hopeless[row] = True
+                mended.append(Shapes.empty(1))
+                continue
+            geometry = _repaired(polygons)
             flat[row], repaired[row] = geometry is None, geometry is not None
             geometry = smallest_box(one.coords) if geometry is None else geometry
             mended.append(Shapes.from_geometries([geometry]))
@@ -68,7 +78,7 @@ def on_grid(shapes: Shapes) -> OnGrid:
         order = np.arange(len(shapes))
         order[faulty] = len(shapes) + np.arange(len(faulty))
         shapes = concatenate_shapes([shapes, *mended]).take(order)
-    return OnGrid(shapes, repaired, flat)
+    return OnGrid(shapes, repaired, flat, hopeless)
 
 
 def smallest_box(coords: FloatArray) -> Any:
@@ -89,24 +99,28 @@ def _is_fine(shapes: Shapes) -> npt.NDArray[np.bool_]:
         has_short[np.repeat(of_part, np.diff(chosen.parts))[short]] = True
         fine[areas[has_short]] = False
         whole = areas[~has_short]
-        fine[whole] = shapely.is_valid(shapes.take(whole).geometries)
+        fine[whole] = valid(shapes.take(whole).geometries)
     corners = np.flatnonzero(np.isin(shapes.roi, (RoiKind.RECTANGLE, RoiKind.ELLIPSE)))
     two = shapes.take(corners).coords.reshape(-1, 2, 2)
     fine[corners] = (two[:, 0] != two[:, 1]).all(axis=1)
     return fine
 
 
-def _repaired(shape: Shapes) -> Any:
-    """Return the area of one shape, valid and on the grid; None if it has none."""
+def _multipolygon(shape: Shapes) -> Any:
+    """Return the rings of one shape that can be outlines, valid or not."""
     parts = []
     for first, last in zip(shape.parts[:-1], shape.parts[1:], strict=True):
         rings = [shape.coords[shape.rings[r] : shape.rings[r + 1]] for r in range(first, last)]
         if rings and len(rings[0]) >= 4:
             parts.append(shapely.Polygon(rings[0], [r for r in rings[1:] if len(r) >= 4]))
-    geometry = shapely.MultiPolygon(parts)
+    return shapely.MultiPolygon(parts)
+
+
+def _repaired(geometry: Any) -> Any:
+    """Return the area of polygons, valid and on the grid; None if they have none."""
     with np.errstate(all="ignore"):
-        valid = shapely.set_precision(shapely.make_valid(geometry), GRID)
-    polygons = [shapely.transform(part, rounded) for part in _polygons(valid)]
+        snapped = shapely.set_precision(shapely.make_valid(geometry), GRID)
+    polygons = [shapely.transform(part, rounded) for part in _polygons(snapped)]
     if not polygons:
         return None
     whole = polygons[0] if len(polygons) == 1 else shapely.MultiPolygon(polygons)

@@ -194,6 +194,9 @@ def _usable(
             shapes = without(shapes, rows)
         found = on_grid(shapes)
         faults |= dict.fromkeys(np.flatnonzero(found.flat).tolist(), "has no area")
+        faults |= dict.fromkeys(
+            np.flatnonzero(found.tangled).tolist(), "crosses itself too often to be repaired"
+        )
         what = "had an outline that crosses or touches itself"
         notes.update(dict.fromkeys(np.flatnonzero(found.repaired).tolist(), what))
         return found.shapes

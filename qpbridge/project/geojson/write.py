@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.errors import OutlineError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, RoiKind, Shapes, offsets
 from qpbridge.project.colors import default_color
 from qpbridge.project.files.compressed import atomic_text
@@ -70,6 +71,8 @@ def write_geojson(table: ObjectTable, file: Path | str | TextIO) -> Written:
     ------
     ProjectError
         If the file can't be written.
+    OutlineError
+        If an outline crosses itself so often that it can't be repaired.
     ValueError
         If an object has no shape, or coordinates that are not finite.
     """
@@ -100,7 +103,11 @@ def _write(table: ObjectTable, out: TextIO) -> Written:
 def _checked(shapes: Shapes) -> OnGrid:
     if not (np.abs(shapes.coords) < MAX_COORDINATE).all():
         raise ValueError("coordinates that are not finite, or beyond any image")
-    return on_grid(shapes)
+    found = on_grid(shapes)
+    if found.tangled.any():
+        row = np.flatnonzero(found.tangled)[0]
+        raise OutlineError(*shapely.bounds(shapes.take([row]).geometries[0]).tolist())
+    return found
 
 
 def _features(

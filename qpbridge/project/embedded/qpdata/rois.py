@@ -17,8 +17,9 @@ from qpbridge.javastream.nodes import OBJECT, PRIMITIVES, Field, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import read_rows, write_rows
 from qpbridge.objects import RoiKind, Shapes, offsets
+from qpbridge.outlines import crowded, tangled
 from qpbridge.project.embedded.qpdata import java_classes
-from qpbridge.project.embedded.qpdata.wkb import ShapesBuilder, is_tangled, shape_of, write_wkb
+from qpbridge.project.embedded.qpdata.wkb import ShapesBuilder, shape_of, write_wkb
 
 CORNERS = {
     java_classes.RECTANGLE: RoiKind.RECTANGLE,
@@ -104,7 +105,7 @@ def _read_area(stream: Stream, node: Node) -> Shapes:
     if not rings:
         return Shapes.empty(1)
     outlines = shapely.polygons(rings)
-    if is_tangled(outlines):
+    if crowded(outlines) or tangled(outlines).any():
         raise FormatError("a region whose outlines cross far too often", offset=node.start)
     lines = shapely.union_all(rings)
     faces = shapely.get_parts(shapely.polygonize([lines]))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.objects import RoiKind, Shapes, offsets
+from qpbridge.outlines import crowded
 
 POINT, LINE, POLYGON, MULTI_LINE, MULTI_POLYGON, COLLECTION = 1, 2, 3, 5, 6, 7
 MAX_NESTING = 16
@@ -154,26 +154,6 @@ def check_nesting(wkb: bytes) -> None:
         raise ValueError("well-known binary that is cut off") from None
 
 
-def is_tangled(geometries: Sequence[shapely.Geometry]) -> bool:
-    """Whether outlines lie so much across each other that their union would never end."""
-    lines = shapely.get_rings(shapely.get_parts(geometries))
-    xy, line = shapely.get_coordinates(lines, return_index=True)
-    inner = line[1:] == line[:-1]
-    low, high = np.minimum(xy[1:], xy[:-1])[inner], np.maximum(xy[1:], xy[:-1])[inner]
-    return _is_crowded(shapely.box(*low.T, *high.T)) or _is_crowded(lines)
-
-
-def _is_crowded(shapes: npt.NDArray[np.object_]) -> bool:
-    tree = shapely.STRtree(shapes)
-    most, met = 32 * len(shapes) + 100_000, 0
-    step = max(1, 10_000_000 // max(len(shapes), 1))
-    for start in range(0, len(shapes), step):
-        met += len(tree.query(shapes[start : start + step])[0])
-        if met > most:
-            return True
-    return False
-
-
 def shape_of(geometry: shapely.Geometry) -> Shapes:
     """Make the shape of anything that may stand in a file; collections keep their main part."""
     if geometry is None or geometry.is_empty:
@@ -182,7 +162,7 @@ def shape_of(geometry: shapely.Geometry) -> Shapes:
         parts = [p for p in shapely.get_parts(geometry) if not p.is_empty]
         dimension = max(shapely.get_dimensions(p) for p in parts)
         parts = [p for p in parts if shapely.get_dimensions(p) == dimension]
-        if is_tangled(parts):
+        if crowded(parts):
             raise ValueError("regions that cross far too often")
         return shape_of(shapely.union_all(parts))
     parts = shapely.get_parts(geometry)
