@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = Path(__file__).parents[1] / "scripts"
+SCRIPTS = Path(__file__).parents[2] / "scripts"
 
 PARSE_ONLY = """
 import org.codehaus.groovy.control.*
@@ -48,6 +48,12 @@ def test_the_parser_notices_a_broken_script(parser, tmp_path):
     broken = tmp_path / "broken.groovy"
     broken.write_text((SCRIPTS / "segment_in_qupath.groovy").read_text("utf-8") + "\nif (")
     assert run_groovy(parser, broken).returncode != 0
+
+
+def test_nothing_that_was_drawn_meanwhile_is_lost_in_qupath(parser):
+    checks = Path(__file__).parent / "merge.groovy"
+    done = run_groovy(checks, SCRIPTS / "segment_in_qupath.groovy")
+    assert done.stdout.strip() == "all good", done.stdout + done.stderr
 
 
 @pytest.fixture
