@@ -265,8 +265,16 @@ def _next_page(tiff: Any) -> int:
 
 def on_white(pixels: Bytes) -> Bytes:
     """Lay uint8 RGBA (h, w, 4) on white, as QuPath shows it."""
-    alpha = pixels[..., 3:].astype(np.uint32)
-    mixed = pixels[..., :3] * alpha + 255 * (255 - alpha)
+    return on_background(pixels, (255, 255, 255))
+
+
+def on_background(pixels: Bytes, color: tuple[int, int, int]) -> Bytes:
+    """Lay uint8 RGBA (h, w, 4), not premultiplied, on a colour; uint8 (h, w, 3)."""
+    alpha = pixels[..., 3:]
+    if (alpha == 255).all():
+        return np.ascontiguousarray(pixels[..., :3])
+    weight = alpha.astype(np.uint32)
+    mixed = pixels[..., :3] * weight + np.array(color, np.uint32) * (255 - weight)
     return ((mixed + 127) // 255).astype(np.uint8)
 
 
