@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.ids import random_ids
 from qpbridge.measurement_table import FloatArray as FloatArray
 from qpbridge.measurement_table import IntArray as IntArray
 from qpbridge.measurement_table import MeasurementTable as MeasurementTable
@@ -522,6 +523,12 @@ class ObjectTable:
         index = int(self.class_index[row])
         return None if index < 0 else self.classes[index]
 
+    def of_class(self, wanted: Callable[[PathClass], bool]) -> npt.NDArray[np.bool_]:
+        """Tell which objects have a class that is wanted, bool (n,)."""
+        chosen = np.array([*(wanted(c) for c in self.classes), False])  # the last: no class
+        of_class: npt.NDArray[np.bool_] = chosen[self.class_index]
+        return of_class
+
     def uuid(self, row: int) -> uuid.UUID:
         """Return the id of one object."""
         return uuid.UUID(bytes=self.ids[row].tobytes())
@@ -548,11 +555,3 @@ class ObjectTable:
             If no object carries it.
         """
         return self.measured[name]
-
-
-def random_ids(n: int) -> npt.NDArray[np.uint8]:
-    """Make `n` random (version 4) UUIDs, uint8 (n, 16)."""
-    ids = np.frombuffer(np.random.default_rng().bytes(16 * n), np.uint8).reshape(n, 16).copy()
-    ids[:, 6] = (ids[:, 6] & 0x0F) | 0x40
-    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
-    return ids

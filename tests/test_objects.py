@@ -6,6 +6,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qpbridge.ids import random_ids
 from qpbridge.objects import (
     ObjectKind,
     ObjectTable,
@@ -13,7 +14,6 @@ from qpbridge.objects import (
     RoiKind,
     Shapes,
     concatenate_shapes,
-    random_ids,
 )
 
 GEOMETRIES = [

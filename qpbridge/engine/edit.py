@@ -11,7 +11,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge._version import __version__
-from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
+from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.measurements.regions import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
@@ -84,14 +84,13 @@ def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target
     below the region's annotation (which may have been reshaped since). ``regions=None`` is
     everywhere.
     """
-    origin = origins(objects, target)
-    rows = np.flatnonzero(origin != Origin.OTHER)
+    rows = np.flatnonzero(made_by_us(objects.ids, target))
     if regions is not None and len(rows):
-        centroids = shapely.centroid(objects.take(rows).inner_shapes.geometries)
-        innermost, _ = assign_regions(centroids, regions)
+        centroids = objects.take(rows).inner_shapes.centroids()
+        innermost, _ = assign_regions(shapely.points(centroids), regions)
         below = np.isin(objects.parent[rows], [r.row for r in regions if r.row >= 0])
         rows = rows[(innermost >= 0) | below]
-    ours = origin[rows] == Origin.OURS
+    ours = origins(objects.take(rows), target) == Origin.OURS
     return Existing(rows[ours], rows[~ours])
 
 

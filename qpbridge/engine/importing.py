@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
 from qpbridge.hierarchy.placement import place
-from qpbridge.hierarchy.provenance import content_ids, repeated
-from qpbridge.objects import ObjectKind, ObjectTable, random_ids
+from qpbridge.hierarchy.provenance import content_ids
+from qpbridge.ids import are_among, random_ids, repeated
+from qpbridge.objects import ObjectKind, ObjectTable
 from qpbridge.project.geojson.read import Problems, salvage_geojson
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, WorkflowStep
 
@@ -130,7 +130,7 @@ def plan_import(
     edit, plan
         None where there is nothing to add.
     """
-    known = _are_in(found.ids, existing.ids)
+    known = are_among(found.ids, existing.ids)
     cores = (found.kind == ObjectKind.TMA_CORE) & ~known
     doubled = np.zeros(len(found), bool)
     doubled[repeated(found.ids, existing.ids)] = True
@@ -160,12 +160,6 @@ def plan_import(
         at_root=int(((new.parent < 0) & ~below.any(axis=1)).sum()),
     )
     return (Edit(add=new, add_below=below, steps=(step,)) if len(new) else None), plan
-
-
-def _are_in(ids: npt.NDArray[np.uint8], others: npt.NDArray[np.uint8]) -> npt.NDArray[np.bool_]:
-    keys, known = (np.ascontiguousarray(i).view("V16").ravel() for i in (ids, others))
-    _, number = np.unique(np.concatenate([known, keys]), return_inverse=True)
-    return np.isin(number[len(known) :], number[: len(known)])
 
 
 def _outside(objects: ObjectTable, width: int, height: int) -> int:

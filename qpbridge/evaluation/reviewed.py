@@ -13,7 +13,7 @@ import shapely
 
 from qpbridge.errors import PixelSizeError, QpbridgeError, SelectionError
 from qpbridge.evaluation.labelled import Sample
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.provenance import Origin, made_by_us, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.measurements.raster import rasterize
 from qpbridge.objects import GeometryArray, ObjectTable, Shapes
@@ -105,7 +105,7 @@ def load_reviewed(
         if not len(true):
             continue
         nothing = False
-        made = np.setdiff1d(np.flatnonzero(origins(objects, target) != Origin.OTHER), true)
+        made = np.setdiff1d(np.flatnonzero(made_by_us(objects.ids, target)), true)
         drawn = valid_areas(objects.take(true).inner_shapes.geometries)
         found = valid_areas(objects.take(made).inner_shapes.geometries)
         with open_server(entry.image_path(), entry.server) as slide:
@@ -124,15 +124,9 @@ def load_reviewed(
 
 
 def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.NDArray[np.int64]:
-    wanted = [i for i, c in enumerate(objects.classes) if str(c) == truth_class]
-    rows = np.flatnonzero(np.isin(objects.class_index, wanted) & np.isin(objects.shapes.roi, AREAS))
-    if accepted:
-        return rows
-    chosen = objects.take(rows)
-    ours: npt.NDArray[np.bool_] = np.any(
-        [origins(chosen, target) == Origin.OURS for target in TARGETS], axis=0
-    )
-    return rows[~ours]
+    wanted = objects.of_class(lambda c: str(c) == truth_class)
+    rows = np.flatnonzero(wanted & np.isin(objects.shapes.roi, AREAS))
+    return rows if accepted else rows[origins(objects.take(rows)) != Origin.OURS]
 
 
 def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None) -> Grid:

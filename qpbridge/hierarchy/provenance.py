@@ -18,6 +18,7 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.ids import as_version, repeated
 from qpbridge.objects import FloatArray, ObjectTable, Shapes
 
 TARGETS = ("nuclei", "glands", "vessels")
@@ -76,25 +77,54 @@ def content_ids(table: ObjectTable) -> npt.NDArray[np.uint8]:
         kind, class, plane and vertices (a cell's, and its nucleus's) are.
     """
     ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
-    return _as_version_8(ids)
+    return as_version(ids, 8)
 
 
-def origins(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
-    """Tell for each object whether qpbridge made it for `target`, and whether it still is as made.
+def made_by_us(ids: npt.NDArray[np.uint8], *targets: str) -> npt.NDArray[np.bool_]:
+    """Tell which objects qpbridge made, whether changed by somebody since or not.
+
+    The ids alone say so: nothing is computed of the objects, as in `origins`.
+
+    Parameters
+    ----------
+    ids
+        uint8 (n, 16), of objects.
+    targets
+        Of `TARGETS`: only objects made for these count.  [default: for any]
+
+    Returns
+    -------
+    made
+        bool (n,).
+    """
+    numbers = [TARGETS.index(target) for target in targets or TARGETS]
+    made: npt.NDArray[np.bool_] = (ids[:, :4] == _MARK).all(axis=1)
+    return made & np.isin(ids[:, _TARGET_BYTE], numbers)
+
+
+def origins(table: ObjectTable, *targets: str) -> npt.NDArray[np.uint8]:
+    """Tell for each object whether qpbridge made it, and whether it still is as made.
+
+    Where only the first is asked, `made_by_us` tells it in a fraction of the time.
+
+    Parameters
+    ----------
+    table
+        n objects.
+    targets
+        Of `TARGETS`: an object made for another one is ``OTHER``.  [default: for any]
 
     Returns
     -------
     origins
-        uint8 (n,), values of `Origin`. An object of another target is ``OTHER``.
+        uint8 (n,), values of `Origin`.
     """
-    made = (table.ids[:, :4] == _MARK).all(axis=1)
-    made &= table.ids[:, _TARGET_BYTE] == TARGETS.index(target)
     out = np.full(len(table), Origin.OTHER, np.uint8)
-    rows = np.flatnonzero(made)
+    rows = np.flatnonzero(made_by_us(table.ids, *targets))
     if len(rows):
         mine = table.take(rows)
-        equal = _marked_checksums(mine, target) == mine.ids
-        equal[:, _COPY_BYTE] = True
+        equal = _marked_checksums(mine, TARGETS[0]) == mine.ids
+        equal[:, [_TARGET_BYTE, _COPY_BYTE]] = True
         same = equal.all(axis=1) & ~mine.locked
         same[list({*mine.names, *mine.colors})] = False
         out[rows] = np.where(same, Origin.OURS, Origin.CHANGED)
@@ -111,27 +141,12 @@ def storable(coords: FloatArray) -> FloatArray:
     return np.round(single, 2).astype(np.float32).astype(np.float64)
 
 
-def repeated(ids: npt.NDArray[np.uint8], taken: npt.NDArray[np.uint8]) -> npt.NDArray[np.intp]:
-    """Find the rows of `ids` that are in `taken`, or in an earlier row."""
-    everything = np.ascontiguousarray(np.concatenate([taken, ids])).view("V16").ravel()
-    _, first = np.unique(everything, return_index=True)
-    repeated = np.ones(len(everything), bool)
-    repeated[first] = False
-    return np.flatnonzero(repeated[len(taken) :])
-
-
 def _marked_checksums(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
     ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
     ids[:, :4] = _MARK
     ids[:, _TARGET_BYTE] = TARGETS.index(target)
     ids[:, _COPY_BYTE] = 0
-    return _as_version_8(ids)
-
-
-def _as_version_8(ids: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    ids[:, 6] = (ids[:, 6] & 0x0F) | 0x80
-    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
-    return ids
+    return as_version(ids, 8)
 
 
 def _checksums(table: ObjectTable) -> npt.NDArray[np.uint64]:

@@ -12,8 +12,8 @@ import shapely
 
 from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, RequestError, SelectionError
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
-from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, PathClass
+from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.objects import GeometryArray, ObjectTable, PathClass
 from qpbridge.outlines import AREAS, ROUNDING, valid_areas
 
 _REGION_CLASS = "Region*"
@@ -114,11 +114,8 @@ def select_regions(
     SelectionError
         If nothing is selected: says why, and what could be.
     """
-    area = np.isin(objects.shapes.roi, AREAS) & (objects.kind == ObjectKind.ANNOTATION)
-    area &= (objects.plane[:, 1:] == 0).all(axis=1)
-    rows = np.flatnonzero(area)
-    made = [origins(objects.take(rows), target) != Origin.OTHER for target in TARGETS]
-    rows = rows[~np.any(made, axis=0)]
+    rows = drawn_annotations(objects)
+    rows = rows[np.isin(objects.shapes.roi[rows], AREAS)]
     classes = [objects.path_class(int(row)) for row in rows]
     ignored = np.array([_is_ignored(c) for c in classes], bool)
     wanted = np.array(

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.drawn import on_first_plane
+from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, each_held
 from qpbridge.hierarchy.targets import CLASSES, HOLDERS
 from qpbridge.objects import (
@@ -34,21 +35,19 @@ def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
     rows
         int64 (n,) by target, ascending; of the first z-slice and time point.
     """
-    usable = np.isin(objects.shapes.roi, AREAS) & (objects.plane[:, 1:] == 0).all(axis=1)
-    rows = np.flatnonzero(usable)
-    some = objects.take(rows)
-    made = {target: origins(some, target) != Origin.OTHER for target in TARGETS}
-    anyone = np.any(list(made.values()), axis=0)
-    found = {}
-    free = np.isin(some.kind, (ObjectKind.DETECTION, ObjectKind.CELL)) & ~anyone
-    free &= ~_of_classes(some, [c.is_ignored for c in some.classes])
-    drawn = np.isin(some.kind, (ObjectKind.ANNOTATION, ObjectKind.DETECTION)) & ~anyone
+    usable = np.isin(objects.shapes.roi, AREAS) & on_first_plane(objects)
+    ours = {target: usable & made_by_us(objects.ids, target) for target in TARGETS}
+    others = usable & ~made_by_us(objects.ids)
+    structures = others & np.isin(objects.kind, (ObjectKind.ANNOTATION, ObjectKind.DETECTION))
+    nuclei = others & np.isin(objects.kind, (ObjectKind.DETECTION, ObjectKind.CELL))
+    nuclei &= ~objects.of_class(lambda c: c.is_ignored)
+    rows = {}
     for target in HOLDERS:
         (name,) = CLASSES[target].names
-        named = drawn & _of_classes(some, [c.names[0] == name for c in some.classes])
-        found[target] = rows[made[target] | named]
-        free &= ~named
-    return {"nuclei": rows[made["nuclei"] | free], **found}
+        named = structures & _called(objects, name)
+        rows[target] = np.flatnonzero(ours[target] | named)
+        nuclei &= ~named
+    return {"nuclei": np.flatnonzero(ours["nuclei"] | nuclei), **rows}
 
 
 def hollow(objects: ObjectTable) -> npt.NDArray[np.bool_]:
@@ -120,7 +119,6 @@ def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[
     )
 
 
-def _of_classes(objects: ObjectTable, chosen: list[bool]) -> npt.NDArray[np.bool_]:
-    """Tell which objects are of one of the chosen classes."""
-    of_class: npt.NDArray[np.bool_] = np.array([*chosen, False])[objects.class_index]
-    return of_class
+def _called(objects: ObjectTable, name: str) -> npt.NDArray[np.bool_]:
+    """Tell which objects are of a class, or one derived from it."""
+    return objects.of_class(lambda path_class: path_class.names[0] == name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.hierarchy.provenance import Origin, origins
+from qpbridge.hierarchy.provenance import made_by_us
 from qpbridge.hierarchy.regions import Region, each_held
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable, PathClass
 from qpbridge.outlines import valid_areas
@@ -48,9 +48,9 @@ def ids_below(
     """
     below = np.array([np.frombuffer(region.id, np.uint8) for region in regions])[innermost]
     region_row = np.array([region.row for region in regions], np.int64)[innermost]
-    rows = np.flatnonzero(objects.kind == ObjectKind.ANNOTATION)
-    made = [origins(objects.take(rows), target) != Origin.OTHER for target in HOLDERS]
-    rows = rows[np.any(made, axis=0)]
+    rows = np.flatnonzero(
+        (objects.kind == ObjectKind.ANNOTATION) & made_by_us(objects.ids, *HOLDERS)
+    )
     for i, held in each_held(points, valid_areas(objects.shapes.take(rows).geometries)):
         here = held[region_row[held] == objects.parent[rows[i]]]
         below[here] = objects.ids[rows[i]]

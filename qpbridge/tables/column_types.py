@@ -11,9 +11,6 @@ import numpy.typing as npt
 
 from qpbridge.objects import IntArray
 
-_HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
-_HYPHENS = (8, 13, 18, 23)
-
 Ids = npt.NDArray[np.bytes_]
 """UUIDs as ASCII text, (n,) of 36 bytes."""
 
@@ -97,15 +94,6 @@ def number(kind: Literal["int", "float"], value: float) -> Column:
     """Make a column of one number."""
     dtype = np.int64 if kind == "int" else np.float64
     return Column(kind, lambda: Numbers(np.array([value], dtype), np.array([False])))
-
-
-def id_texts(ids: npt.NDArray[np.uint8]) -> Ids:
-    """Write UUIDs, uint8 (n, 16), as texts: ASCII bytes (n,) of 36 characters."""
-    out = np.full((len(ids), 36), ord("-"), np.uint8)
-    digits = np.delete(np.arange(36), _HYPHENS)
-    out[:, digits[::2]] = _HEX[ids >> 4]
-    out[:, digits[1::2]] = _HEX[ids & 15]
-    return out.view("S36").ravel()
 
 
 def clean(text: str) -> str:

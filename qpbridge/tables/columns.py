@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.ids import id_texts
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.tables.column_types import (
     Column,
@@ -24,7 +25,6 @@ from qpbridge.tables.column_types import (
     Texts,
     clean,
     few_texts,
-    id_texts,
     some_numbers,
     texts,
 )

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import numpy.typing as npt
 import shapely
 
 from qpbridge.engine.measuring.nuclei import stored_columns
 from qpbridge.errors import SelectionError
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import find_subjects, locate
 from qpbridge.measurements.regions import summarize
 from qpbridge.measurements.summary import AREA, EVALUATED_AREA, LENGTH
-from qpbridge.objects import IntArray, ObjectKind, ObjectTable
+from qpbridge.objects import IntArray, ObjectTable
 from qpbridge.project.interface import ImageEntry
 from qpbridge.tables.column_types import Column, Columns, number, texts
 from qpbridge.tables.columns import IMAGE, ROOT_NAME, object_columns
@@ -32,7 +32,9 @@ def object_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
 
 def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     """Make a row for each annotation that qpbridge did not make, with what it sums up."""
-    return object_columns(table, entry.name, entry.server.mpp, _drawn(table))
+    return object_columns(
+        table, entry.name, entry.server.mpp, drawn_annotations(table, every_plane=True)
+    )
 
 
 def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
@@ -53,7 +55,7 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     )[None]
     for name, score in class_scores(table).items():
         columns[name] = number(score.kind, score.compute(counts)[0])
-    drawn = _drawn(table)
+    drawn = drawn_annotations(table, every_plane=True)
     columns["Num regions"] = number("int", len(drawn))
     size = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
     for target in TARGETS:
@@ -68,19 +70,6 @@ ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {
     "images": image_rows,
 }
 """By the name that the command line has for them."""
-
-
-def _drawn(table: ObjectTable) -> IntArray:
-    """Find the annotations that qpbridge did not make, changed since or not."""
-    rows = np.flatnonzero(table.kind == ObjectKind.ANNOTATION)
-    made = np.any([_made(table.take(rows), target) for target in TARGETS], axis=0)
-    drawn: IntArray = rows[~np.asarray(made)].astype(np.int64)
-    return drawn
-
-
-def _made(table: ObjectTable, target: str) -> npt.NDArray[np.bool_]:
-    made: npt.NDArray[np.bool_] = origins(table, target) != Origin.OTHER
-    return made
 
 
 def _summary(

@@ -8,7 +8,8 @@ import shapely
 from qpbridge.engine.apply import ATTEMPTS, apply_planned
 from qpbridge.errors import ChangedMeanwhileError
 from qpbridge.hierarchy.regions import Selection, find_again, select_regions
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, random_ids
+from qpbridge.ids import random_ids
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.interface import Edit, ImageData
 
 

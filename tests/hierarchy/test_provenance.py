@@ -8,7 +8,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpbridge.hierarchy.provenance import Origin, mint_ids, origins, storable
+from qpbridge.hierarchy.provenance import TARGETS, Origin, made_by_us, mint_ids, origins, storable
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 
 NOBODY = np.zeros((0, 16), np.uint8)
@@ -37,6 +37,23 @@ def test_objects_of_others_are_never_ours():
     table = nuclei()
     other = ObjectTable.new(ObjectKind.DETECTION, table.shapes, path_class=PathClass(("Nucleus",)))
     assert (origins(other, "nuclei") == Origin.OTHER).all()
+    assert (origins(other) == Origin.OTHER).all()
+    assert not made_by_us(other.ids).any()
+
+
+def test_the_ids_alone_tell_what_is_ours():
+    table = nuclei(2)
+    vessels = table.replace(ids=mint_ids(table, "vessels", NOBODY))
+    later = table.ids.copy()
+    later[:, 4] = len(TARGETS)  # of a version that knows more targets
+    ids = np.concatenate([table.ids, vessels.ids, later])
+    assert made_by_us(ids).tolist() == [True] * 4 + [False] * 2
+    assert made_by_us(ids, "nuclei").tolist() == [True] * 2 + [False] * 4
+    assert made_by_us(ids, "glands", "vessels").tolist() == [False] * 2 + [True] * 2 + [False] * 2
+    moved = replace(table.shapes, coords=table.shapes.coords + 5.0)
+    assert made_by_us(table.replace(shapes=moved).ids).all()
+    assert (origins(table.replace(shapes=moved)) == Origin.CHANGED).all()
+    assert (origins(vessels) == Origin.OURS).all()
 
 
 def moved(table):

@@ -22,6 +22,7 @@ from project.processes import Trouble, run_guarded
 from project.tables import TUMOR, file_of, many_cells
 
 from qpbridge.errors import FormatError
+from qpbridge.ids import random_ids
 from qpbridge.javastream.build import Builder, Content, Span, Symbols
 from qpbridge.javastream.nodes import (
     BASE_HANDLE,
@@ -45,7 +46,6 @@ from qpbridge.objects import (
     RoiKind,
     Shapes,
     concatenate_shapes,
-    random_ids,
 )
 from qpbridge.project.embedded.qpdata import image_level, java_classes
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data

@@ -15,6 +15,7 @@ from scipy.special import ellipe
 from table_values import values
 
 from qpbridge import open_project
+from qpbridge.ids import id_texts, random_ids
 from qpbridge.objects import (
     MeasurementTable,
     ObjectKind,
@@ -23,9 +24,8 @@ from qpbridge.objects import (
     RoiKind,
     Shapes,
     concatenate_shapes,
-    random_ids,
 )
-from qpbridge.tables.column_types import clean, id_texts
+from qpbridge.tables.column_types import clean
 from qpbridge.tables.columns import object_columns
 from qpbridge.tables.places import centroids, sizes
 

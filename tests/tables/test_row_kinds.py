@@ -11,16 +11,10 @@ import shapely
 from table_values import values
 
 from qpbridge.hierarchy.provenance import mint_ids, storable
+from qpbridge.ids import random_ids
 from qpbridge.measurements.structures import area_measurements, lumen_measurements, summarize_areas
 from qpbridge.measurements.summary import EVALUATED_AREA, SUMMARY_NAMES, summarize_nuclei
-from qpbridge.objects import (
-    MeasurementTable,
-    ObjectKind,
-    ObjectTable,
-    PathClass,
-    Shapes,
-    random_ids,
-)
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.tables.row_kinds import ROWS
 
 MPP = 0.5

@@ -10,12 +10,12 @@ import numpy as np
 import shapely
 
 from qpbridge.engine.measuring.request import MeasureRequest
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.subjects import hollow, locate
 from qpbridge.measurements.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measurements.grading.prostate import PATTERNS, pattern_area
-from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
+from qpbridge.objects import GeometryArray, IntArray, ObjectTable
 from qpbridge.outlines import AREAS, valid_areas
 
 
@@ -96,17 +96,8 @@ def needed(systems: Sequence[str]) -> set[str]:
     return {name for system in systems for name in SYSTEMS[system].needs}
 
 
-def drawn_annotations(objects: ObjectTable, path_class: str | None = None) -> IntArray:
-    """Find the annotations (of a class) that qpbridge did not make, in the first plane."""
-    wanted = (objects.kind == ObjectKind.ANNOTATION) & (objects.plane[:, 1:] == 0).all(axis=1)
-    if path_class is not None:
-        named = np.array([*(str(c) == path_class for c in objects.classes), False])
-        wanted &= named[objects.class_index] & np.isin(objects.shapes.roi, AREAS)
-    rows = np.flatnonzero(wanted)
-    made = [origins(objects.take(rows), target) != Origin.OTHER for target in TARGETS]
-    drawn: IntArray = rows[~np.any(made, axis=0)]
-    return drawn
-
-
 def _areas(objects: ObjectTable, path_class: str) -> GeometryArray:
-    return valid_areas(objects.shapes.take(drawn_annotations(objects, path_class)).geometries)
+    """Find the areas of a class that a person drew."""
+    wanted = np.isin(objects.shapes.roi, AREAS) & objects.of_class(lambda c: str(c) == path_class)
+    rows = drawn_annotations(objects)
+    return valid_areas(objects.shapes.take(rows[wanted[rows]]).geometries)

@@ -11,7 +11,6 @@ import numpy.typing as npt
 from qpbridge.engine.edit import provenance_key
 from qpbridge.engine.measuring.grading import (
     Grading,
-    drawn_annotations,
     find_grading,
     grade_region,
     needed,
@@ -26,7 +25,8 @@ from qpbridge.engine.measuring.nuclei import (
     surrounding_columns,
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
-from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
+from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import Located, find_subjects, locate
 from qpbridge.hierarchy.targets import HOLDERS
@@ -95,13 +95,13 @@ def plan_measurements(
     updates = _of_regions(regions, [region.measurements for region in summed])
     measure = _of_nuclei(nuclei.table, own, {**own, **around})
     measure += [_of_structures(located[t].table.ids, columns[t], updates) for t in HOLDERS]
-    made = {t: origins(located[t].table, t) != Origin.OTHER for t in TARGETS}
+    others = {t: ~made_by_us(located[t].table.ids, t) for t in TARGETS}
     return Edit(update=updates, measure=[m for m in measure if len(m.ids)]), MeasureReport(
         image="",
         status="written",
         regions=tuple(summed),
         counts={t: len(located[t].rows) for t in TARGETS},
-        others={t: int((~made[t]).sum()) for t in TARGETS},
+        others={t: int(others[t].sum()) for t in TARGETS},
         notes=(*notes, *_twins(around)),
     )
 

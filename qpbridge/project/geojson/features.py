@@ -11,14 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.objects import (
-    MeasurementTable,
-    ObjectKind,
-    ObjectTable,
-    PathClass,
-    RoiKind,
-    random_ids,
-)
+from qpbridge.ids import random_ids
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, RoiKind
 from qpbridge.project.colors import Rgb
 from qpbridge.project.geojson.properties import (
     as_numbers,

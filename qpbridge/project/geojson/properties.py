@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
+from qpbridge.ids import parse_id
 from qpbridge.objects import PathClass
 from qpbridge.project.colors import Rgb, unpack_argb
 from qpbridge.project.json_text import as_text
@@ -17,11 +18,8 @@ def read_id(text: Any) -> bytes | None:
     """Read a UUID; None where it is something else, or nothing but zeros."""
     if type(text) is not str or len(text) != 36:
         return None
-    try:
-        identity = bytes.fromhex(text.replace("-", ""))  # several times as fast as uuid.UUID
-    except ValueError:
-        return None
-    return identity if len(identity) == 16 and any(identity) else None
+    identity = parse_id(text)
+    return identity if identity is not None and any(identity) else None
 
 
 def short_id(identity: Any) -> str | None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.errors import OutlineError
+from qpbridge.ids import id_texts
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Plane, RoiKind, Shapes, offsets
 from qpbridge.project.colors import default_color
 from qpbridge.project.files.compressed import atomic_text
@@ -129,13 +130,12 @@ def _features(
     classes = [*map(_class_text, table.classes), ""]  # index -1: none
     class_index = table.class_index[rows].tolist()
     locked = [',"isLocked":true' if is_so else "" for is_so in table.locked[rows].tolist()]
-    ids = table.ids[rows].tobytes().hex()
+    ids = id_texts(table.ids[rows]).astype(str).tolist()
     for i, row in enumerate(rows.tolist()):
         if not geometries[i]:
             raise ValueError(f"object {row} has no shape, which GeoJSON can't express for QuPath")
-        u = ids[32 * i : 32 * i + 32]
         yield (
-            f'{{"type":"Feature","id":"{u[:8]}-{u[8:12]}-{u[12:16]}-{u[16:20]}-{u[20:]}",'
+            f'{{"type":"Feature","id":"{ids[i]}",'
             f'"geometry":{geometries[i]},{nuclei[i]}"properties":{{"objectType":"{kinds[i]}"'
             f"{_name_and_color(table, row)}{classes[class_index[i]]}{locked[i]}"
             f"{_missing_text(table, row)}{measurements[i]}"

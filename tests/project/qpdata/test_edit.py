@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from project.tables import TUMOR, by_id, file_of, many_cells, read
 
 from qpbridge.errors import FormatError, ProjectError
+from qpbridge.ids import random_ids
 from qpbridge.javastream.stream import parse
 from qpbridge.objects import (
     ImageType,
@@ -25,7 +26,6 @@ from qpbridge.objects import (
     RoiKind,
     Shapes,
     concatenate_shapes,
-    random_ids,
 )
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
+from qpbridge.ids import as_version, parse_id
 from qpbridge.javastream.bulk import Bulk
 from qpbridge.javastream.nodes import NULL, Node
 from qpbridge.javastream.stream import Stream
@@ -89,11 +89,9 @@ class Rows:
             self.colors[row] = color
         metadata = read_metadata(stream, entry.metadata)
         text = metadata.pop(OBJECT_ID, None)
-        try:
-            if text is not None:
-                self.put(row, ids=np.frombuffer(uuid.UUID(text).bytes, np.uint8), has_id=True)
-        except ValueError:
-            pass
+        uid = None if text is None else parse_id(text)
+        if uid is not None:
+            self.put(row, ids=np.frombuffer(uid, np.uint8), has_id=True)
         if metadata:
             self.metadata[row] = metadata
         measured = read_measurements(stream, entry.measurements)
@@ -209,10 +207,7 @@ def derived_ids(data: bytes, n: int) -> npt.NDArray[np.uint8]:
     objects in the next. They are UUIDs of version 8 (RFC 9562), and change with the file.
     """
     text = hashlib.shake_128(hashlib.blake2b(data).digest()).digest(16 * n)
-    ids = np.frombuffer(text, np.uint8).reshape(n, 16).copy()
-    ids[:, 6] = (ids[:, 6] & 0x0F) | 0x80
-    ids[:, 8] = (ids[:, 8] & 0x3F) | 0x80
-    return ids
+    return as_version(np.frombuffer(text, np.uint8).reshape(n, 16), 8)
 
 
 def _as_slice(columns: IntArray) -> Any:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import uuid
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import ProjectError
+from qpbridge.ids import id_keys, id_text
 from qpbridge.javastream.build import Builder, Span
 from qpbridge.javastream.write import Changes
 from qpbridge.objects import RoiKind
@@ -68,7 +66,7 @@ class _Finder:
 
     def __init__(self, objects: Hierarchy) -> None:
         self.candidates = np.flatnonzero(objects.count_at >= 0)
-        keys = _keys(objects.ids[self.candidates])
+        keys = id_keys(objects.ids[self.candidates])
         order = np.argsort(keys, kind="stable")
         self.candidates = self.candidates[order]
         self.keys = keys[order]
@@ -77,7 +75,7 @@ class _Finder:
         """Return the rows of `ids` (k, 16)."""
         rows, found = self.search(ids)
         if not found.all():
-            missing = ids[~found][0].tobytes().hex()
+            missing = id_text(ids[~found][0])
             raise ProjectError(
                 f"no object {missing} to {what}: the image was changed since it was read; run again"
             )
@@ -89,13 +87,9 @@ class _Finder:
         """Return the rows of `ids`, and whether each was found."""
         if not len(self.keys):
             return np.zeros(len(ids), np.int64), np.zeros(len(ids), bool)
-        keys = _keys(ids)
+        keys = id_keys(ids)
         at = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return self.candidates[at], self.keys[at] == keys
-
-
-def _keys(ids: npt.NDArray[np.uint8]) -> npt.NDArray[Any]:
-    return np.ascontiguousarray(ids).view("S16")[:, 0]
 
 
 def _remove(
@@ -184,7 +178,7 @@ def _update(changes: Changes, objects: Hierarchy, row: int, update: AnnotationUp
         metadata: dict[str, str | None] = {**read_metadata(stream, entry.metadata)}
         metadata |= {k: v for k, v in update.metadata.items() if k != OBJECT_ID}
         # From now on it is known again, where the file had no id for it.
-        metadata.setdefault(OBJECT_ID, str(uuid.UUID(bytes=objects.ids[row].tobytes())))
+        metadata.setdefault(OBJECT_ID, id_text(objects.ids[row]))
         builder = Builder(changes.symbols)
         write_metadata(builder, {k: v for k, v in metadata.items() if v is not None})
         if entry.metadata is None:

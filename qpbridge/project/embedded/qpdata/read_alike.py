@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.ids import parse_ids
 from qpbridge.javastream.bulk import Run
 from qpbridge.javastream.nodes import (
     BASE_HANDLE,
@@ -153,7 +154,7 @@ def _metadata(stream: Stream, run: Run, item: Node) -> dict[str, Any]:
         elif set(names) == {OBJECT_ID} and "ids" not in out:
             if value.tag != STRING or value.end - value.value != 36:
                 raise _OneByOneError
-            out |= {"ids": _needed(_parse_ids(run.values("V36", value.value))), "has_id": True}
+            out |= {"ids": _needed(parse_ids(run.values("V36", value.value))), "has_id": True}
         else:
             raise _OneByOneError
     if others:
@@ -230,20 +231,3 @@ def _distinct(run: Run, item: Node) -> tuple[IntArray, IntArray]:
         return handles[:1], np.zeros(len(handles), np.int64)
     distinct, inverse = np.unique(handles, return_inverse=True)
     return distinct, inverse
-
-
-_HEX = np.full(256, 255, np.uint8)
-_HEX[np.frombuffer(b"0123456789", np.uint8)] = np.arange(10)
-_HEX[np.frombuffer(b"abcdef", np.uint8)] = np.arange(10, 16)
-_HEX[np.frombuffer(b"ABCDEF", np.uint8)] = np.arange(10, 16)
-_DASHES = [8, 13, 18, 23]
-_DIGITS = [i for i in range(36) if i not in _DASHES]
-
-
-def _parse_ids(texts: npt.NDArray[np.void]) -> npt.NDArray[np.uint8] | None:
-    """Turn UUID texts (n,) into bytes (n, 16); None if one is no UUID."""
-    characters = texts.view(np.uint8).reshape(len(texts), 36)
-    digits = _HEX[characters[:, _DIGITS]]
-    if (characters[:, _DASHES] != ord("-")).any() or (digits == 255).any():
-        return None
-    return (digits[:, 0::2] << 4 | digits[:, 1::2]).astype(np.uint8)

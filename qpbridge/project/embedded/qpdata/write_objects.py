@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import struct
-import uuid
 from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.ids import id_text
 from qpbridge.javastream.build import Builder, Content, Piece, Symbols
 from qpbridge.javastream.strided import Bytes, IntArray, write_rows
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, Shapes, offsets
@@ -206,7 +206,7 @@ class RecordWriter:
         write_color(builder, table.colors.get(row))
         id_at = write_metadata(
             builder,
-            {**table.metadata.get(row, {}), OBJECT_ID: str(uuid.UUID(bytes=bytes(table.ids[row])))},
+            {**table.metadata.get(row, {}), OBJECT_ID: id_text(table.ids[row])},
         )
         values_at = -1
         columns = self._columns[kind]
