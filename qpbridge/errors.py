@@ -4,8 +4,42 @@ from __future__ import annotations
 
 import importlib
 import reprlib
+import unicodedata
 from pathlib import Path
 from typing import Any
+
+
+def printable(text: str, *, lines: bool = False, most: int = 0) -> str:
+    """Make what a file says fit for a terminal: characters that would steer it come escaped.
+
+    Parameters
+    ----------
+    text
+        Whatever it is.
+    lines
+        Whether it may go over several lines; else ends of lines are escaped too.
+    most
+        Characters that are kept; 0: all.
+    """
+    if most and len(text) > most:
+        text = f"{text[:most]} ..."
+    if text.isprintable():
+        return text
+    return "".join(c if _is_harmless(c, lines) else _escaped(c) for c in text)
+
+
+def _is_harmless(char: str, lines: bool) -> bool:
+    # Spaces of all scripts count as not printable, and joiners as control characters.
+    return (
+        char.isprintable()
+        or unicodedata.category(char) in ("Zs", "Cn", "Co")
+        or char in "\u00ad\u200c\u200d"
+        or (lines and char == "\n")
+    )
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
 
 
 class QpbridgeError(Exception):
@@ -61,7 +95,7 @@ class FormatError(ProjectError):
     def __init__(
         self, message: str, *, path: Path | str | None = None, offset: int | None = None
     ) -> None:
-        self.message = _printable(message)
+        self.message = printable(message, most=400)
         self.path = path
         self.offset = offset
         super().__init__(self.message)
@@ -74,12 +108,6 @@ class FormatError(ProjectError):
     def in_file(self, path: Path | str) -> FormatError:
         """Return the same error that names the file it was found in."""
         return FormatError(self.message, path=path, offset=self.offset)
-
-
-def _printable(text: str, most: int = 400) -> str:
-    """Make what a file says fit for a terminal, whatever it says."""
-    text = text if len(text) <= most else f"{text[:most]} ..."
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
 
 
 class ChangedMeanwhileError(ProjectError):

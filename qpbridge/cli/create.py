@@ -8,7 +8,7 @@ import click
 import shapely
 
 from qpbridge.cli.options import json_option, project_argument
-from qpbridge.cli.output import messages, print_json
+from qpbridge.cli.output import messages, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes
@@ -61,9 +61,9 @@ def create(
             }
         )
         return
-    click.echo(f"{created.path}: {len(created.images)} images")
+    say(f"{created.path}: {len(created.images)} images")
     for entry in created.images:
-        click.echo(f"  {entry.name}: {annotations[entry.id]} annotations")
+        say(f"  {entry.name}: {annotations[entry.id]} annotations")
 
 
 def describe(slide: Slide) -> NewImage:
@@ -92,7 +92,7 @@ def tissue_annotation(slide: Slide) -> ObjectTable:
     """Make one annotation of all the tissue of a slide; none where there is no tissue."""
     outlines = tissue_outline(slide)
     if not outlines:
-        messages.print(f"{slide.path.name}: no tissue found, no annotation made", markup=False)
+        messages.print(f"{slide.path.name}: no tissue found, no annotation made")
     shapes = Shapes.from_geometries([shapely.MultiPolygon(outlines)] if outlines else [])
     return ObjectTable.new(ObjectKind.ANNOTATION, shapes).replace(
         names=dict.fromkeys(range(len(shapes)), "Tissue")
@@ -103,4 +103,4 @@ def _warn_about_pixel_size(slide: Slide) -> None:
     try:
         pixel_size(slide.path.name, None, slide.mpp)
     except SlideError as error:
-        messages.print(f"Note: {error}", markup=False)
+        messages.print(f"Note: {error}")

@@ -14,7 +14,7 @@ from qpbridge.cli.options import (
     model_mpp_option,
     places_options,
 )
-from qpbridge.cli.output import print_json, print_table
+from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import ModelError
 from qpbridge.evaluation.folder import score_each
@@ -133,4 +133,4 @@ def evaluate(
     table = [(name, *(scores.get(n) for n in names)) for name, scores in [*rows, ("mean", mean)]]
     print_table(("Image", *names), table)
     for name in names:
-        click.echo(f"{name}: {MEANINGS[name]}")
+        say(f"{name}: {MEANINGS[name]}")

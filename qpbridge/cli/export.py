@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
-from qpbridge.cli.output import counted, exit_with_failures, print_json
+from qpbridge.cli.output import counted, exit_with_failures, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import QpbridgeError
 from qpbridge.project import Backend, open_project
@@ -72,7 +72,7 @@ def export(
         print_json({"project": str(opened.path), "files": written, "failed": failures})
     else:
         for item in written:
-            click.echo(f"{item['path']}: {item[rows]} {rows}{_changes(item)}")
+            say(f"{item['path']}: {item[rows]} {rows}{_changes(item)}")
     exit_with_failures(failures, len(entries))
 
 

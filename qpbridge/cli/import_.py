@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from qpbridge.cli.options import backend_option, json_option, project_argument
-from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_json
+from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.engine.importing import ImportReport, import_objects
 from qpbridge.errors import SelectionError
@@ -57,7 +57,7 @@ def import_(project: Path, image: str | None, file: Path, backend: Backend, as_j
     if as_json:
         print_json(_document(opened, entry, file, report))
     else:
-        click.echo(f"{entry.name}: {_summary(report)}")
+        say(f"{entry.name}: {_summary(report)}")
     _print_problems(report)
     if report.left_out.count or report.plan.cores:
         sys.exit(SOME_IMAGES_FAILED)
@@ -145,7 +145,7 @@ def _listed(title: str, problems: Problems) -> None:
 
 
 def _note(text: str) -> None:
-    messages.print(text, markup=False)
+    messages.print(text)
 
 
 def _lie(n: int) -> str:

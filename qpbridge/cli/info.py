@@ -15,7 +15,7 @@ from qpbridge.cli.options import (
     places_options,
     project_argument,
 )
-from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table
+from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table, say
 from qpbridge.cli.wording import Command
 from qpbridge.engine.edit import provenance_key
 from qpbridge.errors import MissingImageError, QpbridgeError, SlideError
@@ -59,7 +59,7 @@ def info(
             }
         )
     else:
-        click.echo(f"{opened.path} (QuPath {opened.version}), {len(opened.images)} images")
+        say(f"{opened.path} (QuPath {opened.version}), {len(opened.images)} images")
         for image in described:
             _print(image)
     exit_with_failures(failures, len(entries))
@@ -127,14 +127,15 @@ def _annotation(objects: ObjectTable, row: int, children: int) -> dict[str, Any]
 def _print(image: dict[str, Any]) -> None:
     size = f"{image['width']} x {image['height']} px" if image["width"] else "size unknown"
     mpp = f"{image['mpp'][0]:g} µm/px" if image["mpp"] else "pixel size unknown"
-    click.echo(f"\n{image['id']}: {image['name']} ({size}, {mpp}, {image['image_type']})")
-    click.echo(f"   {image['problem'] or image['path']}")
+    say()
+    say(f"{image['id']}: {image['name']} ({size}, {mpp}, {image['image_type']})")
+    say(f"   {image['problem'] or image['path']}")
     counts = ", ".join(f"{n:,} {kind}s" for kind, n in image["objects"].items() if n)
-    click.echo(f"   {counts or 'no objects'}")
+    say(f"   {counts or 'no objects'}")
     for target, own in image["qpbridge"].items():
         if any(own.values()):
             text = f"{own['unchanged']:,} {target} by qpbridge, {own['changed']:,} changed since"
-            click.echo(f"   {text}")
+            say(f"   {text}")
     if image["annotations"]:
         columns = ("Annotation", "Class", "Shape", "Children", "Segmented with")
         rows = [

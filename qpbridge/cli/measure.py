@@ -26,6 +26,7 @@ from qpbridge.cli.output import (
     print_json,
     print_table,
     report_document,
+    say,
 )
 from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.measuring.job import measure_project
@@ -162,7 +163,7 @@ def measure(
 def _say(report: MeasureReport) -> None:
     for note in (report.message, *report.notes):
         if note:
-            messages.print(f"{report.image}: {in_options(note)}", markup=False)
+            messages.print(f"{report.image}: {in_options(note)}")
 
 
 def _print(reports: Sequence[MeasureReport]) -> None:
@@ -190,7 +191,7 @@ def _print(reports: Sequence[MeasureReport]) -> None:
                 else f"{report.counts[target]:,} nuclei ({report.others[target]:,} not by qpbridge)"
                 for target in TARGETS
             )
-            click.echo(f"{report.image}: {found} measured in {report.seconds:.1f} s")
+            say(f"{report.image}: {found} measured in {report.seconds:.1f} s")
 
 
 def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:
@@ -204,7 +205,9 @@ def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:
     if not graded:
         return
     aids = [(image, region.name, region.grading[system]) for image, region in graded]
-    click.echo(f"\n{SYSTEMS[system].title}\n{DISCLAIMER}")
+    say()
+    say(SYSTEMS[system].title)
+    say(DISCLAIMER)
     names = list(SYSTEMS[system].definitions)
     rows = [(image, name, *(aid.measurements[n] for n in names)) for image, name, aid in aids]
     print_table(("Image", "Region", *(n.partition(": ")[2] for n in names)), rows)
@@ -224,6 +227,6 @@ def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:
         ("Sources", SYSTEMS[system].sources),
     ):
         if texts:
-            click.echo(f"{title}:")
+            say(f"{title}:")
             for text in texts:
-                click.echo(f"  - {text}")
+                say(f"  - {text}")

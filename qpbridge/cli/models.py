@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import click
 
 from qpbridge.cli.options import json_option
-from qpbridge.cli.output import print_json, print_table
+from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
 from qpbridge.models.bundle import Bundle, find_bundles, load_bundle
 from qpbridge.training.readme import SCORES
@@ -65,7 +65,7 @@ def list_models(as_json: bool) -> None:
     print_table(columns, rows)
     for bundle in bundles:
         if bundle.notice:
-            click.echo(f"{bundle.name}: {bundle.notice}")
+            say(f"{bundle.name}: {bundle.notice}")
 
 
 def trained_on(bundle: Bundle) -> list[str]:
@@ -91,4 +91,6 @@ def show_model(name: str, as_json: bool) -> None:
         print_json({"name": bundle.name, "path": str(bundle.path), **bundle.metadata})
         return
     readme = bundle.path / "docs" / "README.md"
-    click.echo(readme.read_text("utf-8") if readme.is_file() else bundle.metadata)
+    text = readme.read_text("utf-8", "replace") if readme.is_file() else str(bundle.metadata)
+    for line in text.splitlines():
+        say(line)

@@ -14,23 +14,48 @@ import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from qpbridge.cli.wording import in_options
-from qpbridge.errors import MissingImageError
+from qpbridge.errors import MissingImageError, printable
 
-messages = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class _PlainConsole(Console):
+    """Prints what comes from files as it is: no markup, no emoji codes, nothing that steers."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **options)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Turn text into what is printed; tables, notes and bars all come this way."""
+        return super().render_str(printable(text, lines=True), **options)
+
+
+messages = _PlainConsole(stderr=True, soft_wrap=True)
 """For progress, notes and warnings."""
 
 SOME_IMAGES_FAILED = 3
 SHOWN = 20
 """Folders named in a message."""
+CELL = 500
+"""Characters of a cell of a table."""
 FILE_WIDTH = 160
 """Columns of a table that goes to a file or another program."""
 
 
+def say(text: str = "") -> None:
+    """Print one line on stdout, whatever it says."""
+    click.echo(printable(text))
+
+
 def print_json(document: Any) -> None:
-    """Print one JSON document; NaN and infinities, which JSON lacks, become null."""
-    click.echo(json.dumps(_finite(document), indent=2, ensure_ascii=False))
+    """Print one JSON document, in UTF-8 whatever the console's encoding is.
+
+    NaN and infinities, which JSON lacks, become null. Half a character, which JSON can escape and
+    UTF-8 can't say, is escaped.
+    """
+    text = json.dumps(_finite(document), indent=2, ensure_ascii=False)
+    click.echo(text.encode("utf-8", "backslashreplace"))
 
 
 def report_document(report: Any) -> dict[str, Any]:
@@ -47,7 +72,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: st
     for row in rows:
         table.add_row(*(_cell(value) for value in row))
     width = None if sys.stdout.isatty() else FILE_WIDTH
-    Console(highlight=False, width=width).print(table)
+    _PlainConsole(width=width).print(table)
 
 
 def counted(n: int, what: str) -> str:
@@ -70,7 +95,7 @@ def exit_with_failures(failures: Mapping[str, str], images: int, missing: int = 
     if failures:
         messages.print(f"{len(failures)} of {images} images failed:", style="red")
         for image, reason in failures.items():
-            messages.print(f"  {image}: {in_options(reason)}", markup=False)
+            messages.print(f"  {printable(image)}: {in_options(reason)}")
     if missing:
         messages.print(f"{missing} of {images} images were not found, see above", style="red")
     if failures or missing:
@@ -91,14 +116,14 @@ def print_missing(missing: Sequence[tuple[str, MissingImageError]], images: int)
         return
     messages.print(f"{len(missing)} of {images} images were not found:", style="red")
     for name, error in missing:
-        messages.print(f"  {name}: {error.reason}", markup=False)
+        messages.print(f"  {printable(name)}: {error.reason}")
     tried = (place for _, error in missing for place in error.tried)
     folders = list(dict.fromkeys(p if os.path.isdir(p) else p.parent for p in tried))  # noqa: PTH112
     if folders:
         more = f"\n  and {len(folders) - SHOWN} more" if len(folders) > SHOWN else ""
         listed = "\n  ".join(map(str, folders[:SHOWN]))
-        messages.print(f"Looked in:\n  {listed}{more}", markup=False)
-    messages.print(f"To find them, {in_options(MissingImageError.CURE)}.", markup=False)
+        messages.print(f"Looked in:\n  {listed}{more}")
+    messages.print(f"To find them, {in_options(MissingImageError.CURE)}.")
 
 
 def describe_missing(missing: Sequence[tuple[str, str, MissingImageError]]) -> list[dict[str, Any]]:
@@ -120,7 +145,7 @@ def _cell(value: Any) -> str:
         return "-"
     if isinstance(value, float):
         return f"{value:,.4g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else printable(str(value), most=CELL)
 
 
 def _finite(value: Any) -> Any:

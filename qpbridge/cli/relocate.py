@@ -8,12 +8,7 @@ from pathlib import Path
 import click
 
 from qpbridge.cli.options import image_option, json_option, places_options, project_argument
-from qpbridge.cli.output import (
-    SOME_IMAGES_FAILED,
-    describe_missing,
-    print_json,
-    print_missing,
-)
+from qpbridge.cli.output import SOME_IMAGES_FAILED, describe_missing, print_json, print_missing, say
 from qpbridge.cli.wording import Command
 from qpbridge.project import Places, open_project
 
@@ -52,13 +47,13 @@ def relocate(
         )
     else:
         for image in result.moved:
-            click.echo(f"{image.name}: {image.new}")
+            say(f"{image.name}: {image.new}")
         verb = "would be written" if dry_run else "written"
         if result.changes:
             what = f"{len(result.moved)} new places of images" if result.moved else "its new place"
-            click.echo(f"{opened.path}: {what} {verb}")
+            say(f"{opened.path}: {what} {verb}")
         elif not result.missing:
-            click.echo(f"{opened.path}: nothing to change, the images are where it says")
+            say(f"{opened.path}: nothing to change, the images are where it says")
     print_missing([(name, error) for _, name, error in result.missing], total)
     if result.missing:
         sys.exit(SOME_IMAGES_FAILED)

@@ -13,7 +13,7 @@ from qpbridge.cli.options import (
     project_argument,
     target_option,
 )
-from qpbridge.cli.output import exit_with_failures, print_json
+from qpbridge.cli.output import exit_with_failures, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.engine.remove import remove_objects
 from qpbridge.errors import QpbridgeError
@@ -55,7 +55,7 @@ def remove(
         print_json({"project": str(opened.path), "images": removed, "failed": failures})
     else:
         for item in removed:
-            click.echo(f"{item['image']}: {item['removed']} {item['target']} removed")
+            say(f"{item['image']}: {item['removed']} {item['target']} removed")
         if not removed and not failures:
-            click.echo("There was nothing of qpbridge's to remove.")
+            say("There was nothing of qpbridge's to remove.")
     exit_with_failures(failures, len(entries))

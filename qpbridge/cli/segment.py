@@ -33,6 +33,7 @@ from qpbridge.cli.output import (
     print_missing,
     print_table,
     report_document,
+    say,
 )
 from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.segmenting.job import segment_project
@@ -188,7 +189,7 @@ def segment(
         runs = []
         for bundle in bundles:
             if bundle.notice:
-                messages.print(f"{bundle.name}: {bundle.notice}", markup=False)
+                messages.print(f"{bundle.name}: {bundle.notice}")
             watch = _progress(bars, bundle.target, len(opened.select(images)))
             wanted = replace(request, nuclei=nuclei) if bundle.target == "nuclei" else request
             runs.append(segment_project(opened, bundle, wanted, images=images, progress=watch))
@@ -262,7 +263,7 @@ def _progress(bars: Bars, target: str, images: int) -> Progress:
         total = megapixels
         bars.reset(image, total=megapixels, completed=int(done), description=name, visible=True)
         if done:
-            messages.print(f"{name}: goes on at {done / megapixels:.0%}", markup=False)
+            messages.print(f"{name}: goes on at {done / megapixels:.0%}")
 
     def advance(megapixels: float) -> None:
         bars.advance(image, megapixels)
@@ -280,7 +281,7 @@ def _progress(bars: Bars, target: str, images: int) -> Progress:
             if report.status in ("skipped", "failed")
             else f"{report.found} {target}"
         )
-        messages.print(f"{report.image}: {note}", markup=False)
+        messages.print(f"{report.image}: {note}")
 
     return Progress(
         start_image=start,
@@ -311,17 +312,17 @@ def _print(reports: list[ImageReport], target: str) -> None:
         print_table(columns, rows)
     for report in reports:
         if report.status == "planned":
-            click.echo(
+            say(
                 f"{report.image}: {report.tiles} tiles, {report.megapixels:.1f} MPix, about "
                 f"{report.seconds:.0f} s and {report.memory_gb:.1f} GB; would replace "
                 f"{report.replaced} {target}, and keep {report.kept_changed} that were changed by "
                 "hand"
             )
         elif report.status == "written":
-            click.echo(
+            say(
                 f"{report.image}: {report.found} {target} written, {report.replaced} replaced, "
                 f"{report.kept_changed} changed by hand kept; {report.seconds:.1f} s, "
                 f"{report.megapixels / report.seconds:.2f} MPix/s"
             )
             stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())
-            messages.print(f"Busy: {stages}; most of it: {report.bottleneck}", markup=False)
+            messages.print(f"Busy: {stages}; most of it: {report.bottleneck}")

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from qpbridge.cli.options import device_option, json_option
-from qpbridge.cli.output import print_json
+from qpbridge.cli.output import print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
@@ -185,8 +185,8 @@ def train(
     if as_json:
         print_json({"bundle": str(bundle.path), "scores": bundle.scores})
         return
-    click.echo(f"{target} model written: {bundle.path}")
+    say(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
         many = f", {scores['objects']} {target}" if "objects" in scores else ""
-        click.echo(f"{title} ({scores['images']} images{many}): {values}")
+        say(f"{title} ({scores['images']} images{many}): {values}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qpbridge.errors import QpbridgeError, RequestError
+from qpbridge.errors import QpbridgeError, RequestError, printable
 
 OPTIONS = {
     "area_kind": "--write",
@@ -62,8 +62,10 @@ def in_options(text: str) -> str:
 def describe_error(error: QpbridgeError) -> str:
     """Say on the command line what is wrong."""
     if isinstance(error, RequestError) and error.field in OPTIONS:
-        return f"{OPTIONS[error.field]} {_as_typed(error.value)}: {in_options(error.problem)}"
-    return in_options(str(error))
+        text = f"{OPTIONS[error.field]} {_as_typed(error.value)}: {in_options(error.problem)}"
+    else:
+        text = in_options(str(error))
+    return printable(text, lines=True)
 
 
 def _as_typed(value: Any) -> str:
