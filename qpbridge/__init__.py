@@ -1,4 +1,8 @@
-"""qpbridge: nuclei in QuPath projects, segmented inside the regions that a pathologist drew."""
+"""qpbridge: nuclei, glands and vessels in QuPath projects, found in the regions that a person drew.
+
+What `dir(qpbridge)` shows is public: a verb for each command, and the values that these take and
+give. All modules below it are internal, and may move.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,32 @@ from typing import TYPE_CHECKING, Any
 
 from qpbridge import _table_methods as _table_methods
 from qpbridge._version import __version__ as __version__
-from qpbridge.errors import QpbridgeError
-from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Plane, Shapes
-from qpbridge.project import Places, create_project, open_project
+from qpbridge.errors import (
+    CombinationError,
+    FormatError,
+    MissingExtraError,
+    MissingImageError,
+    ModelError,
+    PixelSizeError,
+    ProjectError,
+    QpbridgeError,
+    RequestError,
+    SelectionError,
+    SlideError,
+    UnknownImageError,
+)
+from qpbridge.objects import (
+    ImageType,
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    Plane,
+    RoiKind,
+    Shapes,
+    Stains,
+)
+from qpbridge.project import NewImage, Places, open_project
 from qpbridge.project.interface import (
     AnnotationUpdate,
     Edit,
@@ -19,59 +46,139 @@ from qpbridge.project.interface import (
 )
 
 if TYPE_CHECKING:
+    from qpbridge.api.create import create_project
+    from qpbridge.api.doctor import doctor
+    from qpbridge.api.evaluate import Evaluation, evaluate
+    from qpbridge.api.export import GeojsonReport, TableReport, export_table, write_geojson
+    from qpbridge.api.importing import import_objects
+    from qpbridge.api.info import InfoReport, ProjectInfo, info
+    from qpbridge.api.measure import measure
+    from qpbridge.api.models import list_models
+    from qpbridge.api.predict import Prediction, predict
+    from qpbridge.api.relocate import relocate
+    from qpbridge.api.remove import RemoveReport, remove
+    from qpbridge.api.segment import segment
+    from qpbridge.api.train import train
+    from qpbridge.engine.importing import ImportReport
     from qpbridge.engine.measuring.job import measure_project
     from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
     from qpbridge.engine.segmenting.job import segment_project
-    from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Request
+    from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
     from qpbridge.hierarchy.regions import Selection
     from qpbridge.models.bundle import Bundle, load_bundle
+
+_HOMES = {
+    "Bundle": "models.bundle",
+    "Evaluation": "api.evaluate",
+    "GeojsonReport": "api.export",
+    "ImageReport": "engine.segmenting.request",
+    "ImportReport": "engine.importing",
+    "InfoReport": "api.info",
+    "MeasureReport": "engine.measuring.request",
+    "MeasureRequest": "engine.measuring.request",
+    "NucleusOptions": "engine.segmenting.request",
+    "Prediction": "api.predict",
+    "Progress": "engine.segmenting.request",
+    "ProjectInfo": "api.info",
+    "RemoveReport": "api.remove",
+    "Request": "engine.segmenting.request",
+    "Selection": "hierarchy.regions",
+    "Surroundings": "engine.measuring.request",
+    "TableReport": "api.export",
+    "create_project": "api.create",
+    "doctor": "api.doctor",
+    "evaluate": "api.evaluate",
+    "export_table": "api.export",
+    "import_objects": "api.importing",
+    "info": "api.info",
+    "list_models": "api.models",
+    "load_bundle": "models.bundle",
+    "measure": "api.measure",
+    "measure_project": "engine.measuring.job",
+    "predict": "api.predict",
+    "relocate": "api.relocate",
+    "remove": "api.remove",
+    "segment": "api.segment",
+    "segment_project": "engine.segmenting.job",
+    "train": "api.train",
+    "write_geojson": "api.export",
+}
+"""Where names are that are imported when they are used: behind most is torch or scipy."""
 
 __all__ = [
     "AnnotationUpdate",
     "Bundle",
+    "CombinationError",
     "Edit",
+    "Evaluation",
+    "FormatError",
+    "GeojsonReport",
     "ImageEntry",
     "ImageReport",
+    "ImageType",
+    "ImportReport",
+    "InfoReport",
     "MeasureReport",
     "MeasureRequest",
     "MeasurementTable",
     "MeasurementUpdate",
+    "MissingExtraError",
+    "MissingImageError",
+    "ModelError",
+    "NewImage",
     "NucleusOptions",
     "ObjectKind",
     "ObjectTable",
     "PathClass",
+    "PixelSizeError",
     "Places",
     "Plane",
+    "Prediction",
+    "Progress",
     "Project",
+    "ProjectError",
+    "ProjectInfo",
     "QpbridgeError",
+    "RemoveReport",
     "Request",
+    "RequestError",
+    "RoiKind",
     "Selection",
+    "SelectionError",
     "Shapes",
+    "SlideError",
+    "Stains",
     "Surroundings",
+    "TableReport",
+    "UnknownImageError",
     "create_project",
+    "doctor",
+    "evaluate",
+    "export_table",
+    "import_objects",
+    "info",
+    "list_models",
     "load_bundle",
+    "measure",
     "measure_project",
     "open_project",
+    "predict",
+    "relocate",
+    "remove",
+    "segment",
     "segment_project",
+    "train",
+    "write_geojson",
 ]
-
-_HEAVY = {
-    "Bundle": "qpbridge.models.bundle",
-    "ImageReport": "qpbridge.engine.segmenting.request",
-    "NucleusOptions": "qpbridge.engine.segmenting.request",
-    "MeasureReport": "qpbridge.engine.measuring.request",
-    "MeasureRequest": "qpbridge.engine.measuring.request",
-    "Request": "qpbridge.engine.segmenting.request",
-    "Selection": "qpbridge.hierarchy.regions",
-    "Surroundings": "qpbridge.engine.measuring.request",
-    "load_bundle": "qpbridge.models.bundle",
-    "measure_project": "qpbridge.engine.measuring.job",
-    "segment_project": "qpbridge.engine.segmenting.job",
-}
-"""Names whose modules import torch or scipy, which takes long: only when used."""
 
 
 def __getattr__(name: str) -> Any:
-    if name in _HEAVY:
-        return getattr(importlib.import_module(_HEAVY[name]), name)
+    if name in _HOMES:
+        found = getattr(importlib.import_module(f"qpbridge.{_HOMES[name]}"), name)
+        globals()[name] = found
+        return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

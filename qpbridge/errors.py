@@ -71,6 +71,25 @@ class RequestError(QpbridgeError, ValueError):
         return f"`{self.field}` {_short.repr(self.value)}: {self.problem}"
 
 
+class CombinationError(RequestError):
+    """Arguments that make no sense together, or one without another.
+
+    Parameters
+    ----------
+    text
+        What is wrong.
+    field
+        One of the arguments.
+    """
+
+    def __init__(self, text: str, field: str) -> None:
+        super().__init__(field, None, text)
+        self.args = (text, field)
+
+    def __str__(self) -> str:
+        return self.problem
+
+
 _short = reprlib.Repr()
 _short.maxstring = _short.maxother = 100
 

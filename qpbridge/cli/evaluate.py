@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import (
     backend_option,
     image_option,
@@ -16,14 +18,8 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
-from qpbridge.errors import ModelError
-from qpbridge.evaluation.folder import score_each
-from qpbridge.evaluation.labelled import load_pairs
-from qpbridge.evaluation.predict import WITH_HOLES
-from qpbridge.evaluation.reviewed import load_reviewed
-from qpbridge.evaluation.scores import MEANINGS, image_scores, mean_scores
+from qpbridge.evaluation.scores import MEANINGS
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.models.bundle import DEFAULT_MODELS, load_bundle
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
@@ -40,12 +36,13 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @click.option("--target", type=click.Choice(TARGETS), required=True, help="What was looked for.")
 @click.option(
     "--images",
-    "images_folder",
+    "image_folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of images.",
 )
 @click.option(
     "--labels",
+    "label_folder",
     type=click.Path(path_type=Path, exists=True, file_okay=False),
     help="Folder of their labels (PNG or TIFF of the same names; 0 is background, every other "
     "value one object; vessels may be one mask).",
@@ -70,16 +67,10 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 def evaluate(
     project: Path | None,
     target: str,
-    images_folder: Path | None,
-    labels: Path | None,
-    truth: str | None,
-    images: tuple[str, ...],
-    model: str | None,
-    model_mpp: float | None,
-    mpp: float | None,
     backend: Backend,
     places: Places,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Score a model on labelled images, or what is in PROJECT against what a person drew there.
 
@@ -95,42 +86,16 @@ def evaluate(
     Distances are in pixels of the labels. Objects missed, false, merged and split are counts; the
     last line is the mean over images. More scores are in the output of --json.
     """
-    if (project is None) == (images_folder is None):
-        raise click.UsageError("Give either --images and --labels, or a project and --truth.")
-    if (images_folder is None) != (labels is None) or (project is None) != (truth is None):
-        raise click.UsageError("--images needs --labels, and a project needs --truth.")
-    if images and project is None:
-        raise click.UsageError("--image chooses images of a project; there is none.")
-    bundle = load_bundle(model or DEFAULT_MODELS[target], target=target, mpp=model_mpp)
-    if bundle.target != target:
-        raise ModelError(f"--model {bundle.name}: finds {bundle.target}, not {target}")
-    if project is None:
-        assert images_folder is not None and labels is not None
-        rows = score_each(bundle, load_pairs(images_folder, labels, mpp or bundle.mpp))
-    else:
-        assert truth is not None
-        areas = load_reviewed(
-            open_project(project, backend=backend, places=places),
-            truth,
-            target,
-            mpp=mpp or bundle.mpp,
-            images=images,
-            filled=bundle.decoder not in WITH_HOLES,
-            nominal_mpp=bundle.mpp if bundle.nominal_mpp else None,
-        )
-        if model is not None:
-            rows = score_each(bundle, (area.sample for area in areas))
-        else:
-            rows = [
-                (a.sample.name, image_scores(a.sample.labels, a.found, known=a.sample.known))
-                for a in areas
-            ]
-    mean = mean_scores(scores for _, scores in rows)
+    opened = None
+    if project is not None and settings["truth"] is not None:
+        opened = open_project(project, backend=backend, places=places)
+    found = qpbridge.evaluate(project if opened is None else opened, target=target, **settings)
     if as_json:
-        print_json({"images": [{"name": name, **s} for name, s in rows], "mean": mean})
+        images = [{"name": name, **scores} for name, scores in found.images]
+        print_json({"images": images, "mean": found.mean})
         return
-    names = [name for name in COLUMNS[target] if name in mean]
-    table = [(name, *(scores.get(n) for n in names)) for name, scores in [*rows, ("mean", mean)]]
-    print_table(("Image", *names), table)
+    names = [name for name in COLUMNS[target] if name in found.mean]
+    rows = [*found.images, ("mean", found.mean)]
+    print_table(("Image", *names), [(name, *(s.get(n) for n in names)) for name, s in rows])
     for name in names:
         say(f"{name}: {MEANINGS[name]}")

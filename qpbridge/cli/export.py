@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import backend_option, image_option, json_option, project_argument
-from qpbridge.cli.output import counted, exit_with_failures, print_json, say
+from qpbridge.cli.output import counted, exit_with_failures, print_json, report_document, say
 from qpbridge.cli.wording import Command
-from qpbridge.errors import QpbridgeError
+from qpbridge.errors import CombinationError
 from qpbridge.project import Backend, open_project
-from qpbridge.project.geojson.write import write_geojson
-from qpbridge.project.interface import ImageEntry
 
 
 @click.command(cls=Command)
@@ -56,38 +53,29 @@ def export(
     needs the package pyarrow.
     """
     if kind == "geojson" and rows != "objects":
-        raise click.UsageError(f"GeoJSON has no {rows}: give --format csv or parquet with --rows")
+        raise CombinationError(
+            f"GeoJSON has no {rows}: give `kind` csv or parquet with `rows`.", "rows"
+        )
     opened = open_project(project, backend=backend)
-    entries = opened.select(images)
+    written: list[dict[str, Any]] = []
     if kind == "geojson":
-        written, failures = _write_geojson(entries, output)
+        reports = qpbridge.write_geojson(opened, output, images=images)
+        failures = {report.image: report.message for report in reports.failed}
+        written = [
+            report_document(r, "status", "message") for r in reports if r not in reports.failed
+        ]
+        total = len(reports)
     else:
-        # not before a table is asked for: pandas takes its time to import
-        from qpbridge.tables.cohort import write_table
-
-        n, failures = write_table(entries, output, kind, rows)
-        complete = len(failures) < len(entries) or not entries
-        written = [{"path": str(output), rows: n}] if complete else []
+        table = qpbridge.export_table(opened, output, rows=rows, kind=kind, images=images)
+        failures, total = table.failed, table.images
+        if table.path is not None:
+            written = [{"path": table.path, rows: table.rows}]
     if as_json:
         print_json({"project": str(opened.path), "files": written, "failed": failures})
     else:
         for item in written:
             say(f"{item['path']}: {item[rows]} {rows}{_changes(item)}")
-    exit_with_failures(failures, len(entries))
-
-
-def _write_geojson(
-    entries: Sequence[ImageEntry], output: Path
-) -> tuple[list[dict[str, Any]], dict[str, str]]:
-    written, failures = [], {}
-    for entry, path in zip(entries, _paths(output, entries), strict=True):
-        try:
-            done = write_geojson(entry.read().objects, path)
-        except (QpbridgeError, ValueError) as error:  # the latter of objects without a shape
-            failures[entry.name] = str(error)
-            continue
-        written.append({"path": str(path), "image": entry.name, **asdict(done)})
-    return written, failures
+    exit_with_failures(failures, total)
 
 
 def _changes(written: Mapping[str, Any]) -> str:
@@ -96,15 +84,3 @@ def _changes(written: Mapping[str, Any]) -> str:
     changes = f"; {counted(repaired, 'outline')} repaired" if repaired else ""
     boxes = f"; {counted(flat, 'outline')} without area replaced by a tiny box" if flat else ""
     return changes + boxes
-
-
-def _paths(output: Path, entries: Sequence[ImageEntry]) -> list[Path]:
-    """Choose a file for each image: the one given, or one in the folder given for each of many."""
-    if len(entries) == 1 and not output.is_dir():
-        return [output]
-    output.mkdir(parents=True, exist_ok=True)
-    safe = [re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", e.name) for e in entries]
-    names = [
-        n if safe.count(n) == 1 else f"{n} ({e.id})" for n, e in zip(safe, entries, strict=True)
-    ]
-    return [output / f"{name}.geojson" for name in names]

@@ -9,14 +9,13 @@ from pathlib import Path
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import backend_option, json_option, project_argument
-from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, messages, print_json, say
+from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, note, print_json, say
 from qpbridge.cli.wording import Command
-from qpbridge.engine.importing import ImportReport, import_objects
-from qpbridge.errors import SelectionError
-from qpbridge.project import Backend, open_project
+from qpbridge.engine.importing import ImportReport
+from qpbridge.project import Backend, Project, open_project
 from qpbridge.project.geojson.read import Problems
-from qpbridge.project.interface import ImageEntry, Project
 
 SHOWN = 10
 """Objects with something wrong that are printed; --json has more."""
@@ -52,34 +51,23 @@ def import_(project: Path, image: str | None, file: Path, backend: Backend, as_j
     out, the others are added.
     """
     opened = open_project(project, backend=backend)
-    entry = _entry(opened, image)
-    report = import_objects(entry, file, "qpbridge " + shlex.join(sys.argv[1:]))
+    report = qpbridge.import_objects(
+        opened, file, image=image, command="qpbridge " + shlex.join(sys.argv[1:])
+    )
     if as_json:
-        print_json(_document(opened, entry, file, report))
+        print_json(_document(opened, file, report))
     else:
-        say(f"{entry.name}: {_summary(report)}")
+        say(str(report))
     _print_problems(report)
     if report.left_out.count or report.plan.cores:
         sys.exit(SOME_IMAGES_FAILED)
 
 
-def _entry(project: Project, image: str | None) -> ImageEntry:
-    if image is not None:
-        return project.image(image)
-    if len(project.images) == 1:
-        return project.images[0]
-    known = ", ".join(repr(e.name) for e in project.images[:20])
-    raise SelectionError(
-        f"{project.path}: "
-        + (f"choose one of its images with --image: {known}" if known else "it has no images")
-    )
-
-
-def _document(project: Project, entry: ImageEntry, file: Path, report: ImportReport) -> object:
+def _document(project: Project, file: Path, report: ImportReport) -> object:
     plan = report.plan
     return {
         "project": str(project.path),
-        "image": entry.name,
+        "image": report.image,
         "file": str(file),
         "added": sum(plan.added.values()),
         "kinds": plan.added,
@@ -108,44 +96,29 @@ def _problems(problems: Problems) -> object:
     }
 
 
-def _summary(report: ImportReport) -> str:
-    plan = report.plan
-    kinds = ", ".join(counted(n, kind.replace("_", " ")) for kind, n in plan.added.items())
-    parts = [f"{kinds or 'nothing'} added"]
-    if plan.at_root and len(plan.added):
-        parts.append(f"{plan.at_root:,} of them below no annotation")
-    if plan.already_there:
-        parts.append(f"{plan.already_there:,} that were there already left alone")
-    return "; ".join(parts)
-
-
 def _print_problems(report: ImportReport) -> None:
     plan = report.plan
     if plan.doubled_ids:
-        note = "had the id of another one in the file, and got a new one"
-        _note(f"{counted(plan.doubled_ids, 'object')} {note}")
+        text = "had the id of another one in the file, and got a new one"
+        note(f"{counted(plan.doubled_ids, 'object')} {text}")
     if report.outside:
-        note = "outside of the image; is the file for another image?"
-        _note(f"{counted(report.outside, 'object')} in the file {_lie(report.outside)} {note}")
+        text = "outside of the image; is the file for another image?"
+        note(f"{counted(report.outside, 'object')} in the file {_lie(report.outside)} {text}")
     if report.repaired.count:
         _listed(f"{counted(report.repaired.count, 'object')} repaired", report.repaired)
     if plan.cores:
-        _note(f"{counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
+        note(f"{counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
     if report.left_out.count:
         _listed(f"{counted(report.left_out.count, 'object')} left out", report.left_out)
 
 
 def _listed(title: str, problems: Problems) -> None:
-    _note(f"{title}:")
+    note(f"{title}:")
     shown: Sequence[object] = problems.first[:SHOWN]
     for problem in shown:
-        _note(f"  {problem}")
+        note(f"  {problem}")
     if problems.count > len(shown):
-        _note(f"  and {problems.count - len(shown):,} more")
-
-
-def _note(text: str) -> None:
-    messages.print(text)
+        note(f"  and {problems.count - len(shown):,} more")
 
 
 def _lie(n: int) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import (
     backend_option,
     image_option,
@@ -29,10 +30,8 @@ from qpbridge.cli.output import (
     say,
 )
 from qpbridge.cli.wording import Command, in_options
-from qpbridge.engine.measuring.job import measure_project
-from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
+from qpbridge.engine.measuring.request import MeasureReport
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.hierarchy.regions import Selection
 from qpbridge.measurements.grading import DISCLAIMER, SYSTEMS
 from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.project import Backend, Places, open_project
@@ -117,12 +116,7 @@ COLUMNS = {
 @json_option
 def measure(
     project: Path,
-    images: tuple[str, ...],
-    selection: Selection,
-    delaunay: float | None,
-    density: tuple[float, ...],
-    smooth: tuple[float, ...],
-    distances: bool,
+    grading: tuple[str, ...],
     places: Places,
     backend: Backend,
     as_json: bool,
@@ -142,21 +136,16 @@ def measure(
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
-    request = MeasureRequest(
-        selection=selection,
-        surroundings=Surroundings(delaunay or float("inf"), density, smooth, distances),
-        command="qpbridge " + shlex.join(sys.argv[1:]),
-        **settings,
-    )
     opened = open_project(project, backend=backend, places=places)
-    reports = measure_project(opened, request, images=images, ended=_say)
+    command = "qpbridge " + shlex.join(sys.argv[1:])
+    reports = qpbridge.measure(opened, grading=grading, command=command, ended=_say, **settings)
     if as_json:
         print_json({"project": str(opened.path), "images": [report_document(r) for r in reports]})
     else:
         _print(reports)
-        for system in request.grading:
+        for system in dict.fromkeys(grading):
             _print_grading(system, reports)
-    failures = {r.image: r.message for r in reports if r.status == "failed"}
+    failures = {report.image: report.message for report in reports.failed}
     exit_with_failures(failures, len(reports))
 
 

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import json_option
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
-from qpbridge.models.bundle import Bundle, find_bundles, load_bundle
+from qpbridge.models.bundle import Bundle
 from qpbridge.training.readme import SCORES
 
 SHOWN = {
@@ -28,7 +29,7 @@ def models() -> None:
 @json_option
 def list_models(as_json: bool) -> None:
     """List the models that come with qpbridge."""
-    bundles = [load_bundle(path) for path in find_bundles()]
+    bundles = qpbridge.list_models()
     if as_json:
         print_json(
             {
@@ -86,7 +87,7 @@ def best_scores(bundle: Bundle) -> list[str]:
 @json_option
 def show_model(name: str, as_json: bool) -> None:
     """Describe the model NAME (or the bundle at a path): data, licences, scores."""
-    bundle = load_bundle(name)
+    bundle = qpbridge.load_bundle(name)
     if as_json:
         print_json({"name": bundle.name, "path": str(bundle.path), **bundle.metadata})
         return

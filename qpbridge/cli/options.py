@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.hierarchy.regions import Selection
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
@@ -91,20 +90,15 @@ _whole_image_option = click.option(
 
 
 def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command say which regions it works in: it gets them as one argument `selection`."""
+    """Let a command say which regions it works in, by `within`, `selected` and `whole_image`."""
 
     @functools.wraps(command)
     def with_selection(
-        *,
-        within: tuple[str, ...],
-        selected: tuple[str, ...],
-        selected_from: Path | None,
-        whole_image: bool,
-        **others: Any,
+        *, selected: tuple[str, ...], selected_from: Path | None, **others: Any
     ) -> None:
         if selected_from is not None:
             selected += _lines(selected_from)
-        command(selection=Selection(within, selected, whole_image), **others)
+        command(selected=selected, **others)
 
     return _within_option(
         _selected_option(_selected_from_option(_whole_image_option(with_selection)))

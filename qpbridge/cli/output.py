@@ -58,9 +58,15 @@ def print_json(document: Any) -> None:
     click.echo(text.encode("utf-8", "backslashreplace"))
 
 
-def report_document(report: Any) -> dict[str, Any]:
-    """Describe a report of an image for a JSON document."""
-    return {**asdict(report), "message": in_options(report.message)}
+def note(text: str) -> None:
+    """Print a note, in the words of the command line."""
+    messages.print(in_options(text))
+
+
+def report_document(report: Any, *left_out: str) -> dict[str, Any]:
+    """Describe a report of an image for a JSON document, but for some of its attributes."""
+    document = {**asdict(report), "message": in_options(report.message)}
+    return {name: value for name, value in document.items() if name not in left_out}
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], title: str = "") -> None:

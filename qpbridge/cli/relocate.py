@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import image_option, json_option, places_options, project_argument
 from qpbridge.cli.output import SOME_IMAGES_FAILED, describe_missing, print_json, print_missing, say
 from qpbridge.cli.wording import Command
@@ -34,7 +35,7 @@ def relocate(
     """
     opened = open_project(project, backend="embedded", places=places)
     total = len(opened.select(images))
-    result = opened.relocate(images, dry_run=dry_run)
+    result = qpbridge.relocate(opened, images=images, dry_run=dry_run)
     if as_json:
         print_json(
             {

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import (
     backend_option,
     image_option,
@@ -15,9 +16,6 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import exit_with_failures, print_json, say
 from qpbridge.cli.wording import Command
-from qpbridge.engine.remove import remove_objects
-from qpbridge.errors import QpbridgeError
-from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, open_project
 
 
@@ -39,18 +37,13 @@ def remove(
     Objects that a person has changed since stay. Without --target, all targets are removed.
     """
     opened = open_project(project, backend=backend)
-    entries = opened.select(images)
-    removed = []
-    failures: dict[str, str] = {}
-    for entry in entries:
-        for target in targets or TARGETS:
-            try:
-                count = remove_objects(entry, target)
-            except QpbridgeError as error:
-                failures[entry.name] = str(error)
-                break
-            if count is not None:
-                removed.append({"image": entry.name, "target": target, "removed": count})
+    reports = qpbridge.remove(opened, targets, images=images)
+    failures = {report.image: report.message for report in reports.failed}
+    removed = [
+        {"image": report.image, "target": target, "removed": count}
+        for report in reports
+        for target, count in report.removed.items()
+    ]
     if as_json:
         print_json({"project": str(opened.path), "images": removed, "failed": failures})
     else:
@@ -58,4 +51,4 @@ def remove(
             say(f"{item['image']}: {item['removed']} {item['target']} removed")
         if not removed and not failures:
             say("There was nothing of qpbridge's to remove.")
-    exit_with_failures(failures, len(entries))
+    exit_with_failures(failures, len(reports))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import shlex
 import sys
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
 
+import qpbridge
+from qpbridge.api.progress import bars
+from qpbridge.checks import thresholds
 from qpbridge.cli.options import (
     backend_option,
     device_option,
@@ -36,22 +35,20 @@ from qpbridge.cli.output import (
     say,
 )
 from qpbridge.cli.wording import Command, in_options
-from qpbridge.engine.segmenting.job import segment_project
 from qpbridge.engine.segmenting.request import (
+    AREA_KINDS,
+    FEATURES,
     MAX_EXPANSION,
+    MIN_TILE,
     ImageReport,
-    NucleusOptions,
-    Progress,
-    Request,
+    Missing,
 )
-from qpbridge.errors import ModelError
 from qpbridge.measurements.summary import EVALUATED_AREA
-from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
-from qpbridge.objects import ObjectKind
+from qpbridge.models.bundle import DEFAULT_MODELS
 from qpbridge.project import Backend, Places, open_project
 
-CONTENTS = ("nuclei",)
-"""Targets that are written below the objects of others."""
+OF_RUN = ("target", "model", "model_version", "model_mpp")
+"""What the report of an image repeats of its run."""
 
 COLUMNS = {
     "nuclei": {"Density per mm^2": "per mm²", "Area mean µm^2": "Area µm²", "Area SD µm^2": "SD"},
@@ -66,7 +63,6 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 @target_option
 @click.option(
     "--model",
-    "models",
     metavar="BUNDLE",
     multiple=True,
     help="Name or path of a model; may be given once for each target.  "
@@ -85,7 +81,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 )
 @click.option(
     "--tile",
-    type=click.IntRange(64),
+    type=click.IntRange(MIN_TILE),
     default=2048,
     show_default=True,
     help="Side of a tile, in pixels at the model's resolution. The result doesn't depend on it.",
@@ -106,7 +102,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 @click.option(
     "--write",
     "area_kind",
-    type=click.Choice(["annotations", "detections"]),
+    type=click.Choice(tuple(AREA_KINDS)),
     default="annotations",
     show_default=True,
     help="What glands and vessels are written as. Annotations can be edited and hold nuclei.",
@@ -128,7 +124,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 )
 @click.option(
     "--features",
-    type=click.Choice(["basic", "all"]),
+    type=click.Choice(FEATURES),
     default="basic",
     show_default=True,
     help="'all' measures more of each nucleus: equivalent diameter, eccentricity, orientation, "
@@ -137,16 +133,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @json_option
 def segment(
-    project: Path,
-    images: tuple[str, ...],
-    targets: tuple[str, ...],
-    models: tuple[str, ...],
-    model_mpp: float | None,
-    area_kind: str,
-    places: Places,
-    backend: Backend,
-    as_json: bool,
-    **settings: Any,
+    project: Path, places: Places, backend: Backend, as_json: bool, **settings: Any
 ) -> None:
     """Segment inside the annotations of PROJECT, and write what is found below these annotations.
 
@@ -160,140 +147,56 @@ def segment(
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
-    bundles = _bundles(models, targets, model_mpp)
-    nuclei = NucleusOptions(
-        settings.pop("cell_expansion"),
-        settings.pop("positivity"),
-        settings.pop("features") == "all",
-    )
-    if nuclei != NucleusOptions() and all(bundle.target != "nuclei" for bundle in bundles):
-        raise click.UsageError(
-            "--cell-expansion, --positivity and --features are for nuclei; leave them out, or "
-            "add --target nuclei."
-        )
-    request = Request(
-        area_kind=ObjectKind[area_kind.upper().removesuffix("S")],
-        command="qpbridge " + shlex.join(sys.argv[1:]),
-        **settings,
-    )
     opened = open_project(project, backend=backend, places=places)
-    with Bars(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-        console=messages,
-        transient=True,
-        disable=not messages.is_terminal,
-    ) as bars:
-        runs = []
-        for bundle in bundles:
-            if bundle.notice:
-                messages.print(f"{bundle.name}: {bundle.notice}")
-            watch = _progress(bars, bundle.target, len(opened.select(images)))
-            wanted = replace(request, nuclei=nuclei) if bundle.target == "nuclei" else request
-            runs.append(segment_project(opened, bundle, wanted, images=images, progress=watch))
+    with bars(messages, _list_missing, in_options) as watch:
+        reports = qpbridge.segment(
+            opened, command="qpbridge " + shlex.join(sys.argv[1:]), progress=watch, **settings
+        )
+    runs: dict[str, list[ImageReport]] = {}
+    for report in reports:
+        runs.setdefault(report.target, []).append(report)
     if as_json:
-        print_json({"project": str(opened.path), **_as_json(bundles, runs)})
+        print_json({"project": str(opened.path), **_as_json(runs)})
     else:
-        for bundle, reports in zip(bundles, runs, strict=True):
-            _print(reports, bundle.target)
-    failures = {
-        r.image: r.message for run in runs for r in run if r.status == "failed" and not r.missing
-    }
-    exit_with_failures(failures, len(runs[0]), missing=sum(r.missing for r in runs[0]))
+        for target, done in runs.items():
+            _print(done, target)
+    failures = {r.image: r.message for r in reports.failed if not r.missing}
+    first = next(iter(runs.values()))
+    exit_with_failures(failures, len(first), missing=sum(r.missing for r in first))
 
 
 def _thresholds(text: str) -> tuple[float, ...]:
     """Read one threshold, or three that ascend; none of an empty text."""
     try:
-        values = tuple(float(part) for part in text.split(",")) if text else ()
-    except ValueError:
-        values = (math.nan,)
-    ascending = all(a < b for a, b in pairwise(values)) and all(map(math.isfinite, values))
-    if len(values) not in (0, 1, 3) or not ascending:
+        return thresholds("positivity", tuple(map(float, text.split(","))) if text else ())
+    except ValueError as error:
         raise click.BadParameter(
             f"{text!r} is not one threshold, or three that ascend, such as 0.2 or 0.2,0.4,0.6."
-        )
-    return values
+        ) from error
 
 
-def _bundles(
-    models: tuple[str, ...], targets: tuple[str, ...], model_mpp: float | None
-) -> list[Bundle]:
-    """Load one model for each target; nuclei last, since glands and vessels can hold them."""
-    only = targets[0] if len(targets) == 1 else None
-    given = [load_bundle(model, target=only, mpp=model_mpp) for model in models]
-    wanted = dict.fromkeys(targets or [b.target for b in given] or ["nuclei"])
-    for model, bundle in zip(models, given, strict=True):
-        if bundle.target not in wanted:
-            raise ModelError(
-                f"--model {model}: segments {bundle.target}, not {' or '.join(wanted)}"
-            )
-    by_target = {bundle.target: bundle for bundle in given}
-    if len(by_target) < len(given):
-        raise ModelError("--model: only one model for each target can be used at a time")
-    return [
-        by_target.get(target) or load_bundle(DEFAULT_MODELS[target])
-        for target in sorted(wanted, key=lambda t: (t in CONTENTS, t))
-    ]
+def _list_missing(missing: Missing, images: int) -> None:
+    print_missing([(entry.name, error) for entry, error in missing], images)
 
 
-def _as_json(bundles: list[Bundle], runs: list[list[ImageReport]]) -> dict[str, Any]:
+def _as_json(runs: Mapping[str, Sequence[ImageReport]]) -> dict[str, Any]:
     """Describe the run of a target; those of several as a list."""
     described = [
         {
-            "target": bundle.target,
-            "model": {"name": bundle.name, "version": bundle.version, "mpp": bundle.mpp},
-            "images": [report_document(report) for report in reports],
+            "target": target,
+            "model": {
+                "name": reports[0].model,
+                "version": reports[0].model_version,
+                "mpp": reports[0].model_mpp,
+            },
+            "images": [report_document(report, *OF_RUN) for report in reports],
         }
-        for bundle, reports in zip(bundles, runs, strict=True)
+        for target, reports in runs.items()
     ]
     return described[0] if len(described) == 1 else {"runs": described}
 
 
-def _progress(bars: Bars, target: str, images: int) -> Progress:
-    """Show a bar for the image, and one for all of them if there are several."""
-    image = bars.add_task("", visible=False)
-    project = bars.add_task(f"all {images} images", total=images, visible=images > 1)
-    ended, total = 0, 1.0
-
-    def start(name: str, megapixels: float, done: float) -> None:
-        nonlocal total
-        total = megapixels
-        bars.reset(image, total=megapixels, completed=int(done), description=name, visible=True)
-        if done:
-            messages.print(f"{name}: goes on at {done / megapixels:.0%}")
-
-    def advance(megapixels: float) -> None:
-        bars.advance(image, megapixels)
-        bars.advance(project, megapixels / total)
-
-    def end(report: ImageReport) -> None:
-        nonlocal ended
-        ended += 1
-        bars.update(project, completed=ended)
-        bars.update(image, visible=False)
-        if report.missing or report.status == "planned":
-            return  # is listed elsewhere
-        note = (
-            in_options(report.message)
-            if report.status in ("skipped", "failed")
-            else f"{report.found} {target}"
-        )
-        messages.print(f"{report.image}: {note}")
-
-    return Progress(
-        start_image=start,
-        advance=advance,
-        end_image=end,
-        missing=lambda missing, images: print_missing(
-            [(entry.name, error) for entry, error in missing], images
-        ),
-    )
-
-
-def _print(reports: list[ImageReport], target: str) -> None:
+def _print(reports: Sequence[ImageReport], target: str) -> None:
     many = target.capitalize()
     names = COLUMNS[target]
     rows = [
@@ -311,18 +214,8 @@ def _print(reports: list[ImageReport], target: str) -> None:
         columns = ("Image", "Region", "Class", "mm²", many, *names.values())
         print_table(columns, rows)
     for report in reports:
-        if report.status == "planned":
-            say(
-                f"{report.image}: {report.tiles} tiles, {report.megapixels:.1f} MPix, about "
-                f"{report.seconds:.0f} s and {report.memory_gb:.1f} GB; would replace "
-                f"{report.replaced} {target}, and keep {report.kept_changed} that were changed by "
-                "hand"
-            )
-        elif report.status == "written":
-            say(
-                f"{report.image}: {report.found} {target} written, {report.replaced} replaced, "
-                f"{report.kept_changed} changed by hand kept; {report.seconds:.1f} s, "
-                f"{report.megapixels / report.seconds:.2f} MPix/s"
-            )
+        if report.status in ("planned", "written"):
+            say(str(report))
+        if report.status == "written":
             stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())
             messages.print(f"Busy: {stages}; most of it: {report.bottleneck}")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
+import qpbridge
 from qpbridge.cli.options import device_option, json_option
 from qpbridge.cli.output import print_json, say
 from qpbridge.cli.wording import Command
@@ -15,8 +17,6 @@ from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 NAMES = ("aji", "pq", "f1", "dice", "auc", "sensitivity", "specificity")
 ROW_START = ("step", "minutes", "learning_rate")
-HOLDOUT = 0.2
-"""Share of the patients that are kept for validation, where no folder for it is given."""
 
 
 @click.command(cls=Command)
@@ -90,25 +90,7 @@ HOLDOUT = 0.2
 )
 @click.option("--restart", is_flag=True, help="Forget the checkpoint of a run that was stopped.")
 @json_option
-def train(
-    target: str,
-    data: tuple[Path, ...],
-    validation: tuple[Path, ...],
-    mpp: float | None,
-    patient: str | None,
-    truth: str | None,
-    init: str | None,
-    recipe: Path | None,
-    output: Path,
-    minutes: float | None,
-    steps: int | None,
-    seed: int,
-    batch_size: int,
-    device: str,
-    work: Path | None,
-    restart: bool,
-    as_json: bool,
-) -> None:
+def train(target: str, as_json: bool, **settings: Any) -> None:
     """Train a model on labelled images and write it as a bundle.
 
     A folder of data holds images/ (RGB) and labels/ (PNG or TIFF, 0 is background, every other
@@ -116,72 +98,7 @@ def train(
     hold objects of the class --truth: correct in QuPath what was found in a few regions, all of it,
     and train on that. A run that was stopped goes on when started again with the same options.
     """
-    from qpbridge.evaluation.labelled import DataSource
-    from qpbridge.hierarchy.targets import CLASSES
-    from qpbridge.models.bundle import load_bundle
-    from qpbridge.models.network import choose_device
-    from qpbridge.training.build import train_bundle
-    from qpbridge.training.loop import TrainConfig
-    from qpbridge.training.recipe import Recipe, go_on_with, read_recipe
-    from qpbridge.training.tasks import find_task
-
-    if (minutes is None) == (steps is None):
-        raise click.UsageError("Give either --minutes or --steps.")
-
-    def source(path: Path) -> DataSource:
-        if path.is_file():
-            return DataSource(path, mpp, truth=truth or str(CLASSES[target]))
-        return DataSource(path, mpp, patient=patient)
-
-    start = None if init is None else load_bundle(init)
-    if recipe is not None:
-        if validation or mpp or patient or truth or len(data) != 1:
-            raise click.UsageError(
-                "--recipe takes one --data (the folder that its folders are in), "
-                "and none of --validation, --mpp, --patient and --truth."
-            )
-        plan = read_recipe(recipe, data[0])
-    else:
-        plan = Recipe(
-            decoder=target,
-            mpp=find_task(target).mpp,
-            train=tuple(source(path) for path in data),
-            validation=tuple(source(path) for path in validation),
-            holdout=0.0 if validation else HOLDOUT,
-        )
-        if start is not None:
-            plan = go_on_with(plan, start)
-    if plan.task.target != target:
-        raise click.UsageError(f"The model is one for {plan.task.target}: say --target.")
-    work = work or output.with_name(output.name + ".training")
-    if restart:
-        for name in ("checkpoint.pt", "curve.csv"):
-            (work / name).unlink(missing_ok=True)
-
-    def progress(row: Mapping[str, float]) -> None:
-        parts = (f"{k} {v:.3f}" for k, v in row.items() if k not in ROW_START)
-        click.echo(
-            f"step {row['step']:.0f}  {row['minutes']:.1f} min  {'  '.join(parts)}", err=True
-        )
-
-    config = TrainConfig(
-        plan.network_definition,
-        minutes=minutes,
-        steps=steps,
-        seed=seed,
-        batch=batch_size,
-        patch=plan.patch,
-        learning_rate=TrainConfig.learning_rate / (1 if start is None else 2),
-    )
-    bundle = train_bundle(
-        plan,
-        config,
-        output,
-        work=work,
-        start=start,
-        device=str(choose_device(device)),
-        progress=progress,
-    )
+    bundle = qpbridge.train(target=target, progress=_say, **settings)
     if as_json:
         print_json({"bundle": str(bundle.path), "scores": bundle.scores})
         return
@@ -190,3 +107,9 @@ def train(
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
         many = f", {scores['objects']} {target}" if "objects" in scores else ""
         say(f"{title} ({scores['images']} images{many}): {values}")
+
+
+def _say(row: Mapping[str, float]) -> None:
+    """Print a row of the learning curve."""
+    parts = (f"{k} {v:.3f}" for k, v in row.items() if k not in ROW_START)
+    click.echo(f"step {row['step']:.0f}  {row['minutes']:.1f} min  {'  '.join(parts)}", err=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from qpbridge.errors import QpbridgeError, RequestError, printable
+from qpbridge.errors import CombinationError, QpbridgeError, RequestError, printable
 
 OPTIONS = {
     "area_kind": "--write",
@@ -61,10 +61,11 @@ def in_options(text: str) -> str:
 
 def describe_error(error: QpbridgeError) -> str:
     """Say on the command line what is wrong."""
+    text = in_options(str(error))
+    if isinstance(error, CombinationError):
+        return text
     if isinstance(error, RequestError) and error.field in OPTIONS:
         text = f"{OPTIONS[error.field]} {_as_typed(error.value)}: {in_options(error.problem)}"
-    else:
-        text = in_options(str(error))
     return printable(text, lines=True)
 
 

@@ -51,6 +51,8 @@ class ImportReport:
 
     Parameters
     ----------
+    image
+        Name of the image.
     plan
         What became of the objects that can be used.
     outside
@@ -59,13 +61,26 @@ class ImportReport:
         What was wrong in the file.
     """
 
+    image: str
     plan: ImportPlan
     outside: int | None
     repaired: Problems
     left_out: Problems
 
+    def __str__(self) -> str:
+        plan = self.plan
+        kinds = (
+            f"{n:,} {kind.replace('_', ' ')}{'s' * (n != 1)}" for kind, n in plan.added.items()
+        )
+        parts = [f"{self.image}: {', '.join(kinds) or 'nothing'} added"]
+        if plan.at_root and plan.added:
+            parts.append(f"{plan.at_root:,} of them below no annotation")
+        if plan.already_there:
+            parts.append(f"{plan.already_there:,} that were there already left alone")
+        return "; ".join(parts)
 
-def import_objects(entry: ImageEntry, path: Path, command: str) -> ImportReport:
+
+def import_file(entry: ImageEntry, path: Path, command: str) -> ImportReport:
     """Add the objects of a GeoJSON file to an image.
 
     Parameters
@@ -108,7 +123,7 @@ def import_objects(entry: ImageEntry, path: Path, command: str) -> ImportReport:
     planned = apply_planned(entry, data, plan)
     width, height = entry.server.width, entry.server.height
     outside = None if width is None or height is None else _outside(objects, width, height)
-    return ImportReport(planned, outside, found.repaired, found.left_out)
+    return ImportReport(entry.name, planned, outside, found.repaired, found.left_out)
 
 
 def plan_import(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge import checks
-from qpbridge.errors import ChangedMeanwhileError, RequestError, SelectionError
+from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.objects import GeometryArray, ObjectTable, PathClass
 from qpbridge.outlines import AREAS, ROUNDING, valid_areas
@@ -82,8 +82,8 @@ class Selection:
         checks.flag("whole_image", self.whole_image)
         if self.whole_image and (self.within or self.selected):
             field = "within" if self.within else "selected"
-            raise RequestError(
-                field, getattr(self, field), "names annotations, but `whole_image` works in none"
+            raise CombinationError(
+                f"`{field}` names annotations, but `whole_image` works in none", field
             )
 
     def __str__(self) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -363,7 +363,7 @@ class Project(abc.ABC):
         images = "1 image" if len(self) == 1 else f"{len(self):,} images"
         return f"<{type(self).__name__} {str(self.path)!r}: {images}, QuPath {self.version}>"
 
-    def select(self, names: str | Sequence[str]) -> tuple[ImageEntry, ...]:
+    def select(self, names: str | Iterable[str]) -> tuple[ImageEntry, ...]:
         """Find images by name or entry id, in the order given; no names: all images.
 
         Raises

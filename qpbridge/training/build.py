@@ -22,7 +22,7 @@ from qpbridge.project import open_project
 from qpbridge.training.curve import draw_curve
 from qpbridge.training.data import PatchSampler
 from qpbridge.training.export import metadata, receptive_reach, write_bundle
-from qpbridge.training.loop import TrainConfig, train
+from qpbridge.training.loop import CHECKPOINT, CURVE, TrainConfig, train
 from qpbridge.training.recipe import Recipe
 from qpbridge.training.synthetic.pictures import load_pictures
 
@@ -81,7 +81,7 @@ def train_bundle(
         validate=judge,
         progress=progress,
     )
-    run = torch.load(work / "checkpoint.pt", map_location="cpu", weights_only=True)["state"]
+    run = torch.load(work / CHECKPOINT, map_location="cpu", weights_only=True)["state"]
     facts = {
         "steps": run["step"],
         "minutes": round(run["spent"] / 60, 1),
@@ -103,7 +103,7 @@ def train_bundle(
             "minutes": before,
         }
     write_bundle(output, network, recipe, training=facts, scores={})
-    draw_curve(work / "curve.csv", output / "docs")
+    draw_curve(work / CURVE, output / "docs")
     bundle = load_bundle(output)
     ready = bundle.network(device)  # the weights as they were stored
     scores = {}

@@ -24,6 +24,9 @@ from qpbridge.training.augment import vary_appearance
 from qpbridge.training.data import PatchSampler
 
 Batch = tuple[torch.Tensor, torch.Tensor]
+CHECKPOINT, CURVE = "checkpoint.pt", "curve.csv"
+"""Files of a run."""
+
 CHECKS = 20
 """How often in a run the validation images are scored."""
 
@@ -139,7 +142,7 @@ def train(
         "optimizer": optimizer,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / "checkpoint.pt"
+    checkpoint = folder / CHECKPOINT
     state = _State()
     if checkpoint.is_file():
         saved = torch.load(checkpoint, map_location=device, weights_only=True)
@@ -208,7 +211,7 @@ def train(
             if done * CHECKS >= state.check + 1:
                 state.check = int(done * CHECKS)
                 row |= check()
-            _append(folder / "curve.csv", row)
+            _append(folder / CURVE, row)
             if progress is not None:
                 progress(row)
         if time.monotonic() - last_saved > checkpoint_seconds:

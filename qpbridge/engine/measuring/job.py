@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -14,8 +14,8 @@ from qpbridge.engine.edit import as_comment
 from qpbridge.engine.measuring.intensities import intensity_columns
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
-from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.measurements.color import default_stains
+from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server
@@ -26,9 +26,9 @@ def measure_project(
     project: Project,
     request: MeasureRequest | None = None,
     *,
-    images: tuple[str, ...] = (),
+    images: str | Sequence[str] = (),
     ended: Callable[[MeasureReport], None] = lambda report: None,
-) -> list[MeasureReport]:
+) -> Reports[MeasureReport]:
     """Measure the objects in the regions of a project's images again, and write it to them.
 
     Each image is written when it is done. One that fails is reported, and the others go on.
@@ -57,23 +57,16 @@ def measure_project(
         If the project can't be written to.
     """
     request = request or MeasureRequest()
-    entries = project.select(images)
-    if not entries:
-        raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
+    entries = select_some(project, images)
     project.check_writable()
-    reports = []
-    for entry in entries:
-        try:
-            report = measure_image(entry, request)
-        except SelectionError as error:
-            report = MeasureReport(entry.name, "skipped", str(error))
-        except (QpbridgeError, OSError) as error:
-            report = MeasureReport(entry.name, "failed", str(error))
-        ended(report)
-        reports.append(report)
-    if all(r.status == "skipped" for r in reports):
-        raise SelectionError(f"{project.path}: {reports[0].message}")
-    return reports
+    reports = each_image(
+        entries,
+        lambda entry: measure_image(entry, request),
+        MeasureReport.of_failure,
+        writes=True,
+        ended=ended,
+    )
+    return refuse_nothing(project, reports)
 
 
 def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
@@ -87,7 +80,6 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
         If the image can't be read or written, or its pixel size is unknown.
     """
     began = time.perf_counter()
-    entry.check_writable()
     data = entry.read()
     size, mpp = _frame(entry, request.mpp)
     when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
 from qpbridge import checks
 from qpbridge.errors import RequestError
 from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.measurements.grading import SYSTEMS, Aid
+from qpbridge.project.each_image import Report
 from qpbridge.slides.calibration import check_mpp
 
 
@@ -112,7 +112,7 @@ class MeasuredRegion:
 
 
 @dataclass(frozen=True)
-class MeasureReport:
+class MeasureReport(Report):
     """What was measured in one image.
 
     `status` is ``written``, ``skipped`` (no region) or ``failed``; `message` says why. `counts` has
@@ -120,9 +120,6 @@ class MeasureReport:
     `notes` what a person should know.
     """
 
-    image: str
-    status: Literal["written", "skipped", "failed"]
-    message: str = ""
     regions: tuple[MeasuredRegion, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)

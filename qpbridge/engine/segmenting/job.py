@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,16 +14,21 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import RunRecord
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
-from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
+from qpbridge.engine.segmenting.request import (
+    ImageReport,
+    Progress,
+    Request,
+    refuse_nucleus_options,
+)
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan
 from qpbridge.engine.tiles.run import run_tiles
 from qpbridge.engine.tiles.spool import Spool, open_spool, run_key
 from qpbridge.engine.tiles.stages import Stages
-from qpbridge.errors import QpbridgeError, SelectionError
 from qpbridge.hierarchy.regions import find_again
 from qpbridge.models.bundle import Bundle
+from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, missing_images
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
@@ -34,9 +39,9 @@ def segment_project(
     bundle: Bundle,
     request: Request | None = None,
     *,
-    images: tuple[str, ...] = (),
+    images: str | Sequence[str] = (),
     progress: Progress | None = None,
-) -> list[ImageReport]:
+) -> Reports[ImageReport]:
     """Segment the regions of a project's images with a model, and write what it finds.
 
     Each image is written when it is done. One that fails is reported, and the others go on.
@@ -61,7 +66,7 @@ def segment_project(
 
     Raises
     ------
-    QpbridgeError
+    RequestError
         If something is asked for that is for nuclei only, and the model finds others.
     SelectionError
         If an image is unknown, or no image has anything to segment in.
@@ -69,44 +74,44 @@ def segment_project(
         If the project can't be written to.
     """
     progress, request = progress or Progress(), request or Request()
-    if bundle.target != "nuclei" and request.nuclei != NucleusOptions():
-        raise QpbridgeError(
-            "`cell_expansion`, `positivity` and `features` are for nuclei only, but "
-            f"{bundle.name} finds {bundle.target}; leave them out, or take another model"
-        )
-    entries = project.select(images)
-    if not entries:
-        raise SelectionError(f"{project.path}: the project has no images; add one in QuPath")
+    if bundle.target != "nuclei":
+        refuse_nucleus_options(request.nuclei, bundle.target)
+    entries = select_some(project, images)
     if not request.dry_run:
         project.check_writable()
     missing = dict(missing_images(entries))
+    progress.start_target(bundle.target, len(entries), bundle.name, bundle.notice)
     if missing:
         progress.missing(list(missing.items()), len(entries))
     network = None
     if len(missing) < len(entries):
         network = TargetNetwork(bundle, request.device, compiled=request.compiled)
-    reports = []
-    for entry in entries:
+
+    def of_run(report: ImageReport) -> ImageReport:
+        return replace(
+            report,
+            target=bundle.target,
+            model=bundle.name,
+            model_version=bundle.version,
+            model_mpp=bundle.mpp,
+        )
+
+    def work(entry: ImageEntry) -> ImageReport:
         if network is None or entry in missing:
-            report = ImageReport(entry.name, "failed", str(missing[entry]), missing=True)
-        else:
-            report = _segment_safely(project.path, entry, network, request, progress)
-        progress.end_image(report)
-        reports.append(report)
-    if all(r.status == "skipped" for r in reports):
-        raise SelectionError(f"{project.path}: {reports[0].message}")
-    return reports
+            raise missing[entry]
+        return of_run(_segment_image(project.path, entry, network, request, progress))
 
+    def failed(image: str, error: Exception) -> ImageReport:
+        return of_run(ImageReport.of_failure(image, error))
 
-def _segment_safely(
-    project: Path, entry: ImageEntry, network: TargetNetwork, request: Request, watch: Progress
-) -> ImageReport:
-    try:
-        return _segment_image(project, entry, network, request, watch)
-    except SelectionError as error:
-        return ImageReport(entry.name, "skipped", str(error))
-    except (QpbridgeError, OSError) as error:
-        return ImageReport(entry.name, "failed", str(error))
+    reports = each_image(
+        entries,
+        work,
+        failed,
+        writes=not request.dry_run,
+        ended=progress.end_image,
+    )
+    return refuse_nothing(project, reports)
 
 
 def _segment_image(
@@ -114,8 +119,6 @@ def _segment_image(
 ) -> ImageReport:
     began = time.perf_counter()
     stages, bundle = Stages(), network.bundle
-    if not request.dry_run:
-        entry.check_writable()
     data = entry.read()
     with open_server(entry.image_path(), entry.server) as slide:
         plan = plan_image(entry, data, slide, bundle, request)

@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.segmenting.cells import needed_halo
-from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request, Status
+from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan, plan_tiles
 from qpbridge.hierarchy.regions import Region, select_regions
 from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
+from qpbridge.project.each_image import Status
 from qpbridge.project.interface import ImageData, ImageEntry
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.slide import Slide

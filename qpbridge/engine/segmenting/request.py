@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 from qpbridge import checks
 from qpbridge.errors import MissingImageError, RequestError
 from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.objects import ObjectKind
+from qpbridge.project.each_image import Report
 from qpbridge.project.interface import ImageEntry
 from qpbridge.slides.calibration import check_mpp
 
 Missing = Sequence[tuple[ImageEntry, MissingImageError]]
-Status = Literal["written", "planned", "skipped", "failed"]
 
 MAX_EXPANSION = 25.0
 """µm; no cell of a section reaches further beyond its nucleus."""
 
+FEATURES = ("basic", "all")
+"""How much is measured of each nucleus."""
+
 MIN_TILE = 64
 """Pixels; a smaller tile would be all halo."""
 
-_AREA_KINDS = {"annotations": ObjectKind.ANNOTATION, "detections": ObjectKind.DETECTION}
+AREA_KINDS = {"annotations": ObjectKind.ANNOTATION, "detections": ObjectKind.DETECTION}
 _DEVICE = re.compile(r"auto|[a-z]+(:[0-9]+)?")
 
 
@@ -121,6 +124,26 @@ class Request:
         checks.text("command", self.command)
 
 
+def refuse_nucleus_options(options: NucleusOptions, target: str) -> None:
+    """Refuse what is for nuclei where they are not looked for.
+
+    Raises
+    ------
+    RequestError
+        If anything is asked for.
+    """
+    for name in ("cell_expansion", "positivity", "all_features"):
+        if getattr(options, name) != getattr(NucleusOptions(), name):
+            field = "features" if name == "all_features" else name
+            value = "all" if name == "all_features" else getattr(options, name)
+            raise RequestError(
+                field,
+                value,
+                f"is for nuclei, not for {target}; leave it out, or ask for `targets` "
+                "nuclei as well",
+            )
+
+
 def check_device(value: object) -> None:
     """Refuse what can't be the name of a device, or of several."""
     if not isinstance(value, str) or not all(
@@ -130,10 +153,10 @@ def check_device(value: object) -> None:
 
 
 def _area_kind(value: object) -> ObjectKind:
-    if isinstance(value, ObjectKind) and value in _AREA_KINDS.values():
+    if isinstance(value, ObjectKind) and value in AREA_KINDS.values():
         return value
     word = value.lower() if isinstance(value, str) else value
-    return _AREA_KINDS[checks.choice("area_kind", word, _AREA_KINDS)]
+    return AREA_KINDS[checks.choice("area_kind", word, AREA_KINDS)]
 
 
 @dataclass(frozen=True)
@@ -146,19 +169,18 @@ class RegionReport:
 
 
 @dataclass(frozen=True)
-class ImageReport:
+class ImageReport(Report):
     """What was done to one image.
 
     `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
     ``failed``; `message` says why. `missing`: it failed because its file was not found.
     `megapixels` go through the network; `seconds` and `memory_gb` are estimates where the run is
     only planned. `resumed`: tiles that an earlier run had finished. `stages`: seconds that each
-    stage was busy, summed over its threads.
+    stage was busy, summed over its threads. `target`, `model` and the
+    like say what was looked for, and with what. The text of a report is a line that tells what was
+    done, or would be.
     """
 
-    image: str
-    status: Status
-    message: str = ""
     regions: tuple[RegionReport, ...] = ()
     found: int = 0
     replaced: int = 0
@@ -171,17 +193,48 @@ class ImageReport:
     stages: dict[str, float] = field(default_factory=dict)
     bottleneck: str = ""
     missing: bool = False
+    target: str = ""
+    model: str = ""
+    model_version: str = ""
+    model_mpp: float = 0.0
+
+    @classmethod
+    def of_failure(cls, image: str, error: Exception) -> Self:
+        """Report what kept an image from being segmented."""
+        missing = isinstance(error, MissingImageError)
+        return replace(super().of_failure(image, error), missing=missing)
+
+    def __str__(self) -> str:
+        if self.status == "planned":
+            return (
+                f"{self.image}: {self.tiles} tiles, {self.megapixels:.1f} MPix, about "
+                f"{self.seconds:.0f} s and {self.memory_gb:.1f} GB; would replace "
+                f"{self.replaced} {self.target}, and keep {self.kept_changed} that were changed by "
+                "hand"
+            )
+        if self.status == "written":
+            return (
+                f"{self.image}: {self.found} {self.target} written, {self.replaced} replaced, "
+                f"{self.kept_changed} changed by hand kept; {self.seconds:.1f} s, "
+                f"{self.megapixels / self.seconds:.2f} MPix/s"
+            )
+        return super().__str__()
 
 
 @dataclass
 class Progress:
     """Hooks for whoever watches a run.
 
+    `start_target` is called before the images of each target, with the target, the number of
+    images, and the model's name and notice (what whoever uses it must know; mostly empty).
     `missing` is called once, before any work, with the images whose files are not found, if any,
     and the number of all images; in `end_image` they come like others that fail. `start_image` gets
     the megapixels of an image and those that are done already, `advance` those of each tile.
     """
 
+    start_target: Callable[[str, int, str, str], None] = field(
+        default=lambda target, images, model, notice: None
+    )
     start_image: Callable[[str, float, float], None] = field(default=lambda name, total, done: None)
     advance: Callable[[float], None] = field(default=lambda megapixels: None)
     end_image: Callable[[ImageReport], None] = field(default=lambda report: None)

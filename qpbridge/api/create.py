@@ -1,0 +1,138 @@
+"""A new project around slides, with the tissue or the whole of each annotated on demand."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import shapely
+
+from qpbridge import checks
+from qpbridge.errors import RequestError, SlideError
+from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes
+from qpbridge.project import NewImage, Project
+from qpbridge.project import create_project as create_around
+from qpbridge.project.interface import Edit
+from qpbridge.slides.calibration import pixel_size
+from qpbridge.slides.slide import Slide, open_slide
+
+ANNOTATIONS = ("tissue", "full")
+"""What can be annotated of a new slide."""
+
+_log = logging.getLogger("qpbridge")
+
+
+def create_project(
+    path: str | os.PathLike[str],
+    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | NewImage],
+    *,
+    annotate: str | Sequence[str] | None = None,
+    note: Callable[[str], None] = _log.warning,
+) -> Project:
+    """Make a new QuPath project (in the form of 0.6) around images.
+
+    Images may share a name, but not a file. Nothing is left behind if it fails.
+
+    Parameters
+    ----------
+    path
+        The ``.qpproj`` file to make; its folder is made where missing.
+    images
+        Slides, or one, in the order in which QuPath shows them; or `NewImage`, which are taken as
+        they say.
+    annotate
+        ``tissue``: an annotation around the tissue of each slide; ``full``: one of each whole
+        slide; or both.
+    note
+        Gets a sentence on each slide without tissue, or without a pixel size.
+
+    Returns
+    -------
+    Project
+        The project, open.
+
+    Raises
+    ------
+    RequestError
+        If an argument makes no sense.
+    SlideError
+        If a slide can't be read.
+    ProjectError
+        If the project exists, or its folder holds another one's data, a slide is given twice, or
+        nothing can be written there.
+
+    Examples
+    --------
+    >>> new = qpbridge.create_project(folder / "new.qpproj", [slide], annotate="full")
+    >>> len(new), new[0].read().objects.names
+    (1, {0: 'Whole image'})
+    """
+    file = Path(checks.path("path", path))
+    wanted = checks.choices("annotate", annotate, ANNOTATIONS)
+    given = [images] if isinstance(images, str | os.PathLike) else list(images)
+    described: list[NewImage] = []
+    drawn: list[list[ObjectTable]] = []
+    for image in given:
+        if isinstance(image, NewImage):
+            if wanted:
+                raise RequestError("annotate", annotate, "needs the slides themselves, as paths")
+            described.append(image)
+            drawn.append([])
+            continue
+        with open_slide(Path(checks.path("images", image))) as slide:
+            described.append(describe_slide(slide))
+            _check_pixel_size(slide, note)
+            drawn.append(_annotations(slide, wanted, note))
+    created = create_around(file, described)
+    for entry, tables in zip(created.images, drawn, strict=True):
+        for table in tables:
+            entry.apply(Edit(add=table))
+    return created
+
+
+def describe_slide(slide: Slide) -> NewImage:
+    """Describe an open slide as QuPath would."""
+    return NewImage(
+        path=slide.path.absolute(),
+        name=slide.path.name,
+        width=slide.width,
+        height=slide.height,
+        mpp=slide.mpp,
+        levels=tuple((v.downsample, v.width, v.height) for v in slide.levels),
+        magnification=slide.magnification,
+        is_rgb=slide.is_rgb,
+        tile=slide.tile_size,
+        thumbnail=slide.thumbnail(1000, 600),
+    )
+
+
+def _annotations(
+    slide: Slide, wanted: Sequence[str], note: Callable[[str], None]
+) -> list[ObjectTable]:
+    tables = []
+    if "full" in wanted:
+        shape = Shapes.corners(RoiKind.RECTANGLE, 0, 0, slide.width, slide.height)
+        tables.append(_named(shape, "Whole image"))
+    if "tissue" in wanted:
+        from qpbridge.slides.tissue import tissue_outline  # takes time to import
+
+        outlines = tissue_outline(slide)
+        if outlines:
+            shape = Shapes.from_geometries([shapely.MultiPolygon(outlines)])
+            tables.append(_named(shape, "Tissue"))
+        else:
+            note(f"{slide.path.name}: no tissue found, no annotation made")
+    return tables
+
+
+def _named(shape: Shapes, name: str) -> ObjectTable:
+    return ObjectTable.new(ObjectKind.ANNOTATION, shape).replace(names={0: name})
+
+
+def _check_pixel_size(slide: Slide, note: Callable[[str], None]) -> None:
+    try:
+        pixel_size(slide.path.name, None, slide.mpp)
+    except SlideError as error:
+        note(f"Note: {error}")

@@ -1,0 +1,110 @@
+"""Measuring what is there again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
+from qpbridge.engine.measuring.job import measure_project
+from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
+from qpbridge.hierarchy.regions import Selection
+from qpbridge.project.each_image import Reports
+
+
+def measure(
+    project: ProjectLike,
+    *,
+    images: Names = (),
+    within: Names = (),
+    selected: Names = (),
+    whole_image: bool = False,
+    mpp: float | None = None,
+    delaunay: float | None = None,
+    density: float | Sequence[float] = (),
+    smooth: float | Sequence[float] = (),
+    distances: bool = False,
+    intensities: bool = False,
+    morphometry: bool = False,
+    grading: Names = (),
+    reference: str | None = None,
+    epithelium: str | None = None,
+    command: str | None = None,
+    ended: Callable[[MeasureReport], None] = lambda report: None,
+) -> Reports[MeasureReport]:
+    """Measure the objects in the annotations of a project again, and sum them up on these.
+
+    Nothing is segmented. Nuclei are all detections and cells, whoever made them, except of ignored
+    classes; glands and vessels are those that qpbridge made, and objects of these classes. Other
+    measurements, and the objects themselves, are kept.
+
+    Parameters
+    ----------
+    project
+        An open project, or the path of one.
+    images
+        Names or entry ids of images; none: all.
+    within, selected
+        Full names of classes, and names or ids, of the annotations to work in; none: all.
+    whole_image
+        Work in the whole image, under no annotation.
+    mpp
+        µm per pixel of the images, where the project and the files don't know it or are wrong.
+    delaunay
+        Nuclei at this distance or further apart, µm, are no neighbours; None: no limit.
+    density, smooth
+        Radii in which nuclei are counted, and widths over which measurements are averaged, µm.
+    distances
+        Also measure how far nuclei are from annotations, glands and vessels.
+    intensities
+        Also measure the stains of nuclei again; this reads the image.
+    morphometry
+        Also tell mean, SD, CV and percentiles of every measurement of a region's nuclei.
+    grading
+        Names of grading aids, for research only.
+    reference, epithelium
+        For these: classes of annotations whose nuclei are normal, and of the tumour's epithelium.
+    command
+        What QuPath's history says that was run; None: this call.
+    ended
+        Called after each image.
+
+    Returns
+    -------
+    Reports of MeasureReport
+        One for each image, in the project's order. An image that fails is among them.
+
+    Raises
+    ------
+    RequestError
+        If an argument makes no sense; nothing was done then.
+    SelectionError
+        If an image is unknown, or no image has a region.
+    ProjectError
+        If the project can't be read or written.
+
+    Examples
+    --------
+    >>> reports = qpbridge.measure(project, density=50, grading="mvd")
+    >>> reports[0].counts["nuclei"] > 10
+    True
+    """
+    request = MeasureRequest(
+        selection=Selection(within, selected, whole_image),  # type: ignore[arg-type]
+        mpp=mpp,
+        surroundings=Surroundings(
+            math.inf if delaunay is None else delaunay,
+            density,  # type: ignore[arg-type]
+            smooth,  # type: ignore[arg-type]
+            distances,
+        ),
+        intensities=intensities,
+        morphometry=morphometry,
+        grading=grading,  # type: ignore[arg-type]
+        reference=reference,
+        epithelium=epithelium,
+        command=as_call("measure", within=within, selected=selected, grading=grading)
+        if command is None
+        else command,
+    )
+    return measure_project(as_project(project), request, images=images, ended=ended)

@@ -1,0 +1,82 @@
+"""Taking qpbridge's own objects away again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from qpbridge import checks
+from qpbridge.api.arguments import Names, ProjectLike, as_project
+from qpbridge.engine.remove import remove_objects
+from qpbridge.errors import QpbridgeError
+from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.project.each_image import Report, Reports, each_image
+from qpbridge.project.interface import ImageEntry
+
+
+@dataclass(frozen=True)
+class RemoveReport(Report):
+    """What was removed from one image: `removed` has the number of objects for each target.
+
+    A target of which there was nothing is not in it. An image without any is ``skipped``.
+    """
+
+    removed: Mapping[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        counts = [f"{n} {target}" for target, n in self.removed.items()]
+        return f"{self.image}: {', '.join(counts)} removed" if counts else super().__str__()
+
+
+def remove(
+    project: ProjectLike, targets: Names = (), *, images: Names = ()
+) -> Reports[RemoveReport]:
+    """Remove the objects that qpbridge made in a project, and nothing else.
+
+    Objects that a person has changed since stay.
+
+    Parameters
+    ----------
+    project
+        An open project, or the path of one.
+    targets
+        ``nuclei``, ``glands`` or ``vessels``, or several; none: all.
+    images
+        Names or entry ids of images; none: all.
+
+    Returns
+    -------
+    Reports of RemoveReport
+        One for each image, in the project's order. An image that fails is among them.
+
+    Raises
+    ------
+    RequestError
+        If a target is unknown.
+    SelectionError
+        If an image is unknown.
+    ProjectError
+        If the project can't be read.
+
+    Examples
+    --------
+    >>> reports = qpbridge.remove(project, "nuclei")
+    >>> reports[0].removed["nuclei"] > 10
+    True
+    """
+    chosen = checks.choices("targets", targets, TARGETS) or TARGETS
+
+    def work(entry: ImageEntry) -> RemoveReport:
+        removed = {}
+        try:
+            for target in chosen:
+                count = remove_objects(entry, target)
+                if count is not None:
+                    removed[target] = count
+        except QpbridgeError as error:
+            return RemoveReport(entry.name, "failed", str(error), removed)
+        if not removed:
+            return RemoveReport(entry.name, "skipped", "there was nothing of qpbridge's to remove")
+        return RemoveReport(entry.name, "written", removed=removed)
+
+    return each_image(as_project(project).select(images), work, RemoveReport.of_failure)
