@@ -11,7 +11,7 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from qpbridge.engine.segmenting.request import ImageReport, Missing, Progress
-from qpbridge.errors import RequestError
+from qpbridge.errors import RequestError, printable
 
 _log = logging.getLogger("qpbridge")
 
@@ -89,7 +89,7 @@ class _Watch:
         self.ended, self.total = 0, 1.0
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(printable(text, lines=True), markup=False, emoji=False)
 
     def start_target(self, target: str, images: int, model: str, notice: str) -> None:
         if notice:
@@ -105,7 +105,11 @@ class _Watch:
     def start_image(self, name: str, megapixels: float, done: float) -> None:
         self.total = megapixels
         self.shown.reset(
-            self.image, total=megapixels, completed=int(done), description=name, visible=True
+            self.image,
+            total=megapixels,
+            completed=int(done),
+            description=printable(name),
+            visible=True,
         )
         if done:
             self.say(f"{name}: goes on at {done / megapixels:.0%}")
