@@ -25,10 +25,10 @@ from qpbridge.javastream.nodes import (
     REFERENCE,
     STRING,
     ClassDesc,
-    encode_text,
 )
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import Bytes, IntArray
+from qpbridge.javastream.text import encode_text
 
 Buffer: TypeAlias = bytes | Bytes
 EMPTY_STREAM = Stream(b"", [], {}, [], 0, [], [], [])

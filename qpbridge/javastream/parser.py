@@ -8,7 +8,6 @@ from collections.abc import Generator
 from typing import Any, TypeAlias, TypeGuard
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.bulk import Bulk
 from qpbridge.javastream.nodes import (
     ARRAY,
     BASE_HANDLE,
@@ -32,13 +31,14 @@ from qpbridge.javastream.nodes import (
     RESET,
     SERIALIZABLE,
     STRING,
+    Bulk,
     ClassDesc,
     Field,
     Node,
     Part,
-    decode_text,
 )
 from qpbridge.javastream.templates import Templates
+from qpbridge.javastream.text import decode_text
 
 _U16 = struct.Struct(">H").unpack_from
 _I32 = struct.Struct(">i").unpack_from

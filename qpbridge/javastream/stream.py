@@ -21,7 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.bulk import Bulk
 from qpbridge.javastream.nodes import (
     ARRAY,
     ENUM,
@@ -31,12 +30,13 @@ from qpbridge.javastream.nodes import (
     PRIMITIVES,
     REFERENCE,
     STRING,
+    Bulk,
     Field,
     Node,
     Part,
-    decode_text,
 )
 from qpbridge.javastream.parser import Parser
+from qpbridge.javastream.text import decode_text
 
 SHARED_FACTOR, SHARED_FREE = 32, 1 << 24
 

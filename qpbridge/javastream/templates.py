@@ -19,7 +19,6 @@ from typing import TypeAlias
 import numpy as np
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.bulk import Bulk, Run
 from qpbridge.javastream.nodes import (
     BASE_HANDLE,
     BLOCKDATA,
@@ -31,7 +30,10 @@ from qpbridge.javastream.nodes import (
     PROXYCLASSDESC,
     REFERENCE,
     STRING,
+    Bulk,
     Node,
+    Run,
+    Template,
     inner_nodes,
 )
 from qpbridge.javastream.strided import IntArray, read_values
@@ -61,15 +63,11 @@ class Form:
 
 
 @dataclass(frozen=True, eq=False)
-class Template:
-    """The form of one object.
+class Pattern(Template):
+    """The form of one object, as others are compared with it.
 
     Parameters
     ----------
-    node
-        The object that it was learned from.
-    begins
-        Where the stretches between contents of variable length begin in that object.
     lengths
         How long the stretches are; all but the last end with the length of what follows.
     patterns
@@ -78,25 +76,14 @@ class Template:
         For each stretch but the last, the bytes of that length: 4 for an array, 2 for a text.
     sizes
         For each stretch but the last, the bytes of an item of what follows.
-    references
-        Places of references to values (not to classes), and how many handles come before them.
-    class_references
-        Places of references to classes.
-    handles
-        Place of each handle that the object defines.
     forms
         What was met so far, by the lengths of the arrays.
     """
 
-    node: Node
-    begins: list[int]
     lengths: list[int]
     patterns: list[bytes]
     prefixes: list[int]
     sizes: list[int]
-    references: list[tuple[int, int]]
-    class_references: list[int]
-    handles: list[int]
     forms: dict[tuple[int, ...], Form] = field(default_factory=dict)
 
     @cached_property
@@ -177,7 +164,7 @@ class Templates:
 
     def __init__(self, data: bytes) -> None:
         self.data = data
-        self.known: dict[bytes, list[Template]] = {}
+        self.known: dict[bytes, list[Pattern]] = {}
 
     def learn(self, node: Node) -> None:
         """Remember the form of an object where the next one is of the same class."""
@@ -224,7 +211,7 @@ class Templates:
 
 def _bulk(
     data: bytes,
-    known: Sequence[Template],
+    known: Sequence[Pattern],
     starts: IntArray,
     which: IntArray,
     met: IntArray,
@@ -254,7 +241,7 @@ def _bulk(
     return Bulk(starts, handles, runs)
 
 
-def _template(data: bytes, node: Node) -> Template | None:
+def _template(data: bytes, node: Node) -> Pattern | None:
     """Learn the form of an object; None if it defines classes, or is too big to be worth it."""
     nodes: list[Node] = []
     for one in inner_nodes(node):
@@ -294,16 +281,16 @@ def _template(data: bytes, node: Node) -> Template | None:
     ends = [*(content for content, _, _, _ in variable), node.end]
     prefixes = [prefix for _, _, prefix, _ in variable]
     stretches = list(zip(begins, ends, (*prefixes, 0), strict=True))
-    return Template(
+    return Pattern(
         node,
         begins,
-        [end - begin for begin, end, _ in stretches],
-        [_pattern(data, begin, end - prefix, free) for begin, end, prefix in stretches],
-        prefixes,
-        [size for _, _, _, size in variable],
         references,
         class_references,
         handles,
+        lengths=[end - begin for begin, end, _ in stretches],
+        patterns=[_pattern(data, begin, end - prefix, free) for begin, end, prefix in stretches],
+        prefixes=prefixes,
+        sizes=[size for _, _, _, size in variable],
     )
 
 

@@ -23,8 +23,9 @@ from qpbridge.javastream.build import (
     Span,
     Symbols,
 )
-from qpbridge.javastream.nodes import MAGIC, decode_text, encode_text
+from qpbridge.javastream.nodes import MAGIC
 from qpbridge.javastream.stream import parse
+from qpbridge.javastream.text import decode_text, encode_text
 from qpbridge.javastream.write import assemble
 from qpbridge.project.embedded.qpdata.java_classes import SPECS
 

@@ -12,8 +12,7 @@ import numpy.typing as npt
 
 from qpbridge.errors import FormatError
 from qpbridge.ids import as_version, parse_id
-from qpbridge.javastream.bulk import Bulk
-from qpbridge.javastream.nodes import NULL, Node
+from qpbridge.javastream.nodes import NULL, Bulk, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray
 from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, Shapes, concatenate_shapes

@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.javastream.build import Builder, Piece, Symbols
-from qpbridge.javastream.bulk import Run
-from qpbridge.javastream.nodes import BASE_HANDLE, NULL, PRIMITIVES
+from qpbridge.javastream.nodes import BASE_HANDLE, NULL, PRIMITIVES, Run
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import Bytes, IntArray, read_rows, write_rows
 from qpbridge.javastream.write import Changes

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.bulk import Bulk
-from qpbridge.javastream.nodes import BLOCKDATA, BLOCKDATALONG, NULL, OBJECT, Node
+from qpbridge.javastream.nodes import BLOCKDATA, BLOCKDATALONG, NULL, OBJECT, Bulk, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.objects import ObjectKind, PathClass
 from qpbridge.project.embedded.qpdata import java_classes

@@ -9,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.bulk import Bulk
-from qpbridge.javastream.nodes import OBJECT, Node
+from qpbridge.javastream.nodes import OBJECT, Bulk, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray
 from qpbridge.objects import ObjectTable, PathClass

@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.ids import parse_ids
-from qpbridge.javastream.bulk import Run
 from qpbridge.javastream.nodes import (
     BASE_HANDLE,
     NULL,
@@ -18,10 +17,11 @@ from qpbridge.javastream.nodes import (
     REFERENCE,
     STRING,
     Node,
-    decode_text,
+    Run,
 )
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray, read_rows
+from qpbridge.javastream.text import decode_text
 from qpbridge.objects import ObjectKind
 from qpbridge.project.colors import unpack_argb
 from qpbridge.project.embedded.qpdata import java_classes

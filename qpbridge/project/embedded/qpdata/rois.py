@@ -12,8 +12,7 @@ import shapely
 
 from qpbridge.errors import FormatError
 from qpbridge.javastream.build import Builder
-from qpbridge.javastream.bulk import Run
-from qpbridge.javastream.nodes import OBJECT, PRIMITIVES, Field, Node
+from qpbridge.javastream.nodes import OBJECT, PRIMITIVES, Field, Node, Run
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import read_rows, write_rows
 from qpbridge.objects import RoiKind, Shapes, offsets
