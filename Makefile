@@ -1,13 +1,14 @@
 # make demo   environment, a real slide, the main job, a picture of the result
 # make test   the test suite
 # make check  formatting, lint and types
+# make docs   the pages of docs/, with a reference of the Python API, in site/
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow check wheel clean
+.PHONY: demo test test-slow check docs wheel clean
 
 demo: $(READY)
 	$(BIN)/python scripts/demo.py demo
@@ -23,11 +24,15 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	$(BIN)/mkdocs build -q
+
 wheel: $(READY)
 	$(BIN)/python -m pip wheel --no-deps -q -w dist .
 
 clean:
-	rm -rf $(VENV) demo dist
+	rm -rf $(VENV) demo dist site
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
