@@ -40,7 +40,9 @@ def test_links_lead_somewhere(page):
 
 def test_a_broken_link_is_noticed(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One title\n[a](page.md#one-title) [b](#two) [c](gone.md) [d](https://x.org)\n")
+    page.write_text(
+        "# One title\n[a](page.md#one-title) [b](#two) [c](gone.md) [d](https://x.org)\n"
+    )
     assert broken_links(page) == ["#two", "gone.md"]
 
 

@@ -32,11 +32,11 @@ from qpbridge.javastream.nodes import (
     REFERENCE,
     STRING,
     Node,
-    encode_text,
     inner_nodes,
 )
 from qpbridge.javastream.stream import Stream, parse
 from qpbridge.javastream.templates import OFTEN
+from qpbridge.javastream.text import encode_text
 from qpbridge.javastream.write import Changes
 from qpbridge.objects import (
     ImageType,
