@@ -17,6 +17,7 @@ def import_objects(
     file: str | os.PathLike[str],
     *,
     image: str | None = None,
+    encoding: str | None = None,
     command: str | None = None,
 ) -> ImportReport:
     """Add the objects of a GeoJSON file to an image of a project.
@@ -34,6 +35,9 @@ def import_objects(
         ``.geojson``, ``.json``, ``.gz`` or ``.zip``.
     image
         Name or entry id of the image; None: there is just one.
+    encoding
+        Of the text, by Python's name; None: UTF-8 or UTF-16, or Windows-1252 where it can't be
+        these, which the report says then.
     command
         What QuPath's history says that was run; None: this call.
 
@@ -46,6 +50,8 @@ def import_objects(
     ------
     SelectionError
         If the image is unknown, or there are several to choose from.
+    RequestError
+        If there is no such encoding.
     FormatError
         If the file is no GeoJSON, or damaged.
     ProjectError
@@ -59,9 +65,9 @@ def import_objects(
     """
     path = Path(checks.path("file", file))
     entry = project if isinstance(project, ImageEntry) else _choose(as_project(project), image)
-    return import_file(
-        entry, path, as_call("import_objects", file=str(path)) if command is None else command
-    )
+    if command is None:
+        command = as_call("import_objects", file=str(path))
+    return import_file(entry, path, command, encoding=encoding)
 
 
 def _choose(project: Project, image: str | None) -> ImageEntry:

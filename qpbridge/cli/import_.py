@@ -12,10 +12,10 @@ import click
 import qpbridge
 from qpbridge.cli.options import backend_option, json_option, project_argument
 from qpbridge.cli.output import SOME_IMAGES_FAILED, counted, note, print_json, say
-from qpbridge.cli.wording import Command
+from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.importing import ImportReport
 from qpbridge.project import Backend, Project, open_project
-from qpbridge.project.geojson.read import Problems
+from qpbridge.project.geojson.read import Problems, described
 
 SHOWN = 10
 """Objects with something wrong that are printed; --json has more."""
@@ -34,10 +34,23 @@ NO_CORES = (
     help="Where to put the objects: an image, by name or entry id; may be left out if there is "
     "just one.",
 )
+@click.option(
+    "--encoding",
+    metavar="NAME",
+    help="Of the text, such as cp1250 or gbk.  [default: UTF-8, UTF-16 or, where it can't be "
+    "these, Windows-1252, as older versions of QuPath wrote]",
+)
 @click.argument("file", metavar="FILE", type=click.Path(path_type=Path))
 @backend_option
 @json_option
-def import_(project: Path, image: str | None, file: Path, backend: Backend, as_json: bool) -> None:
+def import_(
+    project: Path,
+    image: str | None,
+    encoding: str | None,
+    file: Path,
+    backend: Backend,
+    as_json: bool,
+) -> None:
     """Add the objects of a GeoJSON FILE (.geojson, .json, .gz, .zip) to an image of PROJECT.
 
     Files of all QuPath versions are read, and of others who write for QuPath. Objects go below
@@ -52,12 +65,18 @@ def import_(project: Path, image: str | None, file: Path, backend: Backend, as_j
     """
     opened = open_project(project, backend=backend)
     report = qpbridge.import_objects(
-        opened, file, image=image, command="qpbridge " + shlex.join(sys.argv[1:])
+        opened,
+        file,
+        image=image,
+        encoding=encoding,
+        command="qpbridge " + shlex.join(sys.argv[1:]),
     )
     if as_json:
         print_json(_document(opened, file, report))
     else:
         say(str(report))
+    if report.encoding:
+        note(f"{file}: {in_options(described(report.encoding))}")
     _print_problems(report)
     if report.left_out.count or report.plan.cores:
         sys.exit(SOME_IMAGES_FAILED)
@@ -69,6 +88,7 @@ def _document(project: Project, file: Path, report: ImportReport) -> object:
         "project": str(project.path),
         "image": report.image,
         "file": str(file),
+        "encoding": report.encoding or "utf-8",
         "added": sum(plan.added.values()),
         "kinds": plan.added,
         "at_root": plan.at_root,

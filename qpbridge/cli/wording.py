@@ -17,6 +17,7 @@ OPTIONS = {
     "delaunay": "--delaunay",
     "density": "--density",
     "device": "--device",
+    "encoding": "--encoding",
     "features": "--features",
     "grading": "--grading",
     "image": "--image",

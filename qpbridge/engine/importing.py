@@ -59,6 +59,8 @@ class ImportReport:
         Objects of the file that lie outside of the image; None where its size isn't known.
     repaired, left_out
         What was wrong in the file.
+    encoding
+        What else than UTF-8 the text was taken to be in; None: nothing else.
     """
 
     image: str
@@ -66,6 +68,7 @@ class ImportReport:
     outside: int | None
     repaired: Problems
     left_out: Problems
+    encoding: str | None = None
 
     def __str__(self) -> str:
         plan = self.plan
@@ -80,7 +83,9 @@ class ImportReport:
         return "; ".join(parts)
 
 
-def import_file(entry: ImageEntry, path: Path, command: str) -> ImportReport:
+def import_file(
+    entry: ImageEntry, path: Path, command: str, *, encoding: str | None = None
+) -> ImportReport:
     """Add the objects of a GeoJSON file to an image.
 
     Parameters
@@ -91,6 +96,8 @@ def import_file(entry: ImageEntry, path: Path, command: str) -> ImportReport:
         The file.
     command
         What the history says.
+    encoding
+        Of the text; None: find out.
 
     Raises
     ------
@@ -100,7 +107,7 @@ def import_file(entry: ImageEntry, path: Path, command: str) -> ImportReport:
         If it can't be read, or the image can't be written; nothing is changed then.
     """
     data = entry.read()
-    found = salvage_geojson(path)
+    found = salvage_geojson(path, encoding=encoding)
     objects = found.objects
     if not found.has_id.all():
         # The same file, imported a second time, must not double what it brought.
@@ -123,7 +130,9 @@ def import_file(entry: ImageEntry, path: Path, command: str) -> ImportReport:
     planned = apply_planned(entry, data, plan)
     width, height = entry.server.width, entry.server.height
     outside = None if width is None or height is None else _outside(objects, width, height)
-    return ImportReport(entry.name, planned, outside, found.repaired, found.left_out)
+    return ImportReport(
+        entry.name, planned, outside, found.repaired, found.left_out, found.encoding
+    )
 
 
 def plan_import(

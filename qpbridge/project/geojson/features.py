@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ from qpbridge.project.geojson.properties import (
     read_measurements,
     read_plane,
     short_id,
+    whole_text,
+    whole_texts,
 )
 from qpbridge.project.geojson.shapes import ShapeList
 from qpbridge.project.geojson.split import Feature, features_in
@@ -29,6 +31,8 @@ from qpbridge.project.json_text import as_text
 
 MAX_CELLS = 50_000_000
 """Measurements of the objects read at a time, with those that they lack: a table has them all."""
+
+HALF = "had half a character in a text, in the place of which is \N{REPLACEMENT CHARACTER} now"
 
 _KINDS = {
     "annotation": ObjectKind.ANNOTATION,
@@ -38,8 +42,7 @@ _KINDS = {
     "tmacore": ObjectKind.TMA_CORE,
     "root": None,
 }
-# QuPath 0.2 writes the name of a class in the place of an id, and no type.
-_LEGACY_IDS = {
+_CLASS_NAMES = {
     "PathAnnotationObject": "annotation",
     "PathDetectionObject": "detection",
     "PathCellObject": "cell",
@@ -47,7 +50,9 @@ _LEGACY_IDS = {
     "TMACoreObject": "tmacore",
     "PathRootObject": "root",
 }
-_BROKEN = (TypeError, ValueError, AttributeError, KeyError, OverflowError)
+"""QuPath 0.2 writes the name of a class in the place of an id, and no type; others as the type."""
+
+_BROKEN = (RecursionError, TypeError, ValueError, AttributeError, KeyError, OverflowError)
 
 
 class Source(NamedTuple):
@@ -99,6 +104,10 @@ class Batch(NamedTuple):
         bool (n,), whether the id is from the file.
     faults, nucleus_faults, unclosed
         By row, what is wrong.
+    notes
+        By row, what was odd, and how it was taken.
+    notes
+        By row, what was changed in it.
     broken
         Features that could not be read at all.
     """
@@ -109,6 +118,7 @@ class Batch(NamedTuple):
     faults: dict[int, str]
     nucleus_faults: dict[int, str]
     unclosed: list[int]
+    notes: dict[int, str]
     broken: list[Problem]
 
 
@@ -117,6 +127,8 @@ class ClassList:
 
     def __init__(self) -> None:
         self.classes: dict[PathClass, int] = {}
+        self.mended: set[int] = set()
+        """Those that had half a character in a name."""
         self._of: dict[str, int] = {}
         self._last: Any = None
         self._last_index = -1
@@ -129,7 +141,13 @@ class ClassList:
         index = self._of.get(key)
         if index is None:
             found = read_class(classification)
-            index = -1 if found is None else self.classes.setdefault(found, len(self.classes))
+            index = -1
+            if found is not None:
+                names, mended = zip(*map(whole_text, found.names), strict=True)
+                found = PathClass(names, found.color)
+                index = self.classes.setdefault(found, len(self.classes))
+                if any(mended):
+                    self.mended.add(index)
             self._of[key] = index
         self._last, self._last_index = classification, index
         return index
@@ -163,6 +181,7 @@ class FeatureList:
     colors: dict[int, Rgb] = field(default_factory=dict)
     metadata: dict[int, dict[str, str]] = field(default_factory=dict)
     class_index: list[int] = field(default_factory=list)
+    notes: dict[int, str] = field(default_factory=dict)
     # Rows and values of the objects that have measurements of the same names.
     measured: dict[tuple[str, ...], tuple[list[int], list[list[Any]]]] = field(default_factory=dict)
 
@@ -173,7 +192,7 @@ class FeatureList:
             (value, offset), parent = left.pop()
             properties = value.get("properties") or {}
             is_object = isinstance(properties, dict)
-            kind = _kind(value, properties if is_object else {})
+            kind, odd = _kind(value, properties if is_object else {})
             if kind is not None:
                 row = len(self.kinds)
                 self.count += 1
@@ -188,6 +207,8 @@ class FeatureList:
                 except _BROKEN as error:
                     self.broken.append(Problem(source, f"is broken ({repr(error)[:200]})"))
                 else:
+                    if odd is not None:
+                        self.notes[row] = odd
                     self.parents.append(parent)
                     self.sources.append(source)
                     parent = row
@@ -205,6 +226,7 @@ class FeatureList:
         plane = geometry.get("plane")
         plane = None if plane is None else read_plane(plane)
         class_index = self.class_list.index(get("classification"))
+        half = class_index in self.class_list.mended
         color = read_color(get("color"))
         measurements = read_measurements(get("measurements"))
         self.shapes.add(geometry)
@@ -226,23 +248,32 @@ class FeatureList:
             self.ids[row] = identity
         name = get("name")
         if name is not None:
-            self.names[row] = as_text(name)
+            self.names[row], broken = whole_text(as_text(name))
+            half |= broken
         if color is not None:
             self.colors[row] = color
         metadata = get("metadata")
         if metadata and isinstance(metadata, dict):
-            self.metadata[row] = {
+            texts = {
                 key: as_text(value)
                 for key, value in metadata.items()
                 if not isinstance(value, dict | list)
             }
+            self.metadata[row], broken = whole_texts(texts)
+            half |= broken
         if measurements:
             names = tuple(measurements)
+            if not "".join(names).isascii():
+                measurements, broken = whole_texts(measurements)
+                names = tuple(measurements)
+                half |= broken
             group = self.measured.get(names)
             if group is None:
                 group = self.measured[names] = ([], [])
             group[0].append(row)
             group[1].append(list(measurements.values()))
+        if half:
+            self.notes[row] = HALF
 
     def _add_nucleus(self, nucleus: Any) -> None:
         if nucleus:
@@ -295,6 +326,7 @@ class FeatureList:
             no_numbers | faults,
             nucleus_faults,
             sorted({*unclosed, *open_nuclei}),
+            self.notes,
             self.broken,
         )
 
@@ -319,14 +351,24 @@ class FeatureList:
         return MeasurementTable(names, measurements), faults
 
 
-def _kind(feature: Mapping[str, Any], properties: Mapping[str, Any]) -> ObjectKind | None:
-    for key in ("objectType", "object_type", "type"):
-        text = properties.get(key)
-        if isinstance(text, str):
-            return _kind_called(text)
-    return _KINDS[_LEGACY_IDS.get(str(feature.get("id")), "annotation")]
+def _kind(
+    feature: Mapping[str, Any], properties: Mapping[str, Any]
+) -> tuple[ObjectKind | None, str | None]:
+    """Tell the kind of an object, None for the root, and what is odd about it."""
+    for key in ("objectType", "object_type"):
+        if properties.get(key) is not None:
+            kind = _kind_called(properties[key]) if isinstance(properties[key], str) else "?"
+            if kind == "?":
+                what = f"was of the unknown type {repr(properties[key])[:60]}, and is an annotation"
+                return ObjectKind.ANNOTATION, what
+            return kind, None
+    kind = _kind_called(str(properties.get("type")))  # which may mean something else altogether
+    if kind == "?":
+        kind = _KINDS[_CLASS_NAMES.get(str(feature.get("id")), "annotation")]
+    return kind, None
 
 
 @lru_cache(maxsize=100)
-def _kind_called(text: str) -> ObjectKind | None:
-    return _KINDS.get(text.lower().replace("_", "").replace(" ", ""), ObjectKind.ANNOTATION)
+def _kind_called(text: str) -> ObjectKind | Literal["?"] | None:
+    name = _CLASS_NAMES.get(text.rpartition(".")[2], text)
+    return _KINDS.get(name.lower().replace("_", "").replace(" ", ""), "?")

@@ -16,6 +16,10 @@ MAX_CELLS = 1_000_000_000
 """What one file may hold: about 8 GB each of vertices and measurements."""
 
 
+SPARE_CELLS, SPARE_NAMES, SPARE_RATIO = 50_000_000, 100, 20
+"""Cells of measurements that may be empty: in all, for each object, and for each value."""
+
+
 class _Column:
     """Rows of numbers; appending moves what is there only rarely, if ever."""
 
@@ -94,6 +98,8 @@ class GrowingTable:
     _has_probability: bool = False
     _classes: tuple[PathClass, ...] = ()
     _measured: list[MeasurementTable] = field(default_factory=list)
+    _known: dict[str, None] = field(default_factory=dict)
+    _values: int = 0
     _names: dict[int, str] = field(default_factory=dict)
     _colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     _metadata: dict[int, dict[str, str]] = field(default_factory=dict)
@@ -106,7 +112,7 @@ class GrowingTable:
         Raises
         ------
         FormatError
-            If they become too many.
+            If they become too many, or have far too many different measurements.
         """
         start, self._count = self._count, self._count + len(table)
         if self._count > MAX_OBJECTS:
@@ -133,6 +139,9 @@ class GrowingTable:
             unknown = np.full(len(table), np.nan)
             self._probability.extend(unknown if table.probability is None else table.probability)
         self._classes = table.classes
+        self._known.update(dict.fromkeys(table.measured.names))
+        self._values += int(np.count_nonzero(~np.isnan(table.measured.matrix)))
+        self._check_cells()
         self._measured.append(table.measured)
         self._names.update((start + row, name) for row, name in table.names.items())
         self._colors.update((start + row, color) for row, color in table.colors.items())
@@ -140,13 +149,7 @@ class GrowingTable:
         self._missing.update(start + row for row in table.missing)
 
     def table(self) -> ObjectTable:
-        """Return all of them; nothing can be appended any more.
-
-        Raises
-        ------
-        FormatError
-            If they have far too many different measurements.
-        """
+        """Return all of them; nothing can be appended any more."""
         measured = self._measurements()
         nuclei = self._nuclei.shapes()
         return ObjectTable(
@@ -169,13 +172,19 @@ class GrowingTable:
             ),
         )
 
+    def _check_cells(self) -> None:
+        """Refuse a table that is all but empty: its size must follow from what the file says."""
+        cells = self._count * len(self._known)
+        justified = SPARE_CELLS + SPARE_NAMES * self._count + SPARE_RATIO * self._values
+        if cells > min(MAX_CELLS, justified):
+            raise FormatError(
+                f"{self._count:,} objects have {len(self._known):,} different measurements among "
+                f"them, but just {self._values:,} values; that is no table. Do names differ from "
+                "object to object? Export without measurements"
+            )
+
     def _measurements(self) -> MeasurementTable:
         names = tuple(dict.fromkeys(name for part in self._measured for name in part))
-        if self._count * len(names) > MAX_CELLS:
-            raise FormatError(
-                f"{self._count:,} objects have {len(names):,} different measurements among them, "
-                "which is more than a table can hold"
-            )
         column = {name: i for i, name in enumerate(names)}
         out = np.full((self._count, len(names)), np.nan)
         self._measured.reverse()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,11 @@ from qpbridge.objects import PathClass
 from qpbridge.project.colors import Rgb, unpack_argb
 from qpbridge.project.json_text import as_text
 
+MAX_CLASS_NAMES = 100
+"""Parts that the name of a class may have: each is a class below another to QuPath."""
+
+_HALF = re.compile("[\ud800-\udfff]")
+
 
 def read_id(text: Any) -> bytes | None:
     """Read a UUID; None where it is something else, or nothing but zeros."""
@@ -20,6 +27,30 @@ def read_id(text: Any) -> bytes | None:
         return None
     identity = parse_id(text)
     return identity if identity is not None and any(identity) else None
+
+
+def whole_text(text: str) -> tuple[str, bool]:
+    """Replace half a character, which JSON can escape and no text in a file can be, by U+FFFD.
+
+    Returns
+    -------
+    text, mended
+        And whether there was one.
+    """
+    if text.isascii() or not _HALF.search(text):
+        return text, False
+    return _HALF.sub("\N{REPLACEMENT CHARACTER}", text), True
+
+
+def whole_texts(texts: Mapping[str, Any]) -> tuple[dict[str, Any], bool]:
+    """Do the same with the keys and values of a map; of keys that become alike the last stays."""
+    keys = {key: whole_text(key) for key in texts}
+    values = {
+        key: whole_text(value) if isinstance(value, str) else (value, False)
+        for key, value in texts.items()
+    }
+    mended = any(so for _, so in (*keys.values(), *values.values()))
+    return {keys[key][0]: values[key][0] for key in texts}, mended
 
 
 def short_id(identity: Any) -> str | None:
@@ -49,21 +80,26 @@ def read_class(value: Any) -> PathClass | None:
     Raises
     ------
     FormatError
-        If it has no name; others of Python's errors if it is something else altogether.
+        If it has no name, or far too many; others of Python's errors if it is something else
+        altogether.
     """
     if not value or value == "Unclassified":
         return None
     if isinstance(value, str):
-        return PathClass.parse(value)
-    names = value.get("names") or value.get("name")
-    if not names:
-        return None
-    color = read_color(value.get("color", value.get("colorRGB")))
-    parts = names if isinstance(names, list) else str(names).split(":")
-    above = read_class(value.get("parentClass"))
-    full = (*(above.names if above else ()), *(str(part).strip() for part in parts))
-    if not all(full):
-        raise FormatError(f"a class without a name: {names!r}")
+        full = PathClass.parse(value).names
+        color = None
+    else:
+        names = value.get("names") or value.get("name")
+        if not names:
+            return None
+        color = read_color(value.get("color", value.get("colorRGB")))
+        parts = names if isinstance(names, list) else str(names).split(":")
+        above = read_class(value.get("parentClass"))
+        full = (*(above.names if above else ()), *(str(part).strip() for part in parts))
+        if not all(full):
+            raise FormatError(f"a class without a name: {names!r}")
+    if len(full) > MAX_CLASS_NAMES:
+        raise FormatError(f"a class of {len(full):,} names below each other")
     return PathClass(full, color)
 
 

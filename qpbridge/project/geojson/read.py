@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import gc
+import stat
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.errors import FormatError, ProjectError
+from qpbridge.errors import FormatError, ProjectError, RequestError
 from qpbridge.objects import ObjectTable, RoiKind, Shapes
 from qpbridge.project.geojson.features import Batch, ClassList, FeatureList, Problem
 from qpbridge.project.geojson.grid import MAX_COORDINATE, on_grid
 from qpbridge.project.geojson.growing_table import GrowingTable
 from qpbridge.project.geojson.shapes import without
-from qpbridge.project.geojson.split import WINDOW, Feature, split_features
+from qpbridge.project.geojson.split import WINDOW, Feature, FeatureText
 from qpbridge.project.geojson.unpack import open_texts
 
 BATCH = 2_000
@@ -55,15 +58,18 @@ class Salvage:
         Objects whose outline had to be repaired.
     left_out
         Objects that can't be used.
+    encoding
+        Of the text, by Python's name, if it isn't UTF-8.
     """
 
     objects: ObjectTable
     has_id: npt.NDArray[np.bool_]
     repaired: Problems
     left_out: Problems
+    encoding: str | None = None
 
 
-def read_geojson(path: Path | str) -> ObjectTable:
+def read_geojson(path: Path | str, *, encoding: str | None = None) -> ObjectTable:
     """Read objects from a ``.geojson``, ``.json``, ``.gz`` or ``.zip`` file.
 
     Accepted are a FeatureCollection, a list (also of lists), one feature or one geometry, in the
@@ -71,22 +77,47 @@ def read_geojson(path: Path | str) -> ObjectTable:
     id, anything else replaced by a new one; children keep their parents where they are nested.
     Besides the table, only a few thousand features are in memory at a time.
 
+    Parameters
+    ----------
+    path
+        The file.
+    encoding
+        Of the text, by Python's name; None: UTF-8, UTF-16, or Windows-1252 (which QuPath once
+        wrote), of which the latter two are warned about, as are objects of unknown type.
+
     Raises
     ------
     FormatError
         If the file is something else, or one of its features is broken (which one is said).
     ProjectError
         If it can't be read.
+    RequestError
+        If there is no such encoding.
     """
     table = GrowingTable()
+    texts = _Texts(Path(path), encoding)
     with _explained(Path(path)):
-        for batch in _batches(Path(path)):
+        odd = Problems()
+        for batch in texts:
             _raise_first(batch)
+            for row, what in sorted(batch.notes.items()):
+                odd.add(Problem(batch.sources[row], what))
             table.extend(batch.objects)
+        if encoding is None and texts.encoding:
+            warnings.warn(f"{path}: {described(texts.encoding)}", stacklevel=2)
+        if odd.count:
+            more = f", and {odd.count - 1:,} others" if odd.count > 1 else ""
+            warnings.warn(f"{path}: {odd.first[0]}{more}", stacklevel=2)
         return table.table()
 
 
-def salvage_geojson(path: Path | str) -> Salvage:
+def described(encoding: str) -> str:
+    """Say that a text was not in UTF-8, but in `encoding`, which was guessed."""
+    name = {"cp1252": "Windows-1252"}.get(encoding, encoding.upper())
+    return f"text in {name}, not UTF-8; if names look wrong, say by `encoding` what it is in"
+
+
+def salvage_geojson(path: Path | str, *, encoding: str | None = None) -> Salvage:
     """Read what can be used of a file: as `read_geojson`, but broken objects are left out.
 
     Coordinates are rounded to 0.01 pixels, as QuPath does. Outlines that are open, or cross or
@@ -103,13 +134,18 @@ def salvage_geojson(path: Path | str) -> Salvage:
     table = GrowingTable()
     has_id = []
     repaired, left_out = Problems(), Problems()
+    texts = _Texts(Path(path), encoding)
     with _explained(Path(path)):
-        for batch in _batches(Path(path)):
+        for batch in texts:
             objects, usable = _usable(batch, repaired, left_out)
             table.extend(objects)
             has_id.append(batch.has_id[usable])
         return Salvage(
-            table.table(), np.concatenate([np.zeros(0, bool), *has_id]), repaired, left_out
+            table.table(),
+            np.concatenate([np.zeros(0, bool), *has_id]),
+            repaired,
+            left_out,
+            None if encoding else texts.encoding,
         )
 
 
@@ -131,18 +167,43 @@ def _explained(path: Path) -> Iterator[None]:
             gc.enable()
 
 
-def _batches(path: Path) -> Iterator[Batch]:
-    classes, count = ClassList(), 0
-    if not path.stat().st_size:
-        raise FormatError("the file is empty; whatever wrote it has failed")
-    for text in open_texts(path):
-        for features in _groups(split_features(text)):
-            growing = FeatureList(classes, count)
-            for feature in features:
-                growing.add(feature)
-            count = growing.count
-            features.clear()
-            yield growing.batch()
+class _Texts:
+    """The objects of a file, some thousand at a time; `encoding` is known once they are through."""
+
+    def __init__(self, path: Path, encoding: str | None) -> None:
+        self.path, self.given = path, encoding and _known(encoding)
+        self.encoding: str | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        classes, count = ClassList(), 0
+        found = self.path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise FormatError("not a file, but a folder or a device; give a file")
+        if not found.st_size:
+            raise FormatError("the file is empty; whatever wrote it has failed")
+        for source in open_texts(self.path):
+            text = FeatureText(source, self.given)
+            for features in _groups(iter(text)):
+                growing = FeatureList(classes, count)
+                for feature in features:
+                    growing.add(feature)
+                count = growing.count
+                features.clear()
+                yield growing.batch()
+            if text.encoding != "utf-8":
+                self.encoding = text.encoding
+
+
+def _known(encoding: str) -> str | None:
+    """Return Python's name of an encoding; None of one that the text begins with a mark of."""
+    try:
+        name = codecs.lookup(encoding).name
+        "a".encode(encoding)
+    except (LookupError, TypeError, ValueError) as error:
+        raise RequestError(
+            "encoding", encoding, "no encoding of text; cp1252, cp1250, gbk and shift_jis are some"
+        ) from error
+    return None if name in ("utf-16", "utf-32", "utf-8-sig") else name
 
 
 def _groups(features: Iterator[Feature]) -> Iterator[list[Feature]]:
@@ -182,7 +243,7 @@ def _usable(
     table = batch.objects
     out = [*batch.broken]
     faults = dict(batch.faults)
-    notes: dict[int, str] = dict.fromkeys(batch.unclosed, "had an open outline")
+    notes = batch.notes | dict.fromkeys(batch.unclosed, "had an open outline")
 
     def checked(shapes: Shapes, faults: dict[int, str]) -> Shapes:
         outside = ~(np.abs(shapes.coords) < MAX_COORDINATE).all(axis=1)

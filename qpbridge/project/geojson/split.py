@@ -43,29 +43,42 @@ class Feature(NamedTuple):
     offset: int
 
 
-def split_features(source: Source) -> Iterator[Feature]:
-    """Find the features of a FeatureCollection, a list (also of lists), one feature or geometry.
+LEGACY = "cp1252"
+"""What QuPath wrote on most Windows machines, before it wrote UTF-8 everywhere."""
+
+
+class FeatureText:
+    """The text of a file, from which its features come one after the other.
+
+    They come in the order of the text; what is nested in a feature stays there. A bare geometry
+    comes as a feature that has nothing else.
 
     Parameters
     ----------
     source
-        UTF-8 text, with or without byte order mark.
-
-    Yields
-    ------
-    feature
-        In the order of the text. What is nested in a feature stays there. A bare geometry comes as
-        a feature that has nothing else.
+        The bytes: of a FeatureCollection, a list (also of lists), one feature or geometry.
+    encoding
+        Of the text; None: UTF-8, UTF-16 or UTF-32, with or without byte order mark, or else that of
+        Windows where there is a byte that isn't UTF-8 and nothing before was more than ASCII.
 
     Raises
     ------
     FormatError
-        If the text is not JSON, or not GeoJSON: says where.
+        While the features come, if the text is not JSON, or not GeoJSON: says where.
     """
-    window = _Window(source)
-    yield from _features(window, 0)
-    if window.peek():
-        raise window.error("not JSON: something follows after the end")
+
+    def __init__(self, source: Source, encoding: str | None = None) -> None:
+        self._window = _Window(source, encoding)
+
+    def __iter__(self) -> Iterator[Feature]:
+        yield from _features(self._window, 0)
+        if self._window.peek():
+            raise self._window.error("not JSON: something follows after the end")
+
+    @property
+    def encoding(self) -> str:
+        """Of the text, by Python's name, as far as the features have come."""
+        return self._window.encoding
 
 
 def features_in(node: Any, offset: int = 0) -> Iterator[Feature]:
@@ -148,12 +161,14 @@ def _collected(window: _Window) -> Iterator[Feature]:
 class _Window:
     """A stretch of the text that moves on."""
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, encoding: str | None) -> None:
         self._source = source
         self._text = ""
         self._at = 0
         self._ended = False
-        self._decoder = codecs.getincrementaldecoder("utf-8")()
+        self._given = encoding
+        self._all_ascii = True
+        self._decode_as(encoding or "utf-8")
         self._scan = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
         self._ascii = True
         self._read = 0
@@ -238,7 +253,9 @@ class _Window:
         self._at = to
 
     def _bytes(self, start: int, end: int) -> int:
-        return end - start if self._ascii else len(self._text[start:end].encode())
+        if self._ascii:
+            return (end - start) * self._width
+        return len(self._text[start:end].encode(self.encoding, "replace"))
 
     def _more(self, size: int) -> bool:
         """Let the window go on from the present position; False at the end of the text."""
@@ -248,19 +265,64 @@ class _Window:
         while len(data) < size and (piece := self._source.read(size - len(data))):
             data += piece
         self._ended = len(data) < size
-        try:
-            new = self._decoder.decode(data, final=self._ended)
-        except UnicodeDecodeError as error:
-            held = len(error.object) - len(data)
-            raise FormatError(
-                "not text in UTF-8", offset=self._read - held + error.start
-            ) from error
+        if not self._read and self._given is None:
+            self._decode_as(_encoding_of(data))
+        new = self._decoded(data)
         if not self._read and new.startswith("\ufeff"):
             new = new[1:]
-            self.offset = 3
+            self.offset = len("\ufeff".encode(self.encoding))
         self._read += len(data)
         self._line += self._text.count("\n", 0, self._at)
         self._text = self._text[self._at :] + new
         self._at = 0
         self._ascii = self._text.isascii()
+        self._all_ascii &= self._ascii
         return True
+
+    def _decode_as(self, encoding: str) -> None:
+        self.encoding = encoding
+        self._decoder = codecs.getincrementaldecoder(encoding)()
+        self._width = len("a".encode(encoding))
+
+    def _decoded(self, data: bytes) -> str:
+        """Decode what was read, at the first byte that isn't UTF-8 perhaps as older text."""
+        held, _ = self._decoder.getstate()
+        try:
+            return self._decoder.decode(data, final=self._ended)
+        except UnicodeDecodeError as error:
+            whole = held + data
+            at = self._read - len(held) + error.start
+            older = self.encoding == "utf-8" and self._given is None and self._all_ascii
+            if not (older and whole[: error.start].isascii()):
+                raise FormatError(f"not text in {self.encoding.upper()}", offset=at) from error
+            try:
+                text = whole.decode(LEGACY)
+            except UnicodeDecodeError as also:
+                raise FormatError(
+                    "text neither in UTF-8 nor in Windows-1252; `encoding` says in which it is",
+                    offset=self._read - len(held) + also.start,
+                ) from also
+            self._decode_as(LEGACY)
+            return text
+
+
+def _encoding_of(head: bytes) -> str:
+    """Tell UTF-16 and UTF-32 from the rest: by their mark, or by the zeros beside ASCII."""
+    for mark, encoding in (
+        (codecs.BOM_UTF32_LE, "utf-32-le"),
+        (codecs.BOM_UTF32_BE, "utf-32-be"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if head.startswith(mark):
+            return encoding
+    return _BY_ZEROS.get("".join("a" if byte else "0" for byte in head[:4]), "utf-8")
+
+
+_BY_ZEROS = {
+    "a000": "utf-32-le",
+    "000a": "utf-32-be",
+    "a0a0": "utf-16-le",
+    "0a0a": "utf-16-be",
+}
+"""Which of the first four bytes are zero, in text that begins with ASCII."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import tracemalloc
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from qpbridge.errors import FormatError
 from qpbridge.project.geojson import split as geojson_split
-from qpbridge.project.geojson.split import MAX_DEPTH, features_in, split_features
+from qpbridge.project.geojson.split import MAX_DEPTH, FeatureText, features_in
 
 POINT = {"type": "Point", "coordinates": [1.5, -2e3]}
 
@@ -28,7 +29,7 @@ def split(text: str | bytes, size: int = 5) -> list[tuple[Any, int]]:
     """Split text of which a few bytes are read at a time."""
     data = text if isinstance(text, bytes) else text.encode()
     with mock.patch.object(geojson_split, "WINDOW", size):
-        return list(split_features(io.BytesIO(data)))
+        return list(FeatureText(io.BytesIO(data)))
 
 
 scalars = st.one_of(
@@ -148,8 +149,8 @@ def test_text_that_is_not_utf_8() -> None:
     with pytest.raises(FormatError, match="UTF-8") as caught:
         split('[{"type":"Point","x":"é"}, "'.encode() + "é".encode("latin-1") + b'"]', 4)
     assert caught.value.offset == 29
-    with pytest.raises(FormatError, match="UTF-8"):
-        split("[]".encode("utf-16"))
+    with pytest.raises(FormatError, match="UTF-16"):
+        split(codecs.BOM_UTF16_LE + "[]".encode("utf-16-le") + b"\0\xd8")
 
 
 class Endless:
@@ -170,7 +171,7 @@ def peak_of(pieces: Iterator[bytes]) -> tuple[int, int]:
     tracemalloc.start()
     try:
         with mock.patch.object(geojson_split, "WINDOW", SMALL):
-            count = sum(1 for _ in split_features(Endless(pieces)))
+            count = sum(1 for _ in FeatureText(Endless(pieces)))
         return count, tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -222,5 +223,5 @@ def test_a_fault_is_told_before_the_rest_is_read() -> None:
         mock.patch.object(geojson_split, "WINDOW", 60),
         pytest.raises(FormatError, match="in line 1") as caught,
     ):
-        list(split_features(Endless(broken())))
+        list(FeatureText(Endless(broken())))
     assert caught.value.offset == 19
