@@ -11,20 +11,26 @@ import sys
 
 import click
 
-_COMMANDS = (
-    "create",
-    "doctor",
-    "evaluate",
-    "export",
-    "import",
-    "info",
-    "measure",
-    "models",
-    "relocate",
-    "remove",
-    "segment",
-    "train",
-)
+_COMMANDS = {
+    "create": "Create the QuPath project PROJECT (a new .qpproj file) around slides.",
+    "doctor": "Show what qpbridge finds on this machine, and test that it can segment.",
+    "evaluate": "Score a model on labelled images, or what is in PROJECT against what a person "
+    "drew there.",
+    "export": "Export objects of PROJECT: GeoJSON in QuPath's dialect, or a table.",
+    "import": "Add the objects of a GeoJSON FILE (.geojson, .json, .gz, .zip) to an image of "
+    "PROJECT.",
+    "info": "Show the images of PROJECT, what is annotated in them, and what qpbridge has added.",
+    "measure": "Measure the objects in the annotations of PROJECT again, and sum them up on the "
+    "annotations.",
+    "models": "List and describe the models.",
+    "relocate": "Write into PROJECT where its images are now, so that QuPath finds them too.",
+    "remove": "Remove the objects that qpbridge made in PROJECT, and nothing else.",
+    "segment": "Segment inside the annotations of PROJECT, and write what is found below these "
+    "annotations.",
+    "train": "Train a model on labelled images and write it as a bundle.",
+}
+"""The commands, and the first sentence of each one's help: the list of them imports none."""
+
 INTERRUPTED = 130
 """As shells count a program that Ctrl-C ended, so that scripts around it end too."""
 
@@ -42,6 +48,16 @@ class _Commands(click.Group):
         command = getattr(importlib.import_module(f"qpbridge.cli.{name}"), name)
         assert isinstance(command, click.Command)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = formatter.width - 6 - max(map(len, _COMMANDS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [
+                    (name, click.Command(name, help=_COMMANDS[name]).get_short_help_str(width))
+                    for name in self.list_commands(ctx)
+                ]
+            )
 
     def invoke(self, ctx: click.Context) -> object:
         # A name that is no text in this encoding is printed escaped, as JSON has it too.
