@@ -94,7 +94,7 @@ def main() -> None:
 
     found = timed("moments", lambda: moments.moment_measurements(geometries, mpp))
     orientation = found[moments.ORIENTATION]
-    points = timed("centroids", lambda: distances.centroids(geometries, mpp))
+    points = timed("centroids", lambda: Shapes.from_geometries(geometries).centroids() * mpp)
     edges = timed("Delaunay edges", lambda: delaunay.delaunay_edges(points))
     timed("Delaunay measurements", lambda: delaunay.delaunay_measurements(points, edges))
     timed("clusters", lambda: delaunay.cluster_measurements(points, edges, given))

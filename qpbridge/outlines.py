@@ -9,7 +9,14 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.errors import OutlineError
-from qpbridge.objects import GeometryArray, IntArray, RoiKind
+from qpbridge.objects import (
+    FloatArray,
+    GeometryArray,
+    IntArray,
+    RoiKind,
+    Shapes,
+    concatenate_shapes,
+)
 
 AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
 """Regions of interest that enclose something."""
@@ -127,6 +134,23 @@ def valid_areas(geometries: GeometryArray) -> GeometryArray:
     return whole
 
 
+def valid_shapes(shapes: Shapes) -> Shapes:
+    """Do the same to shapes; those that are valid, or nothing, stay as they are.
+
+    Raises
+    ------
+    OutlineError
+        If an outline is `tangled`.
+    """
+    rows = _broken(shapes.geometries)
+    if not len(rows):
+        return shapes
+    index = np.arange(len(shapes))
+    index[rows] = len(shapes) + np.arange(len(rows))
+    areas = Shapes.from_geometries(valid_areas(shapes.geometries[rows]))
+    return concatenate_shapes([shapes, areas]).take(index)
+
+
 def _broken(geometries: GeometryArray) -> IntArray:
     return np.flatnonzero(~valid(geometries) & ~shapely.is_missing(geometries))
 
@@ -140,6 +164,12 @@ def _repaired(geometries: GeometryArray, rows: IntArray) -> GeometryArray:
     out = geometries.copy()
     out[rows] = shapely.make_valid(geometries[rows])
     return out
+
+
+def areas_um2(geometries: GeometryArray, mpp: tuple[float, float]) -> FloatArray:
+    """Measure areas in µm^2, float64 (n,), of outlines in pixels of µm (x, y)."""
+    areas: FloatArray = shapely.area(geometries) * mpp[0] * mpp[1]
+    return areas
 
 
 def without_holes(geometries: GeometryArray) -> GeometryArray:

@@ -60,6 +60,13 @@ def test_centroids_are_shapelys(chosen, shift):
     assert np.isnan(shapes.centroids()[-1]).all()
 
 
+def test_centroids_of_what_has_holes_or_nothing():
+    donut = shapely.box(0, 0, 10, 10).difference(shapely.box(5, 0, 10, 10))
+    shapes = concatenate_shapes([Shapes.from_geometries([donut]), Shapes.empty(1)])
+    np.testing.assert_array_equal(shapes.centroids(), [[2.5, 5], [np.nan, np.nan]])
+    assert Shapes.empty().centroids().shape == (0, 2)
+
+
 def test_corner_shapes_become_boxes_and_ellipses():
     shapes = concatenate_shapes(
         [

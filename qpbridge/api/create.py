@@ -102,7 +102,6 @@ def describe_slide(slide: Slide) -> NewImage:
         mpp=slide.mpp,
         levels=tuple((v.downsample, v.width, v.height) for v in slide.levels),
         magnification=slide.magnification,
-        is_rgb=slide.is_rgb,
         tile=slide.tile_size,
         thumbnail=slide.thumbnail(1000, 600),
     )

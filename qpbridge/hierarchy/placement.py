@@ -75,9 +75,10 @@ def place(new: ObjectTable, existing: ObjectTable) -> Placement:
             continue
         whole = new.kind[rows] == ObjectKind.ANNOTATION
         found = np.full(len(rows), -1, np.int64)
-        geometries = new.shapes.take(rows).geometries
-        found[~whole] = _innermost(shapely.centroid(geometries[~whole]), holders.geometries)
-        found[whole] = _smallest_cover(geometries[whole], rows[whole] + start, holders)
+        shapes = new.shapes.take(rows)
+        points = shapely.points(shapes.take(~whole).centroids())
+        found[~whole] = _innermost(points, holders.geometries)
+        found[whole] = _smallest_cover(shapes.take(whole).geometries, rows[whole] + start, holders)
         owner = np.where(found < 0, -1, holders.rows[found])
         parent[rows] = np.where(owner >= start, owner - start, -1)
         below[rows] = np.where(owner < start, owner, -1)

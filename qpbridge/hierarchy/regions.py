@@ -14,7 +14,7 @@ from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.objects import GeometryArray, ObjectTable, PathClass
-from qpbridge.outlines import AREAS, ROUNDING, valid_areas
+from qpbridge.outlines import AREAS, ROUNDING, areas_um2, valid_areas
 
 _REGION_CLASS = "Region*"
 
@@ -45,7 +45,7 @@ class Region:
 
     def area(self, mpp: tuple[float, float]) -> float:
         """Return the area in µm^2, for pixels of µm (x, y)."""
-        return float(self.geometry.area) * mpp[0] * mpp[1]
+        return float(areas_um2(self.geometry, mpp))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.objects import FloatArray, ImageType, Stains
+from qpbridge.project.interface import ImageData
 
 BLOCK = 2**16
 """Pixels that are separated at a time, few enough to stay in the processor's cache."""
@@ -31,9 +32,9 @@ H_DAB = Stains(
 """QuPath's default stains of hematoxylin and DAB."""
 
 
-def default_stains(image_type: ImageType) -> Stains:
-    """Return the stains that QuPath takes for an image of this type that has none of its own."""
-    return H_DAB if image_type is ImageType.BRIGHTFIELD_H_DAB else H_E
+def image_stains(image: ImageData) -> Stains:
+    """Return the stains of an image; where it has none, what QuPath takes for one of its type."""
+    return image.stains or (H_DAB if image.image_type is ImageType.BRIGHTFIELD_H_DAB else H_E)
 
 
 def stain_matrix(stains: Stains) -> FloatArray:

@@ -54,22 +54,6 @@ DEFINITIONS: Mapping[str, str] = {
 """One line for each measurement of this module, by the pattern of its name."""
 
 
-def centroids(shapes: Shapes | GeometryArray, mpp: tuple[float, float]) -> FloatArray:
-    """Return the centroids of objects in µm, float64 (n, 2); NaN without a shape.
-
-    Parameters
-    ----------
-    shapes
-        Regions of interest, or shapely geometries, object array (n,); full-resolution pixels.
-    mpp
-        µm per pixel (x, y).
-    """
-    center = shapely.centroid(_geometries(shapes))
-    center[shapely.is_empty(center)] = None
-    points: FloatArray = np.column_stack([shapely.get_x(center), shapely.get_y(center)]) * mpp
-    return points
-
-
 def annotation_distances(
     points: FloatArray,
     annotations: Mapping[str, Shapes | GeometryArray],
@@ -82,7 +66,7 @@ def annotation_distances(
     Parameters
     ----------
     points
-        float64 (n, 2), centroids in µm, from `centroids`.
+        float64 (n, 2), centroids in µm.
     annotations
         Those of each class, by its name; full-resolution pixels. See `by_class_name`.
     mpp
@@ -135,7 +119,7 @@ def structure_relations(
     target
         glands or vessels.
     points
-        float64 (n, 2), centroids of nuclei in µm, from `centroids`.
+        float64 (n, 2), centroids of nuclei in µm.
     shapes
         The glands or vessels, with their lumina as holes; full-resolution pixels.
     mpp

@@ -39,7 +39,6 @@ def expand_nuclei(
     *,
     which: IntArray | None = None,
     rows: IntArray | None = None,
-    scale: float | None = None,
 ) -> GeometryArray:
     """Grow nuclei into cells.
 
@@ -58,9 +57,6 @@ def expand_nuclei(
         int64 (n,), in which of the regions each nucleus grows; -1: anywhere.
     rows
         int64 (k,), the nuclei that grow; the others only limit them.  [default: all]
-    scale
-        How much larger than the convex hull of its nucleus a cell is at most, in each direction
-        from the hull's centroid (the ``cellConstrainScale`` of QuPath's StarDist extension).
 
     Returns
     -------
@@ -71,12 +67,10 @@ def expand_nuclei(
     Raises
     ------
     ValueError
-        If the expansion is negative, or the scale below 1.
+        If the expansion is negative.
     """
-    if not expansion >= 0 or (scale is not None and not scale >= 1):
-        raise ValueError(
-            f"cells can't be smaller than nuclei: expansion {expansion}, scale {scale}"
-        )
+    if not expansion >= 0:
+        raise ValueError(f"cells can't be smaller than nuclei: expansion {expansion}")
     given = nuclei.geometries if isinstance(nuclei, Shapes) else np.asarray(nuclei, dtype=object)
     stretch = mpp[1] / mpp[0]
     inner = repaired(_stretched(given, stretch))
@@ -99,7 +93,7 @@ def expand_nuclei(
     for start in range(0, len(there), BLOCK):
         block = there[start : start + BLOCK]
         within = nowhere_last[which[block]]
-        cells[block] = _expand(inner, block, bounds, tree, distance, within, scale)
+        cells[block] = _expand(inner, block, bounds, tree, distance, within)
     return _stretched(cells[rows], 1 / stretch)
 
 
@@ -117,7 +111,6 @@ def _expand(
     tree: shapely.STRtree,
     distance: float,
     within: GeometryArray,
-    scale: float | None,
 ) -> GeometryArray:
     """Make the cells of some rows, each within a region or None; lengths in pixels."""
     reach = distance * np.array([-1.0, -1.0, 1.0, 1.0])
@@ -133,8 +126,6 @@ def _expand(
 
     nuclei = inner[rows]
     cells = _grow(nuclei, distance)
-    if scale is not None:
-        cells = shapely.intersection(cells, _scaled_hulls(nuclei, scale))
     faces = _cut_at(cells, which, normal, offset)
     # what a line cuts into several parts, or has holes, is no single ring
     odd = ~shapely.is_valid(faces) | (shapely.get_num_interior_rings(cells) > 0)
@@ -277,14 +268,6 @@ def _rank(owner: IntArray) -> IntArray:
     """Count the members of each run of equal values from 0, int64 (n,)."""
     start = np.flatnonzero(np.r_[True, np.diff(owner) > 0])[: len(owner)]
     return np.arange(len(owner)) - start.repeat(np.diff(np.r_[start, len(owner)]))
-
-
-def _scaled_hulls(nuclei: GeometryArray, scale: float) -> GeometryArray:
-    hulls = shapely.convex_hull(nuclei)
-    centre = shapely.get_coordinates(shapely.centroid(hulls))
-    xy, owner = shapely.get_coordinates(hulls, return_index=True)
-    grown = centre[owner] + scale * (xy - centre[owner])
-    return np.asarray(shapely.set_coordinates(hulls, grown))
 
 
 def _parts_at(cells: GeometryArray, nuclei: GeometryArray) -> GeometryArray:

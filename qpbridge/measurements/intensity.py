@@ -23,57 +23,6 @@ def intensity_names(channels: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"{channel}: {statistic}" for channel in channels for statistic in STATISTICS)
 
 
-def intensity_measurements(
-    channels: npt.NDArray[np.float32],
-    names: Sequence[str],
-    labels: npt.NDArray[np.integer],
-    n: int,
-) -> tuple[tuple[str, ...], FloatArray]:
-    """Measure labelled objects.
-
-    Parameters
-    ----------
-    channels
-        float32 (C, H, W).
-    names
-        C names.
-    labels
-        Integers (H, W), 1 to n for the objects, 0 for none.
-    n
-        Number of objects.
-
-    Returns
-    -------
-    names
-        6 C names.
-    values
-        float64 (n, 6 C); NaN for objects without a pixel.
-    """
-    flat = labels.ravel()
-    pixel = np.flatnonzero(flat)
-    pixel = pixel[np.argsort(flat[pixel], kind="stable")]
-    values = channels.reshape(len(channels), -1)[:, pixel]
-    return _measure(values, names, flat[pixel].astype(np.int64) - 1, n)
-
-
-def intensity_of_shapes(
-    channels: npt.NDArray[np.float32],
-    names: Sequence[str],
-    shapes: Shapes,
-    origin: tuple[float, float] = (0.0, 0.0),
-    downsample: float = 1.0,
-) -> tuple[tuple[str, ...], FloatArray]:
-    """Measure shapes, which may overlap, on the pixels that QuPath's masks would cover.
-
-    For the parameters see `intensity_measurements` and `covered_pixels`; the window is that of
-    `channels`.
-    """
-    size = (channels.shape[1], channels.shape[2])
-    owner, pixel = covered_pixels(shapes, size, origin, downsample)
-    values = channels.reshape(len(channels), -1)[:, pixel]
-    return _measure(values, names, owner, len(shapes))
-
-
 def stains_of_shapes(
     rgb: npt.NDArray[np.uint8],
     stains: Stains,
@@ -83,19 +32,20 @@ def stains_of_shapes(
 ) -> tuple[tuple[str, ...], FloatArray]:
     """Measure the stains (see `deconvolve`) of shapes, separating those only where shapes are.
 
-    For the other parameters see `covered_pixels`; the window is that of `rgb`, uint8 (H, W, 3).
-    The values are those that `intensity_of_shapes` gives.
+    Shapes may overlap. For the other parameters see `covered_pixels`; the window is that of `rgb`,
+    uint8 (H, W, 3).
+
+    Returns
+    -------
+    names
+        6 for each stain.
+    values
+        float64 (n, 6 stains); NaN for shapes without a pixel.
     """
     owner, pixel = covered_pixels(shapes, (rgb.shape[0], rgb.shape[1]), origin, downsample)
     values = deconvolve(rgb.reshape(-1, 3).take(pixel, axis=0), stains)
-    return _measure(values, stains.stain_names, owner, len(shapes))
-
-
-def _measure(
-    values: npt.NDArray[np.float32], names: Sequence[str], owner: IntArray, n: int
-) -> tuple[tuple[str, ...], FloatArray]:
-    columns = [statistics(v, owner, n) for v in values]
-    return intensity_names(names), np.concatenate([np.zeros((n, 0)), *columns], axis=1)
+    columns = [statistics(v, owner, len(shapes)) for v in values]
+    return intensity_names(stains.stain_names), np.concatenate(columns, axis=1)
 
 
 def statistics(values: npt.NDArray[np.float32], owner: IntArray, n: int) -> FloatArray:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import shapely
 
 from qpbridge.measurements.grading import DEFINITIONS as GRADES
 from qpbridge.measurements.hotspots import hotspot_measurements
@@ -22,8 +21,8 @@ from qpbridge.measurements.structures import (
     summarize_areas,
 )
 from qpbridge.measurements.summary import summarize_morphometry, summarize_nuclei
-from qpbridge.objects import FloatArray, ObjectTable, Shapes, concatenate_shapes
-from qpbridge.outlines import valid_areas
+from qpbridge.objects import FloatArray, ObjectTable
+from qpbridge.outlines import valid_shapes
 
 Columns = Mapping[str, FloatArray]
 
@@ -49,7 +48,7 @@ def structure_columns(
     dict
         By name, float64 (n,). Vessels seen from above keep their centre lines, and have no lumina.
     """
-    shapes = _valid(objects.shapes)
+    shapes = valid_shapes(objects.shapes)
     columns = area_measurements(shapes, mpp)
     if LINE in objects.measurement_names and np.isfinite(objects.measurement(LINE)).any():
         return columns | {name: objects.measurement(name) for name in (LINE, WIDTH)}
@@ -100,17 +99,6 @@ def summarize(
 def morphometry(inside: Columns, reference_area: float) -> dict[str, float]:
     """Summarize all measurements of a region's nuclei; for the parameters see `summarize`."""
     return summarize_morphometry(tuple(inside), _matrix(inside), reference_area)
-
-
-def _valid(shapes: Shapes) -> Shapes:
-    """Repair outlines that cross themselves, as drawn by hand."""
-    broken = np.flatnonzero(~shapely.is_valid(shapes.geometries))
-    if not len(broken):
-        return shapes
-    index = np.arange(len(shapes))
-    index[broken] = len(shapes) + np.arange(len(broken))
-    repaired = Shapes.from_geometries(valid_areas(shapes.geometries[broken]))
-    return concatenate_shapes([shapes, repaired]).take(index)
 
 
 def _matrix(columns: Columns) -> FloatArray:

@@ -16,6 +16,7 @@ from qpbridge.measurements.hulls import hull_diameters
 from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.summary import EVALUATED_AREA, percentage, with_statistic
 from qpbridge.objects import FloatArray, GeometryArray, Shapes
+from qpbridge.outlines import areas_um2
 
 AREA, LUMEN, LUMINA = "Area µm^2", "Lumen area µm^2", "Lumina count"
 LINE, WIDTH = "Centre line length µm", "Width mean µm"
@@ -88,7 +89,7 @@ def lumen_measurements(
         outline.
     """
     inner = hole_area(shapes.geometries) * mpp[0] * mpp[1]
-    outer = shapely.area(shapes.geometries) * mpp[0] * mpp[1] + inner
+    outer = areas_um2(shapes.geometries, mpp) + inner
     return {LUMEN: inner, _ratio(target): inner / outer}
 
 

@@ -159,11 +159,6 @@ class Slide:
         """Change between the order of the file's axes and that of the image's."""
         return (pair[1], pair[0]) if self.orientation.swap else pair
 
-    @property
-    def is_rgb(self) -> bool:
-        """Always: other images are refused when opened."""
-        return True
-
     def read(self, x: int, y: int, width: int, height: int, downsample: float) -> Bytes:
         """Read a rectangle of the grid of pixels at `downsample`.
 

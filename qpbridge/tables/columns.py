@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from qpbridge.ids import id_texts
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
+from qpbridge.outlines import AREAS
 from qpbridge.tables.column_types import (
     Column,
     Columns,
@@ -29,8 +30,8 @@ from qpbridge.tables.column_types import (
     texts,
 )
 from qpbridge.tables.counts import count_detections
-from qpbridge.tables.places import AREAS, LINES, centroids, sizes
 from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
+from qpbridge.tables.sizes import LINES, sizes
 
 IMAGE = "Image"
 """The column that every table has."""
@@ -170,7 +171,7 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
     shapeless = some.shapes.roi == RoiKind.EMPTY
     drawn = np.flatnonzero(some.kind == ObjectKind.ANNOTATION)
     shapes = some.shapes.take(drawn)
-    center = cache(lambda: centroids(some.shapes) * scale)
+    center = cache(lambda: some.shapes.centroids() * scale)
     size = cache(lambda: sizes(shapes, scale))
 
     def rois() -> Texts:

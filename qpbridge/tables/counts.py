@@ -12,8 +12,7 @@ import shapely
 
 from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import IntArray, ObjectTable
-from qpbridge.outlines import valid_areas
-from qpbridge.tables.places import AREAS, centroids
+from qpbridge.outlines import AREAS, valid_areas
 
 
 def count_detections(
@@ -41,7 +40,7 @@ def count_detections(
     wide = np.flatnonzero(np.isin(table.shapes.roi[holders], AREAS))
     areas = valid_areas(table.shapes.take(holders[wide]).geometries)
     rows = np.flatnonzero(detections)
-    points = centroids(table.shapes.take(rows))
+    points = table.shapes.take(rows).centroids()
     rows, points = rows[~np.isnan(points[:, 0])], points[~np.isnan(points[:, 0])]
     planes = table.plane[rows, 1:]
     for i, held in each_held(shapely.points(points), areas):

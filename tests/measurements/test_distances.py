@@ -11,12 +11,11 @@ from qpbridge.measurements.distances import (
     DEFINITIONS,
     annotation_distances,
     by_class_name,
-    centroids,
     containing,
     signed_distance,
     structure_relations,
 )
-from qpbridge.objects import PathClass, RoiKind, Shapes, concatenate_shapes
+from qpbridge.objects import PathClass, RoiKind, Shapes
 
 
 def star(x: float, y: float, vertices: int = 300) -> shapely.Polygon:
@@ -156,13 +155,3 @@ def test_against_shapely_at_random() -> None:
         assert row[i] == (holds[np.argmin(shapely.area(outer[holds]))] if len(holds) else -1)
         holes = shapely.get_interior_ring(glands, 0)
         assert abs(lumen[i]) == pytest.approx(shapely.distance(holes, point).min())
-
-
-def test_centroids() -> None:
-    donut = shapely.box(0, 0, 10, 10).difference(shapely.box(5, 0, 10, 10))
-    shapes = concatenate_shapes([Shapes.from_geometries([donut]), Shapes.empty(1)])
-    np.testing.assert_array_equal(centroids(shapes, (0.5, 2)), [[1.25, 10], [np.nan, np.nan]])
-    empty = np.array([shapely.Polygon(), None, shapely.Point(1, 2)])
-    np.testing.assert_array_equal(centroids(empty, (1, 1))[2], [1, 2])
-    assert np.isnan(centroids(empty, (1, 1))[:2]).all()
-    assert centroids(Shapes.empty(), (1, 1)).shape == (0, 2)

@@ -27,7 +27,7 @@ from qpbridge.objects import (
 )
 from qpbridge.tables.column_types import clean
 from qpbridge.tables.columns import object_columns
-from qpbridge.tables.places import centroids, sizes
+from qpbridge.tables.sizes import sizes
 
 TUMOR, POSITIVE = PathClass(("Tumor",)), PathClass(("Tumor", "Positive"))
 
@@ -228,7 +228,7 @@ def test_outlines_equal_shapely(mpp):
     area, length = sizes(shapes, mpp)
     assert area == pytest.approx([g.area for g in scaled])
     assert length == pytest.approx([g.length for g in scaled])
-    assert centroids(shapes) == pytest.approx(
+    assert shapes.centroids() == pytest.approx(
         np.array([g.centroid.coords[0] for g in geometries]), rel=1e-12
     )
 
@@ -240,7 +240,7 @@ def test_ellipses(axes, mpp):
     area, length = sizes(shapes, mpp)
     assert area[0] == pytest.approx(np.pi * minor * major)
     assert length[0] == pytest.approx(4 * major * ellipe(1 - (minor / major) ** 2), rel=5e-4)
-    assert centroids(shapes)[0] == pytest.approx([7 + axes[0] / 2, 5 - axes[1] / 2])
+    assert shapes.centroids()[0] == pytest.approx([7 + axes[0] / 2, 5 - axes[1] / 2])
 
 
 boxes = st.tuples(*[st.integers(0, 12)] * 4, st.integers(0, 1), st.integers(-1, 2))

@@ -16,7 +16,7 @@ from qpbridge.hierarchy.subjects import hollow, locate
 from qpbridge.measurements.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measurements.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectTable
-from qpbridge.outlines import AREAS, valid_areas
+from qpbridge.outlines import AREAS, areas_um2, valid_areas
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +50,7 @@ def find_grading(
         union = shapely.union_all(_areas(objects, request.reference))
         region = Region(-1, bytes(16), request.reference, None, union)
         table = locate("nuclei", objects, nuclei, [region]).table
-        area = shapely.area(table.inner_shapes.geometries[~hollow(table)]) * mpp[0] * mpp[1]
+        area = areas_um2(table.inner_shapes.geometries[~hollow(table)], mpp)
         if len(area):
             reference = float(area.mean())
         else:
@@ -85,9 +85,10 @@ def grade_region(
     drawn |= {pattern_area(pattern): found for pattern, found in grading.patterns.items()}
     known = dict(summary)
     for name, geometries in drawn.items():
-        shared = shapely.intersection(region.geometry, shapely.union_all(geometries)).area
-        if shared > 0:
-            known[name] = shared * mpp[0] * mpp[1]
+        shared = shapely.intersection(region.geometry, shapely.union_all(geometries))
+        area = float(areas_um2(shared, mpp))
+        if area > 0:
+            known[name] = area
     return {name: grade(name, known, grading.reference_area) for name in grading.systems}
 
 

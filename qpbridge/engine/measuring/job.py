@@ -14,7 +14,7 @@ from qpbridge.engine.edit import as_comment
 from qpbridge.engine.measuring.intensities import intensity_columns
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
-from qpbridge.measurements.color import default_stains
+from qpbridge.measurements.color import image_stains
 from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, WorkflowStep
 from qpbridge.slides.calibration import pixel_size
@@ -96,7 +96,7 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
     def plan(now: ImageData, slide: Slide | None = None) -> tuple[Edit, MeasureReport]:
         pixels = None
         if slide is not None:
-            stains = now.stains or default_stains(now.image_type)
+            stains = image_stains(now)
             pixels = partial(intensity_columns, slide=slide, mpp=mpp, stains=stains)
         edit, report = plan_measurements(now.objects, size, mpp, request, pixels)
         return replace(edit, steps=(step,)), report

@@ -17,7 +17,7 @@ from qpbridge.engine.tiles.run import Maps, Pixels
 from qpbridge.engine.tiles.stages import Stages
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.regions import Region
-from qpbridge.measurements.color import default_stains
+from qpbridge.measurements.color import image_stains
 from qpbridge.measurements.picture import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectTable, Stains
@@ -72,7 +72,7 @@ def choose_finder(
     """
     if bundle.target != "nuclei":
         return StructureFinder(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
-    stains = plan.data.stains or default_stains(plan.data.image_type)
+    stains = image_stains(plan.data)
     _check_stains(image, stains, request.nuclei)
     return NucleusFinder(bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.regions)
 

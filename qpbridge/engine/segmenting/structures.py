@@ -33,7 +33,7 @@ from qpbridge.measurements.structures import (
 from qpbridge.measurements.summary import PROBABILITY
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
-from qpbridge.outlines import valid_areas, without_holes
+from qpbridge.outlines import areas_um2, valid_areas, without_holes
 from qpbridge.project.interface import Edit
 
 MARGIN = 16
@@ -136,7 +136,7 @@ class StructureFinder:
         pieces, source, region = clip_to_regions(whole, regions)
         pieces = _on_grid(pieces)
         least = self.bundle.decode.get("min_area_um2", 0.0)
-        stay = shapely.area(pieces) * self.mpp[0] * self.mpp[1] > least
+        stay = areas_um2(pieces, self.mpp) > least
         stay &= without_twins(Shapes.from_geometries(without_holes(pieces)), without_holes(kept))
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]

@@ -1,7 +1,7 @@
-"""Where regions of interest are and how large, as QuPath has it in its tables.
+"""How large regions of interest are, as QuPath has it in its tables.
 
-Definitions read in the source of QuPath 0.6.0 (`ROI.getCentroidX`, `getScaledArea`,
-`getScaledLength` of each kind of region).
+Definitions read in the source of QuPath 0.6.0 (`ROI.getScaledArea` and `getScaledLength` of each
+kind of region).
 """
 
 from __future__ import annotations
@@ -11,33 +11,7 @@ import shapely
 
 from qpbridge.objects import FloatArray, RoiKind, Shapes
 
-AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
-"""Regions of interest that enclose something."""
 LINES = (RoiKind.LINE, RoiKind.POLYLINE, RoiKind.LINES)
-
-_TWO_POINTS = (RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.LINE)
-_BLOCK = 20_000
-"""Shapes of which there are shapely geometries at a time: they take more memory than arrays."""
-
-
-def centroids(shapes: Shapes) -> FloatArray:
-    """Find the centroids of regions of interest.
-
-    Returns
-    -------
-    centroids
-        float64 (n, 2), full-resolution pixels; that of points is their mean, and NaN where there
-        is no shape.
-    """
-    out = np.full((len(shapes), 2), np.nan)
-    simple = np.isin(shapes.roi, _TWO_POINTS)
-    out[simple] = shapes.take(simple).coords.reshape(-1, 2, 2).mean(axis=1)
-    others = np.flatnonzero(~simple & (shapes.roi != RoiKind.EMPTY))
-    for start in range(0, len(others), _BLOCK):
-        rows = others[start : start + _BLOCK]
-        points = shapely.centroid(shapes.take(rows).geometries)
-        out[rows] = np.column_stack([shapely.get_x(points), shapely.get_y(points)])
-    return out
 
 
 def sizes(shapes: Shapes, mpp: tuple[float, float]) -> tuple[FloatArray, FloatArray]:
