@@ -23,6 +23,10 @@ BLOCK_PIXELS = 4 * 2**20
 """Source pixels that are resampled at a time; bounds the memory of a read."""
 
 
+ZARR_MARKS = (".zattrs", ".zgroup", "zarr.json")
+"""Files that make a folder a Zarr group, of format 2 and 3; one of them may stand for it."""
+
+
 class Level(NamedTuple):
     """One resolution of a slide: full-resolution pixels per pixel, and its size."""
 
@@ -274,15 +278,7 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
     """
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            head = file.read(4)
-    except OSError as error:
-        raise SlideError(
-            f"{path}: can't be read ({error.strerror}); check the path and your permissions"
-        ) from error
-    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-    try:
-        source = _source(path, is_tiff, series)
+        source = _source(path, series)
         return Slide(path, source, source.description.bounds if crop_bounds else None)
     except SlideError:
         raise
@@ -293,9 +289,23 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
         ) from error
 
 
-def _source(path: Path, is_tiff: bool, series: int) -> Source:
+def _source(path: Path, series: int) -> Source:
     """Choose the reader: ours where it gives the same pixels faster, else OpenSlide."""
     from qpbridge.slides.openslide_source import OURS, OpenSlideSource, detect
+
+    root = path.parent if path.name in ZARR_MARKS else path
+    if any((root / mark).is_file() for mark in ZARR_MARKS):
+        from qpbridge.slides.zarr_source import ZarrSource
+
+        return ZarrSource(root, series)
+    try:
+        with path.open("rb") as file:
+            head = file.read(4)
+    except OSError as error:
+        raise SlideError(
+            f"{path}: can't be read ({error.strerror}); check the path and your permissions"
+        ) from error
+    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
     kind = detect(path)
     if kind is not None and kind not in OURS and series == 0:
