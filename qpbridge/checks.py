@@ -110,6 +110,6 @@ def thresholds(field: str, value: Any) -> tuple[float, ...]:
 
 def path(field: str, value: Any) -> str:
     """Take the path of a file or folder, as a text or a path object."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):
+    if not isinstance(value, str | os.PathLike) or not os.fspath(value):  # "" would be this folder
         raise RequestError(field, value, "a path was expected")
     return str(os.fspath(value))

@@ -70,5 +70,5 @@ def relocate(
                 "project", project, "is open already: give its path, or open it with these places"
             )
         return project.relocate(images, dry_run=dry_run)
-    opened = open_project(Path(project), backend="embedded", places=places)
+    opened = open_project(Path(checks.path("project", project)), backend="embedded", places=places)
     return opened.relocate(images, dry_run=dry_run)

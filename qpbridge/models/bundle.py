@@ -235,6 +235,12 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
     ------
     ModelError
         If there is none of that name, its metadata can't be read, or it can't be used.
+
+    Examples
+    --------
+    >>> bundle = qpbridge.load_bundle("nuclei_he")
+    >>> bundle.target, bundle.mpp
+    ('nuclei', 0.5)
     """
     folder = Path(name)
     if folder.is_file():

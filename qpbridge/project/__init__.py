@@ -41,6 +41,16 @@ def open_project(
     ProjectError
         If there is no project, or it is broken, or the backend ``paquo`` is asked for and there
         is no QuPath that fits.
+
+    Examples
+    --------
+    >>> project = qpbridge.open_project(path)
+    >>> len(project)
+    2
+    >>> project["other [b].svs"] is project[1]
+    True
+    >>> [len(image.read().objects.names) for image in project]
+    [1, 1]
     """
     file = find_project_file(Path(path))
     if backend == "embedded" or (backend == "auto" and find_qupath() is None):
