@@ -96,7 +96,7 @@ def write_geojson(
 
     Examples
     --------
-    >>> reports = qpbridge.write_geojson(project, folder / "objects.geojson")
+    >>> reports = qpbridge.write_geojson(project, folder / "objects")
     >>> reports[0].objects == len(project[0].read().objects)
     True
     """
@@ -189,7 +189,7 @@ def export_table(
     --------
     >>> report = qpbridge.export_table(project, folder / "regions.csv", rows="regions")
     >>> report.rows, report.failed
-    (1, {})
+    (2, {})
     """
     from qpbridge.tables.cohort import write_table  # not before it is used: it takes time to import
 

@@ -59,7 +59,7 @@ def import_objects(
 
     Examples
     --------
-    >>> report = qpbridge.import_objects(project, geojson)
+    >>> report = qpbridge.import_objects(project, geojson, image="1")
     >>> report.plan.added
     {'annotation': 1}
     """

@@ -130,7 +130,7 @@ def segment(
     --------
     >>> reports = qpbridge.segment(project, within="Tumor", device="cpu")
     >>> reports
-    <Reports: 1 written>
+    <Reports: 1 written, 1 skipped>
     >>> [(region.name, int(region.measurements["Nuclei: Count"]) > 10)
     ...  for region in reports[0].regions]
     [('left', True)]

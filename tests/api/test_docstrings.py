@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import inspect
 
+import numpy as np
 import pytest
 import shapely
 from cli_helpers import annotations
@@ -54,6 +55,7 @@ def test_examples_run(name, path, truth, tmp_path, pictures):
         "pictures": pictures,
         "folder": tmp_path,
         "geojson": geojson,
+        "np": np,
         **{key: getattr(qpbridge, key) for key in qpbridge.__all__},
     }
     test = doctest.DocTestParser().get_doctest(

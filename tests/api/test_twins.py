@@ -64,7 +64,10 @@ def twin(path, tmp_path) -> Path:
 SEGMENT = [
     ((), {}),
     (("--within", "Tumor"), {"within": "Tumor"}),
-    (("--selected", "left", "--image", "1", "--tile", "256"), {"selected": "left", "images": "1", "tile": 256}),
+    (
+        ("--selected", "left", "--image", "1", "--tile", "256"),
+        {"selected": "left", "images": "1", "tile": 256},
+    ),
     (("--whole-image", "--image", "2"), {"whole_image": True, "images": ("2",)}),
     (
         ("--cell-expansion", "3", "--positivity", "0.2", "--mpp", "0.5"),
@@ -247,7 +250,7 @@ def test_evaluate_folders(command, pictures):
     )
     assert document["mean"] == pytest.approx(found.mean)
     assert [i["name"] for i in document["images"]] == [name for name, _ in found.images]
-    assert "dice" in repr(found) and found._repr_html_().count("<tr>") == 5
+    assert "aji 0.98" in repr(found) and found._repr_html_().count("<tr>") == 5
 
 
 @pytest.mark.parametrize("model", [None, "nuclei_he"])
