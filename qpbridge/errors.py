@@ -98,6 +98,10 @@ class ProjectError(QpbridgeError):
     """A QuPath project that is missing, broken, foreign, locked or can't be written."""
 
 
+class LockedError(ProjectError):
+    """A project, or a part of it, in which another process is at work."""
+
+
 class FormatError(ProjectError):
     """A file whose bytes are not what they claim to be.
 

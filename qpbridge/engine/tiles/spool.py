@@ -25,7 +25,7 @@ import numpy as np
 
 from qpbridge.engine.tiles.merge import TileObjects, numbered
 from qpbridge.objects import Shapes
-from qpbridge.project.files.atomic import explain_failure
+from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import lock
 
 FOLDER = "qpbridge-unfinished"

@@ -21,7 +21,8 @@ from qpbridge.project.colors import DEFAULT_CLASSES
 from qpbridge.project.embedded.json_files import make_summary, to_json, with_classes
 from qpbridge.project.embedded.qpproj import EmbeddedProject, no_data
 from qpbridge.project.embedded.servers import BIOFORMATS, NewImage, make_builder, provider_of
-from qpbridge.project.files.atomic import explain_failure, replace_files
+from qpbridge.project.files.atomic import replace_files
+from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import lock
 from qpbridge.project.uris import uri_from_path
 

@@ -14,6 +14,7 @@ from qpbridge.errors import FormatError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project.colors import default_color, pack_argb, unpack_argb
 from qpbridge.project.files.atomic import read_file
+from qpbridge.project.files.plain import is_there
 from qpbridge.project.interface import ImageData
 from qpbridge.project.json_text import as_text
 
@@ -129,7 +130,7 @@ def read_classes(path: Path) -> tuple[dict[str, Any], tuple[PathClass, ...]]:
     FormatError
         If it isn't a list of classes.
     """
-    if not path.exists():
+    if not is_there(path):
         return {"pathClasses": []}, ()
     cure = "; delete it to start a new list"
     try:
@@ -159,7 +160,7 @@ def read_metadata(path: Path) -> dict[str, str]:
         If it isn't JSON.
     """
     try:
-        return as_texts(read_json(path)) if path.exists() else {}
+        return as_texts(read_json(path)) if is_there(path) else {}
     except FormatError as error:
         cure = "; delete it, it holds nothing but notes on the project"
         raise FormatError(error.message + cure, path=path, offset=error.offset) from error

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -27,14 +31,11 @@ from qpbridge.project.embedded.json_files import (
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.files.atomic import (
-    ABSENT,
-    explain_failure,
-    read_file,
-    remove_orphans,
-    replace_files,
-)
-from qpbridge.project.files.locks import lock
+from qpbridge.project.files.atomic import ABSENT, read_file, replace_files
+from qpbridge.project.files.explain import explain_failure
+from qpbridge.project.files.locks import Lease, lock
+from qpbridge.project.files.plain import folder_below, is_there, look, real
+from qpbridge.project.files.siblings import remove_abandoned
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, Relocation
 from qpbridge.project.json_text import as_text
 from qpbridge.project.places import NOWHERE, Places, locate
@@ -42,6 +43,13 @@ from qpbridge.project.uris import path_from_uri
 
 DATA_FILE = "data.qpdata"
 BACKUP_FILE = "data.qpdata.bkp"
+
+SAVING = 60.0
+"""Seconds that QuPath takes at most to save an image: it puts the old file aside, and writes in
+place, so that there is half a file for that long."""
+
+QUIET = 0.7
+"""Seconds without a change after which nobody seems to be saving, and a broken file is broken."""
 
 
 class EmbeddedProject(Project):
@@ -56,6 +64,7 @@ class EmbeddedProject(Project):
     def __init__(self, path: Path, places: Places = NOWHERE) -> None:
         self.path = path
         self.places = places
+        self._tidy = False
         self._load(read_project_file(path))
 
     def _load(self, document: Mapping[str, Any]) -> None:
@@ -79,50 +88,71 @@ class EmbeddedProject(Project):
         """The file with the list of classes."""
         return self.folder / "classifiers" / "classes.json"
 
+    @property
+    def lacks_data(self) -> bool:
+        """Whether the folder is missing that QuPath has written for every project since 0.6."""
+        since = re.match(r"(\d+)\.(\d+)", self.version)
+        is_new = since is not None and (int(since[1]), int(since[2])) >= (0, 6)
+        return is_new and not is_there(self.folder / "data")
+
     def add_classes(self, classes: Sequence[PathClass]) -> None:
         """Append classes that the project's list lacks (by name), and save the list."""
-        with lock(self.folder):
-            contents = self._with_classes(classes)
+        with self.hold() as lease:
+            contents = self.with_classes(classes)
             if contents:
-                replace_files(contents)
+                replace_files(contents, root=self.folder, last_look=lease.confirm)
         _, self.classes = read_classes(self.classes_path)
 
     def check_writable(self) -> None:
         """Find out before long work whether its result can be written."""
-        with lock(self.folder):
-            pass
+        with self.hold():
+            folder_below(self.folder, self.folder / "data")
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[Lease]:
+        """Hold the right to write; clear away first what killed runs have left."""
+        with lock(self.folder) as lease:
+            if not self._tidy:
+                inner = [self.folder / "data" / entry.id for entry in self.images]
+                for folder in (self.folder / "data", self.classes_path.parent, *inner):
+                    with explain_failure(folder):
+                        remove_abandoned(folder_below(self.folder, folder))
+                self._tidy = True
+            yield lease
 
     def relocate(self, names: Sequence[str] = (), *, dry_run: bool = False) -> Relocation:
         """Note in the project file where images are now, as far as they are found."""
         plan, _ = self._relocation(names)  # searching may take long, so before the lock
         if dry_run or not plan.changes:
             return plan
-        with lock(self.folder):
+        with self.hold() as lease:
             data, state = read_file(self.path)
             self._load(parse_project_file(data, self.path))
             plan, values = self._relocation(names)
-            contents: dict[Path, bytes] = {}
+            # The file that was named may be a link.
+            file, contents = real(self.path), dict[Path, bytes]()
             for number, images in groupby(plan.moved, key=lambda image: image.id):
                 server = self.folder / "data" / number / "server.json"
-                copy = relocated_copy(server, images) if server.is_file() else None
+                copy = relocated_copy(server, images) if is_there(server) else None
                 if copy is not None:
                     contents[server] = copy
             try:
                 # Last, so that whoever sees the new project sees all of it.
-                contents[self.path] = relocated(data, values)
+                contents[file] = relocated(data, values)
             except FormatError as error:
                 raise error.in_file(self.path) from error
 
             def last_look() -> None:
+                lease.confirm()
                 if not state.is_on_disk(self.path):
                     raise ChangedMeanwhileError(
                         f"{self.path}: was saved by another program meanwhile; nothing was "
                         "changed; close the project in QuPath and run again"
                     )
 
-            backup = self.path.with_name(self.path.name + ".backup")
-            replace_files(contents, backups={self.path: backup}, last_look=last_look)
-            self._load(parse_project_file(contents[self.path], self.path))
+            backup = file.with_name(file.name + ".backup")
+            replace_files(contents, root=self.folder, backups={file: backup}, last_look=last_look)
+            self._load(parse_project_file(contents[file], self.path))
         return plan
 
     def _relocation(self, names: Sequence[str]) -> tuple[Relocation, dict[Place, str]]:
@@ -130,16 +160,14 @@ class EmbeddedProject(Project):
         ids = {i: (e.id, e.name) for i, e in enumerate(self.images) if id(e) in chosen}
         return plan_relocation(self.document, self.path, ids, self.places)
 
-    def _with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
+    def with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
         """Return what to write so that the project lists these classes, if anything."""
-        with explain_failure(self.classes_path):
-            remove_orphans(self.classes_path)  # which may not be written for a long time
         document, known = read_classes(self.classes_path)
         new = [c for c in dict.fromkeys(classes) if c not in known]
         if not new:
             return {}
         with explain_failure(self.classes_path):
-            self.classes_path.parent.mkdir(exist_ok=True)
+            folder_below(self.folder, self.classes_path.parent, make=True)
         return {self.classes_path: to_json(with_classes(document, new))}
 
 
@@ -175,13 +203,35 @@ class EmbeddedEntry(ImageEntry):
         FormatError
             If the file is truncated, foreign or lies about itself.
         """
-        path = self._data_path()
-        if path is None:
+        found = self._read_whole()
+        if found is None:
+            self._check_complete()
             return no_data()
-        data, state = read_file(path)
-        found = self._parse(data, path)
         classes = colored(found.objects.classes, self._project.classes)
-        return replace(found, objects=replace(found.objects, classes=classes), state=state)
+        return replace(found, objects=replace(found.objects, classes=classes))
+
+    def _read_whole(self) -> ImageData | None:
+        """Read the data, if there is any; wait where another program is about to save it."""
+        seen, since = None, 0.0
+        deadline = time.monotonic() + SAVING
+        while True:
+            path = self._data_path()
+            if path is None:
+                return None
+            try:
+                data, state = read_file(path)
+                return replace(self._parse(data, path), state=state)
+            except ProjectError:
+                status = look(path)
+                now = None if status is None else (status.st_size, status.st_mtime_ns)
+                if now != seen:
+                    seen, since = now, time.monotonic()
+                fresh = status is None or abs(time.time() - status.st_mtime) < SAVING
+                backed = path.name == BACKUP_FILE or look(self.folder / BACKUP_FILE) is not None
+                quiet = time.monotonic() - since > QUIET or time.monotonic() > deadline
+                if quiet or not (fresh and backed):
+                    raise
+                time.sleep(0.05)
 
     def check_writable(self) -> None:
         """Find out before long work whether the image's objects are its own."""
@@ -209,9 +259,11 @@ class EmbeddedEntry(ImageEntry):
         """
         project = self._project
         self.check_writable()
-        with lock(project.folder):
+        with project.hold() as lease:
             path = self._data_path()
             old, now = (None, ABSENT) if path is None else read_file(path)
+            if path is None:
+                self._check_complete()
             if state is not None and state != now:
                 raise self._changed()
             _, known = read_classes(project.classes_path)
@@ -222,20 +274,22 @@ class EmbeddedEntry(ImageEntry):
                 return
             new, found = self._checked(edited, target)
             with explain_failure(self.folder):
-                self.folder.mkdir(parents=True, exist_ok=True)
+                folder_below(project.folder, self.folder, make=True)
             server = self.server.builder.get("metadata")
             summary = make_summary(found, server if isinstance(server, dict) else {})
 
             def last_look() -> None:
+                lease.confirm()
                 if self._data_path() != path or not now.is_on_disk(path or target):
                     raise self._changed()
 
             replace_files(
                 {
                     target: new,
-                    **project._with_classes(classes),
+                    **project.with_classes(classes),
                     self.folder / "summary.json": summary,
                 },
+                root=project.folder,
                 backups={target: self.folder / BACKUP_FILE},
                 last_look=last_look,
             )
@@ -283,9 +337,26 @@ class EmbeddedEntry(ImageEntry):
     def _data_path(self) -> Path | None:
         """Return the file that QuPath would read: while it saves, only the backup may be there."""
         for name in (DATA_FILE, BACKUP_FILE):
-            if (self.folder / name).is_file():
+            if look(self.folder / name) is not None:
                 return self.folder / name
         return None
+
+    def _check_complete(self) -> None:
+        """Refuse to say that nothing was drawn where the folder that QuPath made is gone.
+
+        QuPath makes it together with the thumbnail, when it first opens an image. Then it knows the
+        image's size, and notes that. It may not have saved anything in it since.
+        """
+        project = self._project
+        opened = _has_key(self.server.builder, "metadata")
+        if is_there(self.folder) or not (opened or project.lacks_data):
+            return
+        lost = self.folder if is_there(self.folder.parent) else self.folder.parent
+        raise ProjectError(
+            f"{lost}: this folder is missing, so what was drawn in the image {self.name!r} can't "
+            f"be known; copy it here from where {project.path.name} comes from, or make an empty "
+            f"folder data/{self.id} if nothing was drawn"
+        )
 
     def _parse(self, data: bytes, path: Path) -> ImageData:
         try:
@@ -312,11 +383,11 @@ def find_project_file(path: Path) -> Path:
     ProjectError
         If there is none, with those that may have been meant.
     """
-    if path.is_file():
-        return path
+    if is_there(path) and not path.is_dir():
+        return _in_real_folder(path)
     found = sorted(path.glob("*.qpproj")) if path.is_dir() else []
     if len(found) == 1:
-        return found[0]
+        return find_project_file(found[0])
     if found:
         raise ProjectError(f"{path}: holds several projects, choose one: {_listed(found)}")
     if path.is_dir():
@@ -324,6 +395,20 @@ def find_project_file(path: Path) -> Path:
     beside = sorted(path.parent.glob("*.qpproj")) if path.parent.is_dir() else []
     hint = f"did you mean {_listed(beside)}?" if beside else "check the path"
     raise ProjectError(f"{path}: no such project; {hint}")
+
+
+def _in_real_folder(path: Path) -> Path:
+    """Return a project file in the folder where its other files are, that reached by no link.
+
+    A link to a project elsewhere stands for that one. Where only the project file is elsewhere, or
+    has another name, the link is where QuPath takes it to be.
+    """
+    file, folder = real(path), real(path.parent)
+    is_elsewhere = file.parent != folder and (
+        is_there(file.parent / "data") or not is_there(folder / "data")
+    )
+    found = file if is_elsewhere else folder / path.name
+    return path if found == Path(os.path.abspath(path)) else found  # noqa: PTH100
 
 
 def _listed(paths: Sequence[Path]) -> str:
@@ -341,6 +426,12 @@ def _entry_id(entry: Mapping[str, Any], path: Path) -> str:
         shown = f"{number!r:.40}"
         raise FormatError(f"an image whose entryID is no number of an image: {shown}", path=path)
     return str(int(text))
+
+
+def _has_key(value: Any, key: str) -> bool:
+    return isinstance(value, Mapping) and (
+        key in value or any(_has_key(inner, key) for inner in value.values())
+    )
 
 
 def _name(entry: Mapping[str, Any], uri: str | None) -> str:

@@ -7,16 +7,23 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from qpbridge.errors import ProjectError
-
-_TEMPORARY = ".qpbridge"
+from qpbridge.project.files.explain import explain_failure, explain_reading
+from qpbridge.project.files.plain import below, real, refusal
+from qpbridge.project.files.siblings import (
+    remove,
+    remove_abandoned,
+    remove_orphans,
+    sibling,
+    surely,
+)
 
 
 @dataclass(frozen=True)
@@ -46,34 +53,15 @@ def read_file(path: Path) -> tuple[bytes, FileState]:
     Raises
     ------
     ProjectError
-        If it can't be read.
+        If it can't be read, or is a pipe or device, which may never end.
     """
-    try:
-        with path.open("rb") as file:
-            mtime_ns = os.fstat(file.fileno()).st_mtime_ns
-            data = file.read()
-    except OSError as error:
-        raise ProjectError(f"{path}: can't be read ({error.strerror})") from error
+    with explain_reading(path):
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise refusal(path)
+    with explain_reading(path), path.open("rb") as file:
+        mtime_ns = os.fstat(file.fileno()).st_mtime_ns
+        data = file.read()
     return data, FileState(len(data), hashlib.blake2b(data).digest(), mtime_ns)
-
-
-@contextlib.contextmanager
-def explain_failure(path: Path) -> Iterator[None]:
-    """Turn what the operating system says about writing `path` into a `ProjectError`."""
-    try:
-        yield
-    except OSError as error:
-        unchanged = "nothing was changed"
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            text = f"the disk is full, {unchanged}; free some space and run again"
-        elif error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            text = (
-                f"no permission to write here, {unchanged}; make the project writable, "
-                "and close other programs that have it open"
-            )
-        else:
-            text = f"can't be written ({error.strerror or error}), {unchanged}"
-        raise ProjectError(f"{path}: {text}") from error
 
 
 @contextlib.contextmanager
@@ -85,9 +73,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     ProjectError
         If it can't be written; what was there is untouched.
     """
-    target = path.resolve()
-    temp = sibling(target, uuid.uuid4().hex, "new")
+    target = real(path)
+    temp = sibling(target, "new")
     with explain_failure(path):
+        remove_abandoned(target.parent)
         try:
             with _create(temp, target) as file:
                 yield file
@@ -101,6 +90,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
 def replace_files(
     contents: Mapping[Path, bytes],
     *,
+    root: Path | None = None,
     backups: Mapping[Path, Path] | None = None,
     last_look: Callable[[], None] = lambda: None,
 ) -> None:
@@ -115,6 +105,9 @@ def replace_files(
     ----------
     contents
         The new bytes; the files are replaced in this order.
+    root
+        A folder out of which no link may lead (see `plain.below`); files that are named outside
+        of it are taken as they are. If left out, the files' common folder.
     backups
         Where to keep the previous version of a file, if it had one.
     last_look
@@ -123,13 +116,15 @@ def replace_files(
     Raises
     ------
     ProjectError
-        If something can't be written; all files are as before.
+        If something can't be written, or a link leads elsewhere; all files are as before.
     """
-    token = uuid.uuid4().hex
+    outer = root or Path(os.path.commonpath([path.parent for path in contents]))
     # A link in the place of a file stays: what it points to is replaced.
-    targets = {path: _linked(path) for path in contents}
-    old = {target: sibling(target, token, "old") for target in targets.values()}
-    new = {target: sibling(target, token, "new") for target in targets.values()}
+    targets = {
+        path: below(outer, path) if path.is_relative_to(outer) else path for path in contents
+    }
+    old = {target: sibling(target, "old") for target in targets.values()}
+    new = {target: sibling(target, "new") for target in targets.values()}
     backup_of = {targets[path]: backup for path, backup in (backups or {}).items()}
     kept: set[Path] = set()
     begun: list[Path] = []
@@ -162,17 +157,6 @@ def replace_files(
         surely(lambda: remove(*new.values(), *old.values()))
 
 
-def _linked(path: Path) -> Path:
-    """Follow links, as those to a bigger disk, but not from a project to just any file."""
-    target = path.resolve()
-    if target.name != path.name and path.suffix != ".qpproj":
-        raise ProjectError(
-            f"{path}: a link to {target}, which has another name and is left alone; put the file "
-            "itself here, or a link to a file of the same name"
-        )
-    return target
-
-
 def _undo(target: Path, previous: Path | None) -> None:
     try:
         if previous is not None:
@@ -184,34 +168,6 @@ def _undo(target: Path, previous: Path | None) -> None:
             f"{target}: writing failed halfway, and so did undoing it ({error.strerror or error}); "
             "every file is whole, but some are new: check the disk, then run again"
         ) from error
-
-
-def sibling(target: Path, token: str, what: str) -> Path:
-    """Name a file of ours beside another one: hidden, and told apart by a token."""
-    return target.with_name(f".{target.name}.{token}.{what}{_TEMPORARY}")
-
-
-def remove_orphans(target: Path) -> None:
-    """Remove what a killed process left behind; under the lock nobody else's can be there."""
-    for path in target.parent.iterdir() if target.parent.is_dir() else ():
-        if path.name.startswith(f".{target.name}.") and path.name.endswith(_TEMPORARY):
-            remove(path)
-
-
-def remove(*paths: Path) -> None:
-    """Remove files of ours; where they can't be, the next writer will."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.unlink()
-
-
-def surely(clear_up: Callable[[], object]) -> None:
-    """Clear up, from the start again if Ctrl-C comes in between."""
-    try:
-        clear_up()
-    except KeyboardInterrupt:
-        clear_up()
-        raise
 
 
 def _rename(source: Path, target: Path) -> None:

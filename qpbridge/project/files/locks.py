@@ -1,4 +1,10 @@
-"""One writer at a time: a lock file that says who holds it, and is taken from the dead."""
+"""One writer at a time: a lock file that says who holds it, and that its holder renews.
+
+A lock is a lease. The holder touches its file every few seconds, and looks whether it still is
+its own before it writes. It is taken from a process of this machine that has ended, and from one
+of another machine that was not heard of for some minutes. Times are those of the file system that
+holds the lock, and what this process has watched; never what two machines take the time to be.
+"""
 
 from __future__ import annotations
 
@@ -7,21 +13,116 @@ import errno
 import hashlib
 import json
 import os
-import platform
+import threading
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from qpbridge.errors import ProjectError
-from qpbridge.project.files.atomic import explain_failure, remove, remove_orphans, sibling, surely
+from qpbridge.errors import LockedError, ProjectError
+from qpbridge.project.files.explain import explain_failure, explain_reading
+from qpbridge.project.files.plain import look, open_plain
+from qpbridge.project.files.processes import has_ended, this_process
+from qpbridge.project.files.siblings import disk_time, remove, remove_abandoned, sibling, surely
 
 LOCK_NAME = "qpbridge.lock"
 
+RENEW = 5.0
+"""Seconds between two touches."""
+
+LEASE = 180.0
+"""Seconds without one after which a lock is taken over."""
+
+WATCH = 2.4 * RENEW
+"""Seconds that it is watched before, in case that its machine puts times of its own on files."""
+
+_UNREADABLE = 60.0
+"""Seconds after which a lock is taken over whose writer died before it was complete."""
+
+_SETTLE = 0.5
+"""Seconds that a lease taken over rests: a holder that woke up has looked by then, and given up."""
+
+_MOST = 10_000
+"""Bytes of a lock that are read."""
+
+_SECRET = "?"
+"""Stands for a lock of somebody else that may not be read."""
+
+
+class Lease:
+    """The right to write, as long as it is renewed."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        about = {**this_process(), "time": time.strftime("%Y-%m-%d %H:%M:%S")}
+        self.text = json.dumps({**about, "token": uuid.uuid4().hex})
+        self._ended = threading.Event()
+
+    def confirm(self) -> None:
+        """Make sure, right before something is written, that the right is still there.
+
+        Raises
+        ------
+        ProjectError
+            If another process has taken over, because this one was not heard of for too long.
+        """
+        try:
+            held = self.renew()
+        except OSError as error:
+            raise ProjectError(
+                f"{self.path}: the lock can't be renewed ({error.strerror or error}); nothing was "
+                "written: check the disk, then run again"
+            ) from error
+        if not held:
+            seen = _read(self.path)
+            now = "nobody has it now" if seen is None else f"it is now of {_describe(seen[0])}"
+            raise ProjectError(
+                f"{self.path}: this process was not heard of for too long, and lost its lock "
+                f"({now}); nothing was written, run again"
+            )
+
+    def renew(self) -> bool:
+        """Touch the lock; False if it is no longer ours."""
+        if not self._is_ours():
+            return False
+        if os.utime in os.supports_follow_symlinks:
+            os.utime(self.path, follow_symlinks=False)
+        else:
+            os.utime(self.path)
+        return True
+
+    def keep(self) -> None:
+        """Renew it from now on, also while this thread is busy."""
+        threading.Thread(target=self._keep, name="qpbridge lock", daemon=True).start()
+
+    def _keep(self) -> None:
+        while not self._ended.wait(RENEW):
+            try:
+                if not self.renew():
+                    return
+            except ProjectError:
+                return
+            except OSError:  # a network may come back
+                continue
+
+    def release(self) -> None:
+        """Give it back."""
+        self._ended.set()
+        for _ in "ab":
+            with contextlib.suppress(ProjectError, OSError):
+                if self._is_ours():
+                    remove(self.path)
+                return
+
+    def _is_ours(self) -> bool:
+        seen = _read(self.path)
+        return seen is not None and seen[0] == self.text
+
 
 @contextlib.contextmanager
-def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
-    """Hold the right to write in a project, against every other qpbridge.
+def lock(folder: Path, *, wait: float = 10.0) -> Iterator[Lease]:
+    """Hold the right to write in a folder, against every other qpbridge.
 
     QuPath knows no lock; against it there is only `FileState`.
 
@@ -32,70 +133,76 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[None]:
     wait
         Seconds to wait for another writer.
 
+    Yields
+    ------
+    lease
+        To be confirmed right before something is written.
+
     Raises
     ------
+    LockedError
+        If another process holds the lock.
     ProjectError
-        If another process holds the lock, or the folder isn't writable.
+        If the folder isn't writable, or something else is in the place of the lock.
     """
-    path = folder / LOCK_NAME
-    pid = os.getpid()
-    mine = json.dumps(
-        {
-            "pid": pid,
-            "host": platform.node(),
-            "numbering": _numbering(),
-            "started": _started(pid),
-            "time": time.strftime("%Y-%m-%d %H:%M:%S"),
-            "token": uuid.uuid4().hex,
-        }
-    )
-    deadline = time.monotonic() + wait
+    lease = Lease(folder / LOCK_NAME)
     try:
-        while not _acquire(path, mine):
-            holder = _content(path)
-            if holder is not None and _is_stale(path, holder):
-                _break(path, holder)
-            elif time.monotonic() >= deadline:
-                raise ProjectError(
-                    f"{path}: another qpbridge is at work here ({_describe(holder)}); "
-                    "run again when it is done, or delete this file if it no longer runs"
-                )
-            else:
-                time.sleep(0.05)
+        _acquire(lease, wait)
+        lease.keep()
         with explain_failure(folder):
-            remove_orphans(path)
-        yield
+            remove_abandoned(folder)
+        yield lease
     finally:
-        surely(lambda: _release(path, mine))
+        surely(lease.release)
 
 
-def _acquire(path: Path, mine: str) -> bool:
+def _acquire(lease: Lease, wait: float) -> None:
+    deadline = time.monotonic() + wait
+    watch: _Watch | None = None
+    while not _make(lease):
+        with explain_reading(lease.path):
+            seen = _read(lease.path)
+        if seen is None:
+            continue  # given back in this moment
+        if watch is None or watch.seen != seen:
+            watch = _begin_to_watch(lease.path, seen)
+        if watch.is_over:
+            _break(lease.path, *seen)
+            if watch.ended is None:
+                time.sleep(_SETTLE)
+        elif time.monotonic() < deadline or watch.is_overdue:
+            time.sleep(0.05)
+        else:
+            raise LockedError(
+                f"{lease.path}: another qpbridge is at work here ({_describe(seen[0])}); run "
+                f"again when it is done, or delete this file if it no longer runs{watch.outlook}"
+            )
+
+
+def _make(lease: Lease) -> bool:
     """Make the lock file together with what it says, so that nobody can leave an empty one."""
-    if path.exists():
+    path = lease.path
+    if look(path) is not None:
         return False
-    temp = sibling(path, uuid.uuid4().hex, "new")
+    temp = sibling(path, "new")
     with explain_failure(path.parent):
         try:
-            _write_new(temp, mine)
+            _write_new(temp, lease.text)
             try:
                 path.hardlink_to(temp)
             except FileExistsError:
-                return _content(path) == mine  # an answer got lost in the network
+                # An answer may have got lost in the network.
+                return (_read(path) or ("",))[0] == lease.text
             except OSError as error:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT):
                     raise
                 try:
-                    _write_new(path, mine)
+                    _write_new(path, lease.text)
                 except FileExistsError:
                     return False
         finally:
             surely(lambda: remove(temp))
     return True
-
-
-def _release(path: Path, mine: str) -> None:
-    if _content(path) == mine:
-        remove(path)
 
 
 def _write_new(path: Path, text: str) -> None:
@@ -108,76 +215,117 @@ def _write_new(path: Path, text: str) -> None:
         raise
 
 
-def _content(path: Path) -> str | None:
+def _read(path: Path) -> tuple[str, int] | None:
+    """Read what a lock says, and when it was renewed (ns); None if there is none.
+
+    Raises
+    ------
+    ProjectError
+        If it is a link, a folder, a pipe ...
+    OSError
+        If it can't be read for another reason than missing permission.
+    """
     try:
-        return path.read_text("utf-8", "replace")
-    except OSError:
+        handle = open_plain(path, os.O_RDONLY)
+    except FileNotFoundError:
         return None
+    except PermissionError:
+        found = look(path)
+        return None if found is None else (_SECRET, found.st_mtime_ns)
+    with os.fdopen(handle, "rb") as file:
+        return file.read(_MOST).decode("utf-8", "replace"), os.fstat(handle).st_mtime_ns
 
 
-def _is_stale(path: Path, holder: str) -> bool:
+@dataclass(frozen=True)
+class _Watch:
+    """What a process that waits for a lock knows of it, as long as it stays as it is.
+
+    Parameters
+    ----------
+    seen
+        From `_read`.
+    ended
+        Whether its holder has ended; None: not to be known here.
+    patience, confirm
+        Seconds without renewal after which it is taken over, and that it has to be watched.
+    age
+        Seconds since it was renewed, when first seen.
+    since
+        When that was, by this process's own clock.
+    """
+
+    seen: tuple[str, int]
+    ended: bool | None
+    patience: float
+    confirm: float
+    age: float
+    since: float
+
+    @property
+    def watched(self) -> float:
+        return time.monotonic() - self.since
+
+    @property
+    def is_overdue(self) -> bool:
+        """Whether it would have to be renewed by now, if times on this disk can be trusted."""
+        return self.ended is None and abs(self.age + self.watched) > self.patience
+
+    @property
+    def is_over(self) -> bool:
+        if self.ended is not None:
+            return self.ended
+        return self.is_overdue and self.watched >= self.confirm
+
+    @property
+    def outlook(self) -> str:
+        if self.ended is not None:
+            return ""
+        left = max(self.patience - self.age - self.watched, 1)
+        return f"; if it isn't renewed, it is taken over in {left:.0f} s"
+
+
+def _begin_to_watch(path: Path, seen: tuple[str, int]) -> _Watch:
+    ended, patience, confirm = None, LEASE, WATCH
+    try:
+        if seen[0] is not _SECRET:
+            ended = has_ended(json.loads(seen[0]))
+    except (ValueError, AttributeError, RecursionError):  # half a lock: nobody renews that
+        patience, confirm = _UNREADABLE, 0.0
+    age = 0.0
+    if ended is None:
+        with explain_failure(path.parent):
+            age = disk_time(path.parent) - seen[1] / 1e9
+    return _Watch(seen, ended, patience, confirm, age, time.monotonic())
+
+
+def _break(path: Path, holder: str, renewed: int | None = None) -> None:
+    """Take a lock away, unless it was renewed, or somebody else just did and holds a new one.
+
+    Of several who try, one makes the file that has the same name for all, and may do it.
+    """
+    aside = sibling(path, "old", hashlib.blake2b(holder.encode(), digest_size=16).hexdigest())
+    with explain_failure(path.parent):
+        try:
+            os.close(os.open(aside, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            found = look(aside)
+            if found is not None and disk_time(path.parent) - found.st_mtime > 10:  # died at it
+                remove(aside)
+            time.sleep(0.02)
+            return
+        try:
+            seen = _read(path)
+            if seen is not None and seen[0] == holder and renewed in (None, seen[1]):
+                path.unlink(missing_ok=True)
+        finally:
+            surely(lambda: remove(aside))
+
+
+def _describe(holder: str) -> str:
     try:
         known = json.loads(holder)
-        pid, started = int(known["pid"]), known["started"]
-        place = known["host"], known["numbering"]
-    except (ValueError, TypeError, KeyError):
-        # Being written right now, or its writer died halfway.
-        with contextlib.suppress(OSError):
-            return time.time() - path.stat().st_mtime > 60
-        return False
-    if place != (platform.node(), _numbering()) or os.name == "nt":
-        return False  # on Windows the question "does it run?" would end the process
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        pass  # runs as somebody else
-    return bool(started != _started(pid))
-
-
-def _numbering() -> str | None:
-    """Return what tells containers apart that share a host's name, but number processes anew."""
-    try:
-        return str(Path("/proc/self/ns/pid").readlink())
-    except OSError:
-        return None
-
-
-def _started(pid: int) -> str | None:
-    """Return when a process began, in clock ticks: tells two processes of one number apart."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return None
-
-
-def _break(path: Path, holder: str) -> None:
-    """Take a dead process's lock away, unless somebody else just did and holds a new one.
-
-    Of several who try, one gets the second name, which is the same for all, and may do it.
-    """
-    aside = sibling(path, hashlib.blake2b(holder.encode(), digest_size=16).hexdigest(), "old")
-    with explain_failure(path.parent), contextlib.suppress(FileNotFoundError):
-        try:
-            aside.hardlink_to(path)
-        except FileExistsError:
-            if time.time() - aside.stat().st_ctime > 10:  # died at it
-                remove(aside)
-            return
-        except FileNotFoundError:
-            return
-        except OSError:  # no links on this disk
-            path.replace(aside)
-        else:
-            if _content(aside) == holder:
-                path.unlink()
-        remove(aside)
-
-
-def _describe(holder: str | None) -> str:
-    try:
-        known = json.loads(holder or "")
-        return f"process {known['pid']} on {known['host']} since {known['time']}"
-    except (ValueError, TypeError, KeyError):
+        parts = (f"{known[key]!s:.60}" for key in ("pid", "host", "time"))
+        pid, host, when = ("".join(c if c.isprintable() else "?" for c in p) for p in parts)
+    except (ValueError, TypeError, KeyError, RecursionError):
         return "unknown process"
+    return f"process {pid} on {host} since {when}"

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from qpbridge.errors import ProjectError
-from qpbridge.project.files import atomic, locks
+from qpbridge.project.files import atomic, locks, processes
 from qpbridge.project.files.atomic import ABSENT, atomic_file, read_file, replace_files
 from qpbridge.project.files.locks import LOCK_NAME, lock
 
@@ -410,7 +410,7 @@ class TestLock:
     def leave(self, folder: Path, **changes: object) -> None:
         known = {
             "host": platform.node(),
-            "numbering": locks._numbering(),
+            "numbering": processes._place()["numbering"],
             "started": None,
             "time": "then",
             "token": "t",
