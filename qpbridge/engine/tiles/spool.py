@@ -12,28 +12,34 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import struct
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from qpbridge.engine.tiles.merge import TileObjects, numbered
+from qpbridge.errors import LockedError, ProjectError
 from qpbridge.objects import Shapes
 from qpbridge.project.files.explain import explain_failure
-from qpbridge.project.files.locks import lock
+from qpbridge.project.files.locks import Lease, lock
+from qpbridge.project.files.plain import folder_below, is_there, look, open_plain
+from qpbridge.project.files.siblings import remove
 
 FOLDER = "qpbridge-unfinished"
 """Beside the project file."""
 
 _MAGIC = b"qpbridge tiles 1\n"
+_KEY_BYTES = 32
 _RECORD = struct.Struct("<QQI")  # tile, length, CRC-32 of both and of the contents
 _SYNC_SECONDS = 5.0
+
+STALLED = 600.0
+"""Seconds that another run may take for a tile, or for writing the result."""
 
 
 class Spool:
@@ -45,18 +51,22 @@ class Spool:
         Numbers of the tiles that are on disk, in the order in which they were finished.
     """
 
-    def __init__(self, path: Path, key: bytes) -> None:
+    def __init__(
+        self, path: Path, key: bytes, *, confirm: Callable[[], None] = lambda: None
+    ) -> None:
         self._path = path
+        self._confirm = confirm
         self._places: dict[int, tuple[int, int]] = {}
         with explain_failure(path):
-            self._file: BinaryIO = path.open("r+b" if path.exists() else "w+b")
+            # Nothing is kept back in memory that could fail to be written when it is closed.
+            self._file = io.FileIO(_open_own(path), "r+")
             head = _MAGIC + key
             if self._file.read(len(head)) == head:
                 self._find_records()
             else:
+                self._file.truncate(0)
                 self._file.seek(0)
-                self._file.write(head)
-                self._file.truncate()
+                self._write(head)
         self._synced = time.monotonic()
 
     @property
@@ -68,10 +78,10 @@ class Spool:
         """Append a tile; another process that looks after a crash finds all of it or nothing."""
         contents = _to_bytes(found)
         header = _RECORD.pack(number, len(contents), _checksum(number, contents))
+        self._confirm()
         with explain_failure(self._path):
             start = self._file.tell() + len(header)
-            self._file.write(header + contents)
-            self._file.flush()
+            self._write(header + contents)
             if time.monotonic() - self._synced > _SYNC_SECONDS:  # against a loss of power
                 os.fsync(self._file.fileno())
                 self._synced = time.monotonic()
@@ -82,8 +92,14 @@ class Spool:
         return map(self._load, sorted(self._places))
 
     def close(self) -> None:
-        """Close the file, and leave it."""
-        self._file.close()
+        """Close the file, and leave it: what the disk then says to have lost is found anew."""
+        with contextlib.suppress(OSError):
+            self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(self._file.fileno(), left) :]
 
     def _load(self, number: int) -> TileObjects:
         start, length = self._places[number]
@@ -130,27 +146,124 @@ def open_spool(
     ProjectError
         If another process is at it, or the disk is full or can't be written to.
     """
-    folder = project.parent / FOLDER / f"{image}-{target}"
-    with explain_failure(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-    with lock(folder, wait=0):
-        path = folder / "tiles"
-        if restart:
-            path.unlink(missing_ok=True)
-        spool = Spool(path, key)
+    folder = _folder(project, image, target)
+    with _locked(project.parent, folder) as lease:
+        path = lease.path.with_name("tiles")
+        if restart and look(path) is not None:
+            with explain_failure(path):
+                os.close(_open_own(path))  # refuses what is no file of ours
+                path.unlink()
+        spool = Spool(path, key, confirm=lease.confirm)
         try:
             yield spool
         finally:
             spool.close()
+        remove(path)
+    _remove_empty(lease.path.parent)
+
+
+def wait_for_other_run(project: Path, image: str, target: str) -> None:
+    """Wait until no other process is at an image any more, as long as that gets on with it.
+
+    Raises
+    ------
+    LockedError
+        If it doesn't.
+    """
+    folder = _folder(project, image, target)
+    seen, since = None, time.monotonic()
+    while is_there(folder):
+        try:
+            with _locked(project.parent, folder):
+                pass
+            _remove_empty(folder)
+            return
+        except LockedError:
+            tiles = look(folder / "tiles")
+            now = None if tiles is None else (tiles.st_size, tiles.st_mtime_ns)
+            if now != seen:
+                seen, since = now, time.monotonic()
+            elif time.monotonic() - since > STALLED:
+                raise
+            time.sleep(0.2)
+
+
+def remove_done(project: Path, is_done: Callable[[str, str, bytes], bool]) -> None:
+    """Remove the tiles of images that are done: of runs that were killed right before they did.
+
+    Parameters
+    ----------
+    project
+        The project file.
+    is_done
+        Tells of an entry id, a target and a key whether the image holds the result.
+    """
+    root = project.parent
+    if look(root / FOLDER) is None:
+        return
+    outer = folder_below(root, root / FOLDER)
+    with explain_failure(outer):
+        found = sorted(outer.iterdir())
+    for folder in found:
+        image, _, target = folder.name.partition("-")
+        if not (image.isdecimal() and target.isalpha()):
+            continue
+        with contextlib.suppress(ProjectError), _locked(root, root / FOLDER / folder.name):
+            path = folder / "tiles"
+            key = _read_key(path)
+            if key is not None and is_done(image, target, key):
+                remove(path)
+        _remove_empty(folder)
+
+
+def _folder(project: Path, image: str, target: str) -> Path:
+    return project.parent / FOLDER / f"{image}-{target}"
+
+
+@contextlib.contextmanager
+def _locked(root: Path, folder: Path) -> Iterator[Lease]:
+    """Hold the lock of a folder, which another process may remove until then."""
+    with contextlib.ExitStack() as stack:
+        for left in reversed(range(5)):
+            try:
+                with explain_failure(folder):
+                    place = folder_below(root, folder, make=True)
+                lease = stack.enter_context(lock(place, wait=0))
+                break
+            except ProjectError as error:
+                if not left or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+        yield lease
+
+
+def _open_own(path: Path) -> int:
+    """Open or make a file that is nobody else's, by no other name either."""
+    handle = open_plain(path, os.O_RDWR | os.O_CREAT)
+    if os.fstat(handle).st_nlink > 1:
+        os.close(handle)
         path.unlink()
-    shutil.rmtree(folder, ignore_errors=True)
-    with contextlib.suppress(OSError):  # of another image something is left
-        folder.parent.rmdir()
+        handle = open_plain(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+    return handle
+
+
+def _read_key(path: Path) -> bytes | None:
+    if look(path) is None:
+        return None
+    with io.FileIO(open_plain(path, os.O_RDONLY)) as file:
+        head = file.read(len(_MAGIC) + _KEY_BYTES)
+    return head.removeprefix(_MAGIC) if head.startswith(_MAGIC) else None
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove a folder of tiles, and the one around it, unless something is left in them."""
+    for empty in (folder, folder.parent):
+        with contextlib.suppress(OSError):
+            empty.rmdir()
 
 
 def run_key(facts: Mapping[str, Any]) -> bytes:
     """Make a key of all that the tiles of a run depend on (JSON, arrays, bytes): 32 bytes."""
-    digest = hashlib.blake2b(digest_size=32)
+    digest = hashlib.blake2b(digest_size=_KEY_BYTES)
     for name, value in sorted(facts.items()):
         digest.update(name.encode())
         if isinstance(value, bytes | np.ndarray):

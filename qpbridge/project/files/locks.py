@@ -37,6 +37,9 @@ LEASE = 180.0
 WATCH = 2.4 * RENEW
 """Seconds that it is watched before, in case that its machine puts times of its own on files."""
 
+_FOR_THE_LIVING = 6
+"""How many times longer is waited for a holder that is known to be at work."""
+
 _UNREADABLE = 60.0
 """Seconds after which a lock is taken over whose writer died before it was complete."""
 
@@ -131,7 +134,7 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[Lease]:
     folder
         Of the project.
     wait
-        Seconds to wait for another writer.
+        Seconds to wait for another writer; some times that if it is known to be alive.
 
     Yields
     ------
@@ -157,7 +160,7 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[Lease]:
 
 
 def _acquire(lease: Lease, wait: float) -> None:
-    deadline = time.monotonic() + wait
+    began, renewed = time.monotonic(), False
     watch: _Watch | None = None
     while not _make(lease):
         with explain_reading(lease.path):
@@ -165,12 +168,15 @@ def _acquire(lease: Lease, wait: float) -> None:
         if seen is None:
             continue  # given back in this moment
         if watch is None or watch.seen != seen:
+            renewed = watch is not None and watch.seen[0] == seen[0]
             watch = _begin_to_watch(lease.path, seen)
         if watch.is_over:
             _break(lease.path, *seen)
             if watch.ended is None:
                 time.sleep(_SETTLE)
-        elif time.monotonic() < deadline or watch.is_overdue:
+        elif watch.is_overdue or time.monotonic() < began + wait * (
+            _FOR_THE_LIVING if renewed or watch.ended is False else 1
+        ):
             time.sleep(0.05)
         else:
             raise LockedError(

@@ -79,7 +79,11 @@ def _remove(folder: Path, chosen: Callable[[Path], bool]) -> None:
 
 def _is_abandoned(path: Path) -> bool:
     found = _NAME.fullmatch(path.name)
-    ended = maker_has_ended(found["mark"]) if found else False
+    if found is None:
+        return False
+    if "-" not in found["mark"]:  # as qpbridge 0.1.0 named them
+        return True
+    ended = maker_has_ended(found["mark"])
     if ended is not None:
         return ended
     try:
