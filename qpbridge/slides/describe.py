@@ -61,7 +61,7 @@ def describe(tiff: Any, properties: Mapping[str, Any], series: int) -> Descripti
     """
     if tiff.is_ome:
         return _describe_ome(tiff.ome_metadata, series)
-    x, y = (_positive(properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy")
+    x, y = (positive(properties.get(f"tiffslide.mpp-{axis}")) for axis in "xy")
     if not properties:
         x, y = _resolution(tiff.series[series].keyframe)
     box = [properties.get(f"tiffslide.bounds-{k}") for k in ("x", "y", "width", "height")]
@@ -69,7 +69,7 @@ def describe(tiff: Any, properties: Mapping[str, Any], series: int) -> Descripti
     return Description(
         format=properties.get("tiffslide.vendor") or "generic-tiff",
         mpp=None if x is None or y is None else (x, y),
-        magnification=_positive(properties.get("tiffslide.objective-power")),
+        magnification=positive(properties.get("tiffslide.objective-power")),
         bounds=(known[0], known[1], known[2], known[3]) if len(known) == 4 else None,
     )
 
@@ -86,14 +86,14 @@ def _describe_ome(text: str, series: int) -> Description:
     pixels = images[series].find("{*}Pixels")
     size = []
     for axis in "XY":
-        value = None if pixels is None else _positive(pixels.get(f"PhysicalSize{axis}"))
+        value = None if pixels is None else positive(pixels.get(f"PhysicalSize{axis}"))
         unit = "µm" if pixels is None else pixels.get(f"PhysicalSize{axis}Unit", "µm")
         size.append(value * MICROMETRES[unit] if value and unit in MICROMETRES else None)
     used = images[series].find("{*}ObjectiveSettings")
     magnification = None
     for objective in root.iter("{*}Objective"):
         if used is not None and objective.get("ID") == used.get("ID"):
-            magnification = _positive(objective.get("NominalMagnification"))
+            magnification = positive(objective.get("NominalMagnification"))
     x, y = size
     return Description("ome-tiff", None if x is None or y is None else (x, y), magnification)
 
@@ -102,11 +102,12 @@ def _resolution(page: Any) -> tuple[float | None, float | None]:
     """Read µm per pixel from the resolution tags, where they state a unit."""
     if page.tags.valueof("ResolutionUnit", default=1) == 1:
         return None, None
-    x, y = (_positive(value) for value in page.get_resolution("MICROMETER"))
+    x, y = (positive(value) for value in page.get_resolution("MICROMETER"))
     return (1 / x if x else None), (1 / y if y else None)
 
 
-def _positive(value: Any) -> float | None:
+def positive(value: Any) -> float | None:
+    """Read a number above zero; None of anything else."""
     try:
         number = float(value)
     except (TypeError, ValueError):

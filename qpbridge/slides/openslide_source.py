@@ -1,12 +1,11 @@
 """Slides through OpenSlide: what our own TIFF reader does not know.
 
-MIRAX, Hamamatsu NDPI and VMS, Ventana BIF, Sakura, Philips and Trestle TIFF, Zeiss CZI and DICOM.
+MIRAX, Hamamatsu NDPI and VMS, Ventana BIF, Sakura, Philips and Trestle TIFF, and DICOM.
 OpenSlide's handles may be used by several threads at once.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 import openslide
 
 from qpbridge.errors import SlideError
-from qpbridge.slides.describe import Description
+from qpbridge.slides.describe import Description, positive
 from qpbridge.slides.source import CACHE_BYTES, Bytes, on_background
 
 OURS = frozenset({"aperio", "generic-tiff", "leica"})
@@ -90,7 +89,7 @@ def describe_properties(properties: Mapping[str, str]) -> Description:
     properties
         By name, ``openslide.mpp-x`` and so on.
     """
-    x, y = (_positive(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
+    x, y = (positive(properties.get(f"openslide.mpp-{axis}")) for axis in "xy")
     box = [_whole(properties.get(f"openslide.bounds-{k}")) for k in ("x", "y", "width", "height")]
     left, top, width, height = box
     bounds = None
@@ -99,7 +98,7 @@ def describe_properties(properties: Mapping[str, str]) -> Description:
     return Description(
         format=properties.get("openslide.vendor", "openslide"),
         mpp=None if x is None or y is None else (x, y),
-        magnification=_positive(properties.get("openslide.objective-power")),
+        magnification=positive(properties.get("openslide.objective-power")),
         bounds=bounds,
     )
 
@@ -111,14 +110,6 @@ def background_of(properties: Mapping[str, str]) -> tuple[int, int, int]:
         return WHITE
     red, green, blue = bytes.fromhex(found[1])
     return red, green, blue
-
-
-def _positive(text: str | None) -> float | None:
-    try:
-        number = float(text or "nan")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
 
 
 def _whole(text: str | None) -> int | None:

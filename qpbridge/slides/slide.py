@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 import tifffile
 
-from qpbridge.errors import SlideError
+from qpbridge.errors import QpbridgeError, SlideError
 from qpbridge.slides.resample import EXACT, Axis, resample
 from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource
 
@@ -25,6 +25,9 @@ BLOCK_PIXELS = 4 * 2**20
 
 ZARR_MARKS = (".zattrs", ".zgroup", "zarr.json")
 """Files that make a folder a Zarr group, of format 2 and 3; one of them may stand for it."""
+
+
+CZI_MAGIC = b"ZISRAWFILE"
 
 
 class Level(NamedTuple):
@@ -280,7 +283,7 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
     try:
         source = _source(path, series)
         return Slide(path, source, source.description.bounds if crop_bounds else None)
-    except SlideError:
+    except QpbridgeError:
         raise
     except Exception as error:  # readers fail in many ways on broken files
         raise SlideError(
@@ -300,13 +303,16 @@ def _source(path: Path, series: int) -> Source:
         return ZarrSource(root, series)
     try:
         with path.open("rb") as file:
-            head = file.read(4)
+            head = file.read(16)
     except OSError as error:
         raise SlideError(
             f"{path}: can't be read ({error.strerror}); check the path and your permissions"
         ) from error
-    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+    if head.startswith(CZI_MAGIC):
+        from qpbridge.slides.czi_source import CziSource
 
+        return CziSource(path, series)
+    is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     kind = detect(path)
     if kind is not None and kind not in OURS and series == 0:
         return OpenSlideSource(path)

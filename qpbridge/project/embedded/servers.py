@@ -22,7 +22,7 @@ BIOFORMATS = "qupath.lib.images.servers.bioformats.BioFormatsServerBuilder"
 
 # As OpenSlide reads them; generic TIFF is told apart by its contents.
 _OPENSLIDE_SUFFIXES = frozenset(
-    {".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm", ".czi"}
+    {".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide", ".dcm"}
 )
 # What these wrap keeps its size; they change pixels, or their order, or nothing at full resolution.
 _SAME_GRID = frozenset(
