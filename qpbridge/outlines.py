@@ -18,7 +18,7 @@ from qpbridge.objects import (
     concatenate_shapes,
 )
 
-AREAS = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
+ENCLOSING = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
 """Regions of interest that enclose something."""
 
 ROUNDING = 0.02

@@ -60,7 +60,7 @@ def import_objects(
     Examples
     --------
     >>> report = qpbridge.import_objects(project, geojson, image="1")
-    >>> report.plan.added
+    >>> report.counts.added
     {'annotation': 1}
     """
     path = Path(checks.path("file", file))

@@ -78,26 +78,26 @@ def import_(
     if report.encoding:
         note(f"{file}: {in_options(described(report.encoding))}")
     _print_problems(report)
-    if report.left_out.count or report.plan.cores:
+    if report.left_out.count or report.counts.cores:
         sys.exit(SOME_IMAGES_FAILED)
 
 
 def _document(project: Project, file: Path, report: ImportReport) -> object:
-    plan = report.plan
+    counts = report.counts
     return {
         "project": str(project.path),
         "image": report.image,
         "file": str(file),
         "encoding": report.encoding or "utf-8",
-        "added": sum(plan.added.values()),
-        "kinds": plan.added,
-        "at_root": plan.at_root,
-        "already_there": plan.already_there,
-        "new_ids": plan.doubled_ids,
+        "added": sum(counts.added.values()),
+        "kinds": counts.added,
+        "at_root": counts.at_root,
+        "already_there": counts.already_there,
+        "new_ids": counts.doubled_ids,
         "outside": report.outside,
         "repaired": _problems(report.repaired),
         "left_out": _problems(report.left_out),
-        "tma_cores_left_out": plan.cores,
+        "tma_cores_left_out": counts.cores,
     }
 
 
@@ -117,17 +117,17 @@ def _problems(problems: Problems) -> object:
 
 
 def _print_problems(report: ImportReport) -> None:
-    plan = report.plan
-    if plan.doubled_ids:
+    counts = report.counts
+    if counts.doubled_ids:
         text = "had the id of another one in the file, and got a new one"
-        note(f"{counted(plan.doubled_ids, 'object')} {text}")
+        note(f"{counted(counts.doubled_ids, 'object')} {text}")
     if report.outside:
         text = "outside of the image; is the file for another image?"
         note(f"{counted(report.outside, 'object')} in the file {_lie(report.outside)} {text}")
     if report.repaired.count:
         _listed(f"{counted(report.repaired.count, 'object')} repaired", report.repaired)
-    if plan.cores:
-        note(f"{counted(plan.cores, 'TMA core')} left out: {NO_CORES}")
+    if counts.cores:
+        note(f"{counted(counts.cores, 'TMA core')} left out: {NO_CORES}")
     if report.left_out.count:
         _listed(f"{counted(report.left_out.count, 'object')} left out", report.left_out)
 

@@ -21,7 +21,7 @@ from qpbridge.project.interface import Edit, ImageData, ImageEntry, WorkflowStep
 
 
 @dataclass(frozen=True)
-class ImportPlan:
+class ImportCounts:
     """What becomes of the objects of a file, but for those that could not be used.
 
     Parameters
@@ -53,7 +53,7 @@ class ImportReport:
     ----------
     image
         Name of the image.
-    plan
+    counts
         What became of the objects that can be used.
     outside
         Objects of the file that lie outside of the image; None where its size isn't known.
@@ -64,22 +64,22 @@ class ImportReport:
     """
 
     image: str
-    plan: ImportPlan
+    counts: ImportCounts
     outside: int | None
     repaired: Problems
     left_out: Problems
     encoding: str | None = None
 
     def __str__(self) -> str:
-        plan = self.plan
+        counts = self.counts
         kinds = (
-            f"{n:,} {kind.replace('_', ' ')}{'s' * (n != 1)}" for kind, n in plan.added.items()
+            f"{n:,} {kind.replace('_', ' ')}{'s' * (n != 1)}" for kind, n in counts.added.items()
         )
         parts = [f"{self.image}: {', '.join(kinds) or 'nothing'} added"]
-        if plan.at_root and plan.added:
-            parts.append(f"{plan.at_root:,} of them below no annotation")
-        if plan.already_there:
-            parts.append(f"{plan.already_there:,} that were there already left alone")
+        if counts.at_root and counts.added:
+            parts.append(f"{counts.at_root:,} of them below no annotation")
+        if counts.already_there:
+            parts.append(f"{counts.already_there:,} that were there already left alone")
         return "; ".join(parts)
 
 
@@ -124,20 +124,18 @@ def import_file(
         },
     )
 
-    def plan(now: ImageData) -> tuple[Edit | None, ImportPlan]:
+    def plan(now: ImageData) -> tuple[Edit | None, ImportCounts]:
         return plan_import(now.objects, objects, step)
 
-    planned = apply_planned(entry, data, plan)
+    counts = apply_planned(entry, data, plan)
     width, height = entry.server.width, entry.server.height
     outside = None if width is None or height is None else _outside(objects, width, height)
-    return ImportReport(
-        entry.name, planned, outside, found.repaired, found.left_out, found.encoding
-    )
+    return ImportReport(entry.name, counts, outside, found.repaired, found.left_out, found.encoding)
 
 
 def plan_import(
     existing: ObjectTable, found: ObjectTable, step: WorkflowStep
-) -> tuple[Edit | None, ImportPlan]:
+) -> tuple[Edit | None, ImportCounts]:
     """Plan how objects are added to those in an image.
 
     Parameters
@@ -151,8 +149,8 @@ def plan_import(
 
     Returns
     -------
-    edit, plan
-        None where there is nothing to add.
+    edit, counts
+        No edit where there is nothing to add; and what becomes of the objects.
     """
     known = are_among(found.ids, existing.ids)
     cores = (found.kind == ObjectKind.TMA_CORE) & ~known
@@ -172,7 +170,7 @@ def plan_import(
     below[hangs] = existing.ids[placed.below[hangs]]
     below[child_of_known] = found.ids[parent[child_of_known]]
     new = new.replace(parent=np.where(child_of_known, -1, placed.parent))
-    plan = ImportPlan(
+    counts = ImportCounts(
         added={
             kind.name.lower(): count
             for kind in ObjectKind
@@ -183,7 +181,7 @@ def plan_import(
         cores=int(cores.sum()),
         at_root=int(((new.parent < 0) & ~below.any(axis=1)).sum()),
     )
-    return (Edit(add=new, add_below=below, steps=(step,)) if len(new) else None), plan
+    return (Edit(add=new, add_below=below, steps=(step,)) if len(new) else None), counts
 
 
 def _outside(objects: ObjectTable, width: int, height: int) -> int:

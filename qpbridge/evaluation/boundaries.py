@@ -29,7 +29,7 @@ FEW = 20_000
 
 
 @dataclass(frozen=True, eq=False)
-class Places:
+class ObjectPixels:
     """Where the objects of a map are.
 
     Attributes
@@ -44,7 +44,7 @@ class Places:
     count: int
 
     @classmethod
-    def of(cls, labels: Labels) -> Places:
+    def of(cls, labels: Labels) -> ObjectPixels:
         """Take the objects of a map."""
         count, flat = dense(labels)
         return cls(flat.reshape(labels.shape), count)
@@ -136,7 +136,7 @@ def boundary_scores(truth: Labels, prediction: Labels, table: Overlaps) -> tuple
     """
     if not len(table.truth_area) or not len(table.predicted_area):
         return float("nan"), float("nan")
-    one, two = Places.of(truth), Places.of(prediction)
+    one, two = ObjectPixels.of(truth), ObjectPixels.of(prediction)
 
     @functools.cache  # mostly each is the other's partner
     def apart(i: int, j: int) -> tuple[float, float]:
@@ -148,7 +148,10 @@ def boundary_scores(truth: Labels, prediction: Labels, table: Overlaps) -> tuple
 
 
 def _weighted(
-    one: Places, two: Places, table: Overlaps, apart: Callable[[int, int], tuple[float, float]]
+    one: ObjectPixels,
+    two: ObjectPixels,
+    table: Overlaps,
+    apart: Callable[[int, int], tuple[float, float]],
 ) -> tuple[float, float]:
     pair = best_partners(table)
     partner = np.where(pair >= 0, table.predicted[pair], -1) if len(table.pixels) else pair
@@ -161,7 +164,7 @@ def _weighted(
     return float(hausdorff), float(average)
 
 
-def _nearest(one: Places, index: int, two: Places) -> int:
+def _nearest(one: ObjectPixels, index: int, two: ObjectPixels) -> int:
     """Find which of the others is nearest to an object by Hausdorff distance, the first of several.
 
     No two objects are nearer than their extents in any direction differ, so few are looked at.
@@ -180,11 +183,11 @@ def _nearest(one: Places, index: int, two: Places) -> int:
     return which
 
 
-def _hausdorff(one: Places, i: int, two: Places, j: int) -> float:
+def _hausdorff(one: ObjectPixels, i: int, two: ObjectPixels, j: int) -> float:
     return max(_farthest(one, i, two, j), _farthest(two, j, one, i))
 
 
-def _farthest(one: Places, i: int, two: Places, j: int) -> float:
+def _farthest(one: ObjectPixels, i: int, two: ObjectPixels, j: int) -> float:
     """Largest distance from a pixel of one object to the nearest of the other.
 
     From a pixel beyond the other's bounding box one can walk away from it until the object ends,
@@ -209,7 +212,7 @@ def _farthest(one: Places, i: int, two: Places, j: int) -> float:
     return float(two.distances(j, points).max())
 
 
-def _average(one: Places, i: int, two: Places, j: int) -> float:
+def _average(one: ObjectPixels, i: int, two: ObjectPixels, j: int) -> float:
     forth = two.distances(j, one.outlines[i])
     back = one.distances(i, two.outlines[j])
     return float((forth.sum() + back.sum()) / (len(forth) + len(back)))

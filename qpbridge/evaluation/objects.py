@@ -142,7 +142,7 @@ def adjusted_rand(table: Overlaps) -> float:
     return 1.0 if highest == expected else (index - expected) / (highest - expected)
 
 
-class Errors(NamedTuple):
+class ErrorCounts(NamedTuple):
     """Numbers of objects by what is wrong; see `count_errors`."""
 
     missed: int
@@ -151,7 +151,7 @@ class Errors(NamedTuple):
     split: int
 
 
-def count_errors(table: Overlaps) -> Errors:
+def count_errors(table: Overlaps) -> ErrorCounts:
     """Count the four errors that a metric of instances should punish.
 
     A true object is *missed* if no prediction shares more than half of the smaller one of the two,
@@ -165,7 +165,7 @@ def count_errors(table: Overlaps) -> Errors:
     covers = table.pixels > 0.5 * truth_area
     inside = table.pixels > 0.5 * predicted_area
     touched = covers | inside
-    return Errors(
+    return ErrorCounts(
         missed=n - len(np.unique(table.truth[touched])),
         false=m - len(np.unique(table.predicted[touched])),
         merged=int((np.bincount(table.predicted[covers], minlength=m) >= 2).sum()),

@@ -1,4 +1,4 @@
-"""Areas of a project in which a person said what is true, as labelled images."""
+"""Regions of a project in which a person said what is true, as labelled images."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from qpbridge.hierarchy.provenance import Origin, made_by_us, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.measurements.raster import rasterize
 from qpbridge.objects import GeometryArray, ObjectTable, Shapes
-from qpbridge.outlines import AREAS, valid_areas, without_holes
+from qpbridge.outlines import ENCLOSING, valid_areas, without_holes
 from qpbridge.project.interface import ImageEntry, Project
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
 
 MAX_PIXELS = 100_000_000
-"""Largest area that is read at once."""
+"""Largest region that is read at once."""
 
 
 class Reviewed(NamedTuple):
-    """One area.
+    """One region.
 
     Attributes
     ----------
@@ -63,12 +63,12 @@ def load_reviewed(
     nominal_mpp: float | None = None,
     accepted: bool = False,
 ) -> Iterator[Reviewed]:
-    """Read the areas that hold true objects, those of a class that a person drew, one by one.
+    """Read the regions that hold true objects, those of a class that a person drew, one by one.
 
-    An area is an annotation that has such objects below it. Those below none, as QuPath leaves what
-    is drawn by hand, count to the smallest annotation around them; where there is none, the area is
-    the whole image. Annotations that qpbridge made are no areas, and what ``Ignore*`` annotations
-    cover is cut out.
+    A region here is an annotation that has such objects below it. Those below none, as QuPath
+    leaves what is drawn by hand, count to the smallest annotation around them; where there is none,
+    it is the whole image. Annotations that qpbridge made are no regions, and what ``Ignore*``
+    annotations cover is cut out.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def load_reviewed(
     SelectionError
         If no image has such objects.
     QpbridgeError
-        If an area is too large at that resolution, or its image can't be read.
+        If a region is too large at that resolution, or its image can't be read.
     """
     nothing = True
     for entry in project.select(images):
@@ -115,7 +115,7 @@ def load_reviewed(
                 labels[region.label] += 1
                 again = labels[region.label]
                 name = f"{region.label} {again}" if again > 1 else region.label
-                yield _read_area(entry.name, name, region.geometry, grid, drawn, found, filled)
+                yield _read_region(entry.name, name, region.geometry, grid, drawn, found, filled)
     if nothing:
         raise SelectionError(
             f"{project.path}: no object of class {truth_class!r} that a person drew; "
@@ -125,7 +125,7 @@ def load_reviewed(
 
 def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.NDArray[np.int64]:
     wanted = objects.of_class(lambda c: str(c) == truth_class)
-    rows = np.flatnonzero(wanted & np.isin(objects.shapes.roi, AREAS))
+    rows = np.flatnonzero(wanted & np.isin(objects.shapes.roi, ENCLOSING))
     return rows if accepted else rows[origins(objects.take(rows)) != Origin.OURS]
 
 
@@ -146,7 +146,7 @@ def _regions(
     width: int,
     height: int,
 ) -> Iterator[Region]:
-    """Find the areas that hold true objects, whose rows and geometries are given."""
+    """Find the regions that hold true objects, whose rows and geometries are given."""
     others = np.setdiff1d(np.arange(len(objects)), true)
     rest = objects.take(others)
     try:
@@ -168,7 +168,7 @@ def _regions(
             yield from select_regions(rest, Selection(whole_image=True), width, height)
 
 
-def _read_area(
+def _read_region(
     image: str,
     name: str,
     outline: shapely.Geometry,

@@ -11,7 +11,7 @@ import shapely
 
 from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
-from qpbridge.outlines import AREAS, ROUNDING, valid_areas
+from qpbridge.outlines import ENCLOSING, ROUNDING, valid_areas
 
 AT_A_TIME = 1_000
 """Annotations whose parents are looked for at a time: bounds the pairs in memory."""
@@ -112,7 +112,7 @@ def _holders(
     geometries, numbers = [], []
     for table, chosen, start in ((existing, old_rows, 0), (new, rows, len(existing))):
         holds = np.isin(table.kind[chosen], (ObjectKind.ANNOTATION, ObjectKind.TMA_CORE))
-        holds &= np.isin(table.shapes.roi[chosen], AREAS)
+        holds &= np.isin(table.shapes.roi[chosen], ENCLOSING)
         geometries.append(valid_areas(table.shapes.take(chosen[holds]).geometries))
         numbers.append(chosen[holds] + start)
     areas = np.concatenate(geometries)

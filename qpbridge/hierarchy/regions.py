@@ -14,7 +14,7 @@ from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.objects import GeometryArray, ObjectTable, PathClass
-from qpbridge.outlines import AREAS, ROUNDING, areas_um2, valid_areas
+from qpbridge.outlines import ENCLOSING, ROUNDING, areas_um2, valid_areas
 
 _REGION_CLASS = "Region*"
 
@@ -115,7 +115,7 @@ def select_regions(
         If nothing is selected: says why, and what could be.
     """
     rows = drawn_annotations(objects)
-    rows = rows[np.isin(objects.shapes.roi[rows], AREAS)]
+    rows = rows[np.isin(objects.shapes.roi[rows], ENCLOSING)]
     classes = [objects.path_class(int(row)) for row in rows]
     ignored = np.array([_is_ignored(c) for c in classes], bool)
     wanted = np.array(

@@ -12,7 +12,7 @@ import shapely
 from qpbridge.hierarchy.drawn import on_first_plane
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, each_held
-from qpbridge.hierarchy.targets import CLASSES, HOLDERS
+from qpbridge.hierarchy.targets import CLASSES, STRUCTURES
 from qpbridge.objects import (
     FloatArray,
     IntArray,
@@ -20,7 +20,7 @@ from qpbridge.objects import (
     ObjectTable,
     RoiKind,
 )
-from qpbridge.outlines import AREAS, valid_areas
+from qpbridge.outlines import ENCLOSING, valid_areas
 
 
 def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
@@ -35,14 +35,14 @@ def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
     rows
         int64 (n,) by target, ascending; of the first z-slice and time point.
     """
-    usable = np.isin(objects.shapes.roi, AREAS) & on_first_plane(objects)
+    usable = np.isin(objects.shapes.roi, ENCLOSING) & on_first_plane(objects)
     ours = {target: usable & made_by_us(objects.ids, target) for target in TARGETS}
     others = usable & ~made_by_us(objects.ids)
     structures = others & np.isin(objects.kind, (ObjectKind.ANNOTATION, ObjectKind.DETECTION))
     nuclei = others & np.isin(objects.kind, (ObjectKind.DETECTION, ObjectKind.CELL))
     nuclei &= ~objects.of_class(lambda c: c.is_ignored)
     rows = {}
-    for target in HOLDERS:
+    for target in STRUCTURES:
         (name,) = CLASSES[target].names
         named = structures & _called(objects, name)
         rows[target] = np.flatnonzero(ours[target] | named)

@@ -17,7 +17,7 @@ CLASSES = {
 }
 """The class of each target's objects; none is one that QuPath comes with."""
 
-HOLDERS = ("glands", "vessels")
+STRUCTURES = ("glands", "vessels")
 """Targets whose annotations hold other objects."""
 
 
@@ -49,7 +49,7 @@ def ids_below(
     below = np.array([np.frombuffer(region.id, np.uint8) for region in regions])[innermost]
     region_row = np.array([region.row for region in regions], np.int64)[innermost]
     rows = np.flatnonzero(
-        (objects.kind == ObjectKind.ANNOTATION) & made_by_us(objects.ids, *HOLDERS)
+        (objects.kind == ObjectKind.ANNOTATION) & made_by_us(objects.ids, *STRUCTURES)
     )
     for i, held in each_held(points, valid_areas(objects.shapes.take(rows).geometries)):
         here = held[region_row[held] == objects.parent[rows[i]]]

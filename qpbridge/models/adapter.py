@@ -36,7 +36,7 @@ class ForeignNetwork(nn.Module):
     def __init__(self, network: nn.Module, section: Config) -> None:
         super().__init__()
         self.output = str(section["output"])
-        self.windows = Windows(Maps(network, self.output), *section["window"])
+        self.windows = Windows(FinalMaps(network, self.output), *section["window"])
         for name in ("subtract", "divide"):
             values = torch.tensor(section["input"][name], dtype=torch.float32)
             self.register_buffer(name, values.reshape(-1, 1, 1))
@@ -47,7 +47,7 @@ class ForeignNetwork(nn.Module):
         return maps
 
 
-class Maps(nn.Module):
+class FinalMaps(nn.Module):
     """One tensor of final maps from whatever the network returns."""
 
     def __init__(self, network: nn.Module, output: str) -> None:

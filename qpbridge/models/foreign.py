@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import torch
 
 from qpbridge.errors import ModelError
-from qpbridge.models.adapter import HOVER, Maps
+from qpbridge.models.adapter import HOVER, FinalMaps
 from qpbridge.models.config import Config, plain_value, read_config
 from qpbridge.models.definition import load_network
 from qpbridge.objects import PathClass
@@ -180,7 +180,7 @@ def _probe(folder: Path, side: int, source: Path) -> _Probe:
         with torch.inference_mode():
             raw = network(noise)
             output = _output(raw)
-            maps = Maps(network, output)(noise)
+            maps = FinalMaps(network, output)(noise)
     except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{source}: the network can't be run on RGB of {side} x {side} pixels ({error})."

@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from qpbridge.ids import id_texts
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
-from qpbridge.outlines import AREAS
+from qpbridge.outlines import ENCLOSING
 from qpbridge.tables.column_types import (
     Column,
     Columns,
@@ -202,10 +202,10 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
             columns[name] = Column("int", partial(plane, axis))
     if (shapes.roi == RoiKind.POINTS).any():
         columns["Num points"] = Column("int", partial(of_annotations, (RoiKind.POINTS,), points))
-    if np.isin(shapes.roi, AREAS).any():
-        area = partial(of_annotations, AREAS, lambda: size()[0])
+    if np.isin(shapes.roi, ENCLOSING).any():
+        area = partial(of_annotations, ENCLOSING, lambda: size()[0])
         columns[f"Area {unit}^2"] = Column("float", area)
-        perimeter = partial(of_annotations, AREAS, lambda: size()[1])
+        perimeter = partial(of_annotations, ENCLOSING, lambda: size()[1])
         columns[f"Perimeter {unit}"] = Column("float", perimeter)
     if np.isin(shapes.roi, LINES).any():
         length = partial(of_annotations, LINES, lambda: size()[1])
@@ -226,7 +226,7 @@ def _counts(table: ObjectTable, index: IntArray, mpp: tuple[float, float] | None
         """Divide by area, which QuPath does for this one class, and for annotations."""
         shapes = table.shapes.take(index[drawn])
         area, _ = sizes(shapes, (1.0, 1.0) if mpp is None else (mpp[0] / 1000, mpp[1] / 1000))
-        wide = np.isin(shapes.roi, AREAS) & (area > 0)
+        wide = np.isin(shapes.roi, ENCLOSING) & (area > 0)
         number = positive_count(table, count()[np.isin(holders, drawn)])
         values = np.divide(number, area, out=np.full(len(drawn), np.nan), where=wide)
         return some_numbers(len(index), drawn, values)

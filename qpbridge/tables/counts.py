@@ -12,7 +12,7 @@ import shapely
 
 from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import IntArray, ObjectTable
-from qpbridge.outlines import AREAS, valid_areas
+from qpbridge.outlines import ENCLOSING, valid_areas
 
 
 def count_detections(
@@ -37,7 +37,7 @@ def count_detections(
     """
     classes = len(table.classes) + 1
     counts = np.zeros((len(holders), classes), np.int64)
-    wide = np.flatnonzero(np.isin(table.shapes.roi[holders], AREAS))
+    wide = np.flatnonzero(np.isin(table.shapes.roi[holders], ENCLOSING))
     areas = valid_areas(table.shapes.take(holders[wide]).geometries)
     rows = np.flatnonzero(detections)
     points = table.shapes.take(rows).centroids()

@@ -51,7 +51,7 @@ class PatchSampler:
             for crowd in [np.array([0.1 + (s.labels > 0).mean() for s in group])]
         ]
         self.chance = np.concatenate(shares) / sum(weight for weight, _ in sources)
-        self.targets = [_targets(sample, task) for sample in self.samples]
+        self.truths = [_truth_maps(sample, task) for sample in self.samples]
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (count, 3, size, size) in 0..1 and targets (count, C + 1, size, size).
@@ -92,7 +92,7 @@ class PatchSampler:
         pixels = torch.tensor(sample.image[window]).permute(2, 0, 1).float() / 255
         extent = torch.tensor([pixels.shape[2], pixels.shape[1]])
         grid = ((xy - torch.tensor(low)) / extent * 2 - 1).reshape(1, self.size, self.size, 2)
-        maps = _sample(torch.tensor(self.targets[index][:, window[0], window[1]]).float(), grid)
+        maps = _sample(torch.tensor(self.truths[index][:, window[0], window[1]]).float(), grid)
         inside = (grid.abs() <= 1).all(-1).float()
         if step > FINE_ENOUGH:  # sample finer and average: area resampling, as scanners do it
             grid = F.interpolate(grid.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear")
@@ -117,7 +117,7 @@ def _sample(maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(maps[None], grid, "bilinear", "reflection", align_corners=False)[0]
 
 
-def _targets(sample: Sample, task: Task) -> npt.NDArray[np.float16]:
+def _truth_maps(sample: Sample, task: Task) -> npt.NDArray[np.float16]:
     known = np.ones(sample.labels.shape, bool) if sample.known is None else sample.known
     return np.concatenate([task.draw(sample), known[None]]).astype(np.float16)
 

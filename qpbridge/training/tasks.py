@@ -14,7 +14,7 @@ from qpbridge.errors import ModelError
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.training.augment import vary_chromatin
 from qpbridge.training.losses import OFFSET_UNIT, line_loss, nuclei_loss, profile_loss
-from qpbridge.training.targets import instance_targets, line_targets, profile_targets
+from qpbridge.training.truth_maps import instance_maps, line_maps, profile_maps
 
 Loss = Callable[[torch.Tensor, torch.Tensor], dict[str, torch.Tensor]]
 
@@ -79,19 +79,19 @@ TASKS: Mapping[str, Task] = {
             {"name": "offset_x", **_OFFSET},
             {"name": "offset_y", **_OFFSET},
         ),
-        lambda sample: instance_targets(sample.labels),
+        lambda sample: instance_maps(sample.labels),
         nuclei_loss,
         score="aji",
         mpp=0.5,
         vary=vary_chromatin,
         offsets=(2, 3),
     ),
-    "glands": Task("glands", _PROFILE, profile_targets, profile_loss, score="pq", mpp=1.0),
-    "vessels": Task("vessels", _PROFILE, profile_targets, profile_loss, score="pq", mpp=0.5),
+    "glands": Task("glands", _PROFILE, profile_maps, profile_loss, score="pq", mpp=1.0),
+    "vessels": Task("vessels", _PROFILE, profile_maps, profile_loss, score="pq", mpp=0.5),
     "lines": Task(
         "vessels",
         _sigmoid("foreground"),
-        lambda sample: line_targets(sample.labels),
+        lambda sample: line_maps(sample.labels),
         line_loss,
         score="auc",
         mpp=9.4,

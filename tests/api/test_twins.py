@@ -175,13 +175,13 @@ def test_import(command, path, twin, tmp_path):
     qpbridge.write_geojson(annotations((shapely.box(400, 400, 500, 500), "Other", "new")), file)
     document = command.json("import", path, file, "--image", "1")
     report = qpbridge.import_objects(twin, file, image="1")
-    assert document["kinds"] == report.plan.added == {"annotation": 1}
+    assert document["kinds"] == report.counts.added == {"annotation": 1}
     assert document["image"] == report.image
     assert_same_objects(path, twin)
     with pytest.raises(qpbridge.SelectionError, match="`image`"):
         qpbridge.import_objects(twin, file)
     again = qpbridge.import_objects(qpbridge.open_project(twin)["1"], file)
-    assert again.plan.already_there == 1
+    assert again.counts.already_there == 1
 
 
 @pytest.mark.parametrize("rows", ["objects", "regions", "images"])

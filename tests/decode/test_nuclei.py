@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from qpbridge.decode.nuclei import _heights, _parts, decode_nuclei
 from qpbridge.evaluation import image_scores
-from qpbridge.training.targets import instance_targets
+from qpbridge.training.truth_maps import instance_maps
 
 
 def ellipses(shape, count, seed):
@@ -25,7 +25,7 @@ def ellipses(shape, count, seed):
 
 def noisy_maps(labels, seed):
     rng = np.random.default_rng(seed)
-    maps = instance_targets(labels)
+    maps = instance_maps(labels)
     maps[0] = np.clip(maps[0] * 0.9 + rng.normal(0.05, 0.05, labels.shape), 0, 1)
     maps[2:] += rng.normal(0, 1.0, maps[2:].shape)
     return maps
@@ -58,7 +58,7 @@ def test_a_nucleus_does_not_depend_on_what_is_far_from_it():
 def test_small_and_doubtful_nuclei_are_dropped():
     labels = np.zeros((60, 60), np.int32)
     labels[10:30, 10:30], labels[40:43, 40:43] = 1, 2
-    maps = instance_targets(labels)
+    maps = instance_maps(labels)
     assert decode_nuclei(maps, mpp=0.5, min_area_um2=10)[0].max() == 1
     assert decode_nuclei(maps, mpp=0.5, min_area_um2=1, min_votes=0.1)[0].max() == 2
     maps[0] *= 0.6
@@ -69,7 +69,7 @@ def test_small_and_doubtful_nuclei_are_dropped():
 def test_thin_tails_are_cut():
     labels = np.zeros((40, 60), np.int32)
     labels[10:30, 10:30] = 1
-    maps = instance_targets(labels)
+    maps = instance_maps(labels)
     maps[0, 20, 30:45], maps[2, 20, 30:45] = 1, np.arange(-10, -25, -1)  # votes for the square
     found, *_ = decode_nuclei(maps, mpp=0.5)
     assert found.max() == 1 and not found[:, 31:].any()

@@ -14,7 +14,7 @@ from qpbridge.evaluation.labelled import Sample
 from qpbridge.evaluation.scores import mean_scores
 from qpbridge.models import load_bundle
 from qpbridge.models.bundle import Bundle
-from qpbridge.training.targets import instance_targets
+from qpbridge.training.truth_maps import instance_maps
 
 
 def discs(size, radius):
@@ -34,7 +34,7 @@ class Oracle(nn.Module):
         self.unused = nn.Parameter(torch.zeros(1))
 
     def forward(self, rgb):
-        return torch.from_numpy(instance_targets(label(rgb[0, 0].numpy() > 0)))[None]
+        return torch.from_numpy(instance_maps(label(rgb[0, 0].numpy() > 0)))[None]
 
 
 @pytest.mark.parametrize("mpp", [0.25, 0.5])

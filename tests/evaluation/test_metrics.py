@@ -337,7 +337,7 @@ def scattered(seed, count, size=60):
 def test_hausdorff_equals_that_of_scikit_image(monkeypatch, few, counts):
     monkeypatch.setattr(boundaries, "FEW", few)
     truth, prediction = (scattered(seed, count) for seed, count in enumerate(counts))
-    one, two = boundaries.Places.of(truth), boundaries.Places.of(prediction)
+    one, two = boundaries.ObjectPixels.of(truth), boundaries.ObjectPixels.of(prediction)
     expected = np.array(
         [[hausdorff_distance(a, b) for b in objects(prediction)] for a in objects(truth)]
     )
@@ -363,7 +363,7 @@ def test_the_nearest_object_is_not_the_one_of_the_nearest_extent():
     ends[5, [0, 20]] = 1
     others[6, :21] = 1  # its extent differs by 1 pixel, but its middle is far from both ends
     others[10, [0, 20]] = 2
-    one, two = boundaries.Places.of(ends), boundaries.Places.of(others)
+    one, two = boundaries.ObjectPixels.of(ends), boundaries.ObjectPixels.of(others)
     assert boundaries._hausdorff(one, 0, two, 0) == math.hypot(10, 1)
     assert boundaries._hausdorff(one, 0, two, 1) == 5
     assert boundaries._nearest(one, 0, two) == 1

@@ -37,6 +37,8 @@ def slowly(new: ObjectTable, existing: ObjectTable) -> tuple[list[int], list[int
         if which.kind[i] in HOLDERS and geometry is not None and geometry.area > 0:
             holders.append((-geometry.area, row, geometry, which.plane[i, 1:].tolist()))
     holders.sort(key=lambda h: h[:2])
+    # a border takes in what lies on it: to the last digit, as QuPath has the middle of two points
+    centroids = shapely.points(new.shapes.centroids())
     parents, below = [], []
     for i in range(len(new)):
         me, geometry = len(existing) + i, new.geometries[i]
@@ -49,7 +51,7 @@ def slowly(new: ObjectTable, existing: ObjectTable) -> tuple[list[int], list[int
             if new.kind[i] == ANNOTATION:
                 if area.buffer(0.02, join_style="mitre").covers(geometry):
                     owner = row
-            elif area.intersects(geometry.centroid):
+            elif area.intersects(centroids[i]):
                 owner = row
         parents.append(owner - len(existing) if owner >= len(existing) else -1)
         below.append(owner if owner < len(existing) else -1)

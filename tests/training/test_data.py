@@ -9,8 +9,8 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.evaluation.labelled import DataSource, Sample, estimate_mpp, load_source
 from qpbridge.training.augment import vary_appearance, vary_chromatin, vary_light
 from qpbridge.training.data import PatchSampler
-from qpbridge.training.targets import CONTOUR_UM, instance_targets, profile_targets
 from qpbridge.training.tasks import TASKS
+from qpbridge.training.truth_maps import CONTOUR_UM, instance_maps, profile_maps
 
 
 def discs(shape, spacing, radius):
@@ -25,7 +25,7 @@ def discs(shape, spacing, radius):
 def test_targets_by_definition():
     labels = np.zeros((20, 24), np.int32)
     labels[3:10, 4:11], labels[3:10, 11:16], labels[15:17, 1:4] = 900, 2, 3
-    maps = instance_targets(labels)
+    maps = instance_maps(labels)
     assert (maps[0] == (labels > 0)).all()
     for value in (900, 2, 3):
         rows, columns = np.nonzero(labels == value)
@@ -41,8 +41,8 @@ def test_targets_by_definition():
 
 
 def test_targets_of_nothing_and_of_everything():
-    assert not instance_targets(np.zeros((5, 6), np.int32)).any()
-    assert (instance_targets(np.full((5, 6), 7, np.int32))[0] == 1).all()
+    assert not instance_maps(np.zeros((5, 6), np.int32)).any()
+    assert (instance_maps(np.full((5, 6), 7, np.int32))[0] == 1).all()
 
 
 def disc(shape, x, y, radius):
@@ -57,7 +57,7 @@ def test_profile_targets_by_definition(mpp):
     labels[40:160, 30:110], labels[40:160, 110:190] = 4, 9  # they touch
     image = np.full((*shape, 3), 120, np.uint8)
     image[disc(shape, 70, 100, 25) | (labels == 0)] = 250
-    foreground, contour, lumen = profile_targets(Sample("one", image, labels, mpp))
+    foreground, contour, lumen = profile_maps(Sample("one", image, labels, mpp))
     assert (foreground == (labels > 0)).all()
     reach = CONTOUR_UM / mpp
     assert contour[100, 109] and contour[100, 110]  # where they touch, as well
@@ -76,11 +76,11 @@ def test_debris_in_a_lumen_belongs_to_it_and_specks_are_none():
     image[disc(shape, 80, 80, 35)] = 245
     image[disc(shape, 80, 80, 5)] = 110
     image[disc(shape, 80, 20, 6)] = 245  # as small as a goblet cell
-    lumen = profile_targets(Sample("one", image, labels, 1.0))[2]
+    lumen = profile_maps(Sample("one", image, labels, 1.0))[2]
     assert lumen[80, 80] and not lumen[20, 80]
     known = np.zeros(shape, bool)
     known[:20] = True
-    given = profile_targets(Sample("one", image, labels, 1.0, lumen=known))[2]
+    given = profile_maps(Sample("one", image, labels, 1.0, lumen=known))[2]
     assert (given > 0).sum() == (known & (labels > 0)).sum()
 
 
@@ -88,7 +88,7 @@ def test_debris_in_a_lumen_belongs_to_it_and_specks_are_none():
 def test_profile_targets_of_nothing_and_of_everything(value):
     labels = np.full((30, 40), value, np.int32)
     image = np.full((30, 40, 3), 100, np.uint8)
-    foreground, contour, lumen = profile_targets(Sample("one", image, labels, 1.0))
+    foreground, contour, lumen = profile_maps(Sample("one", image, labels, 1.0))
     assert (foreground == bool(value)).all() and not contour.any() and not lumen.any()
 
 

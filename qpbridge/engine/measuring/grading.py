@@ -16,7 +16,7 @@ from qpbridge.hierarchy.subjects import hollow, locate
 from qpbridge.measurements.grading import SYSTEMS, TUMOR_AREA, Aid, grade
 from qpbridge.measurements.grading.prostate import PATTERNS, pattern_area
 from qpbridge.objects import GeometryArray, IntArray, ObjectTable
-from qpbridge.outlines import AREAS, areas_um2, valid_areas
+from qpbridge.outlines import ENCLOSING, areas_um2, valid_areas
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +99,7 @@ def needed(systems: Sequence[str]) -> set[str]:
 
 def _areas(objects: ObjectTable, path_class: str) -> GeometryArray:
     """Find the areas of a class that a person drew."""
-    wanted = np.isin(objects.shapes.roi, AREAS) & objects.of_class(lambda c: str(c) == path_class)
+    wanted = objects.of_class(lambda c: str(c) == path_class)
+    wanted &= np.isin(objects.shapes.roi, ENCLOSING)
     rows = drawn_annotations(objects)
     return valid_areas(objects.shapes.take(rows[wanted[rows]]).geometries)

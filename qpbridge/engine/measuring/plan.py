@@ -29,7 +29,7 @@ from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import Located, find_subjects, locate
-from qpbridge.hierarchy.targets import HOLDERS
+from qpbridge.hierarchy.targets import STRUCTURES
 from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
 from qpbridge.measurements.regions import morphometry, structure_columns, summarize
@@ -79,7 +79,7 @@ def plan_measurements(
     nuclei = located["nuclei"]
     columns: dict[str, Columns] = {
         target: structure_columns(target, located[target].table, nuclei.points, mpp)
-        for target in HOLDERS
+        for target in STRUCTURES
     }
     own = shape_columns(nuclei.table, mpp)
     if intensities is not None:
@@ -94,7 +94,7 @@ def plan_measurements(
     ]
     updates = _of_regions(regions, [region.measurements for region in summed])
     measure = _of_nuclei(nuclei.table, own, {**own, **around})
-    measure += [_of_structures(located[t].table.ids, columns[t], updates) for t in HOLDERS]
+    measure += [_of_structures(located[t].table.ids, columns[t], updates) for t in STRUCTURES]
     others = {t: ~made_by_us(located[t].table.ids, t) for t in TARGETS}
     return Edit(update=updates, measure=[m for m in measure if len(m.ids)]), MeasureReport(
         image="",
@@ -127,7 +127,7 @@ def _regions(
     regions = select_regions(objects, selection, *size)
     if selection.within or selection.selected:
         return regions
-    structures = np.concatenate([subjects[target] for target in HOLDERS])
+    structures = np.concatenate([subjects[target] for target in STRUCTURES])
     return tuple(r for r in regions if r.row not in structures) or regions
 
 
@@ -143,9 +143,9 @@ def _around(
     points = nuclei.points * mpp
     found = surrounding_columns(points, nuclei.outermost, given, mpp, request.surroundings)
     if request.surroundings.distances:
-        structures = {target: objects.take(subjects[target]).shapes for target in HOLDERS}
+        structures = {target: objects.take(subjects[target]).shapes for target in STRUCTURES}
         some = drawn_annotations(objects)
-        some = np.setdiff1d(some, np.concatenate([subjects[target] for target in HOLDERS]))
+        some = np.setdiff1d(some, np.concatenate([subjects[target] for target in STRUCTURES]))
         classes = by_class_name(
             objects.shapes.take(some).geometries, objects.classes, objects.class_index[some]
         )

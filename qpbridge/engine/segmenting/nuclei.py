@@ -39,7 +39,7 @@ from qpbridge.objects import (
     Stains,
     concatenate_shapes,
 )
-from qpbridge.outlines import AREAS
+from qpbridge.outlines import ENCLOSING
 from qpbridge.project.interface import Edit
 
 DAB = "DAB"
@@ -200,7 +200,7 @@ class NucleusFinder:
                 measurement_names=self.names,
                 measurements=measured,
             )
-        solid = kept.take(np.isin(kept.roi, AREAS))
+        solid = kept.take(np.isin(kept.roi, ENCLOSING))
         cells = cells_of_image(
             concatenate_shapes([nuclei, solid]),
             np.concatenate([found.tile, np.full(len(solid), -1)]),

@@ -55,7 +55,7 @@ _CLASS_NAMES = {
 _BROKEN = (RecursionError, TypeError, ValueError, AttributeError, KeyError, OverflowError)
 
 
-class Source(NamedTuple):
+class FeaturePlace(NamedTuple):
     """Where an object comes from.
 
     Parameters
@@ -84,7 +84,7 @@ class Source(NamedTuple):
 class Problem(NamedTuple):
     """What is wrong with an object."""
 
-    source: Source
+    source: FeaturePlace
     what: str
 
     def __str__(self) -> str:
@@ -113,7 +113,7 @@ class Batch(NamedTuple):
     """
 
     objects: ObjectTable
-    sources: list[Source]
+    sources: list[FeaturePlace]
     has_id: npt.NDArray[np.bool_]
     faults: dict[int, str]
     nucleus_faults: dict[int, str]
@@ -169,7 +169,7 @@ class FeatureList:
     count: int
     shapes: ShapeList = field(default_factory=ShapeList)
     nuclei: ShapeList = field(default_factory=ShapeList)
-    sources: list[Source] = field(default_factory=list)
+    sources: list[FeaturePlace] = field(default_factory=list)
     broken: list[Problem] = field(default_factory=list)
     kinds: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
@@ -196,7 +196,7 @@ class FeatureList:
             if kind is not None:
                 row = len(self.kinds)
                 self.count += 1
-                source = Source(self.count, short_id(value.get("id")), offset)
+                source = FeaturePlace(self.count, short_id(value.get("id")), offset)
                 if not is_object:
                     self.broken.append(Problem(source, "has properties that are no object"))
                     continue

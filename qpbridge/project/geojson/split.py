@@ -29,7 +29,7 @@ _NEAR_END = 16
 """Characters from the end within which a fault may be just the cut of a number or a word."""
 
 
-class Source(Protocol):
+class Readable(Protocol):
     """What bytes are read from."""
 
     def read(self, size: int) -> bytes:
@@ -67,7 +67,7 @@ class FeatureText:
         While the features come, if the text is not JSON, or not GeoJSON: says where.
     """
 
-    def __init__(self, source: Source, encoding: str | None = None) -> None:
+    def __init__(self, source: Readable, encoding: str | None = None) -> None:
         self._window = _Window(source, encoding)
 
     def __iter__(self) -> Iterator[Feature]:
@@ -161,7 +161,7 @@ def _collected(window: _Window) -> Iterator[Feature]:
 class _Window:
     """A stretch of the text that moves on."""
 
-    def __init__(self, source: Source, encoding: str | None) -> None:
+    def __init__(self, source: Readable, encoding: str | None) -> None:
         self._source = source
         self._text = ""
         self._at = 0

@@ -12,7 +12,7 @@ from qpbridge.objects import RoiKind, Shapes, concatenate_shapes
 from qpbridge.project.geojson.grid import GRID, on_grid, smallest_box
 
 position = st.tuples(*[st.floats(-20, 20).map(lambda v: round(v, 3))] * 2)
-AREAS = (RoiKind.POLYGON, RoiKind.GEOMETRY, RoiKind.RECTANGLE, RoiKind.ELLIPSE)
+ENCLOSING = (RoiKind.POLYGON, RoiKind.GEOMETRY, RoiKind.RECTANGLE, RoiKind.ELLIPSE)
 
 
 @st.composite
@@ -24,7 +24,7 @@ def rings(draw: st.DrawFn) -> np.ndarray:
 @st.composite
 def wild(draw: st.DrawFn) -> Shapes:
     """A shape of any kind, its rings crossing, flat, doubled or outside of one another."""
-    roi = draw(st.sampled_from([*AREAS, RoiKind.POINTS, RoiKind.POLYLINE, RoiKind.EMPTY]))
+    roi = draw(st.sampled_from([*ENCLOSING, RoiKind.POINTS, RoiKind.POLYLINE, RoiKind.EMPTY]))
     if roi is RoiKind.EMPTY:
         return Shapes.empty(1)
     if roi in (RoiKind.RECTANGLE, RoiKind.ELLIPSE):
@@ -52,7 +52,7 @@ def test_all_areas_are_valid_and_round(items: list[Shapes]) -> None:
     np.testing.assert_array_equal(found.shapes.coords, np.round(found.shapes.coords, 2))
     geometries = found.shapes.geometries
     for i, roi in enumerate(shapes.roi):
-        if roi not in AREAS:
+        if roi not in ENCLOSING:
             assert found.shapes.roi[i] == roi
             assert not found.repaired[i]
             assert not found.flat[i]

@@ -28,7 +28,7 @@ from qpbridge.project.embedded.qpdata.object_parts import (
 )
 from qpbridge.project.embedded.qpdata.read_alike import read_run
 from qpbridge.project.embedded.qpdata.rois import read_roi
-from qpbridge.project.embedded.qpdata.shared_parts import Legend
+from qpbridge.project.embedded.qpdata.shared_parts import SharedParts
 
 UNKNOWN = 255
 
@@ -37,7 +37,7 @@ UNKNOWN = 255
 class Rows:
     """Columns in the making: chunks of rows, each with a value or an array."""
 
-    legend: Legend
+    shared: SharedParts
     n: int = 0
     names: dict[int, str] = field(default_factory=dict)
     colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
@@ -53,7 +53,7 @@ class Rows:
     @property
     def stream(self) -> Stream:
         """The file."""
-        return self.legend.stream
+        return self.shared.stream
 
     def put(self, rows: Any, **values: Any) -> None:
         """Set columns of some rows."""
@@ -95,12 +95,12 @@ class Rows:
             self.metadata[row] = metadata
         measured = read_measurements(stream, entry.measurements)
         if measured:
-            columns = self.legend.columns(list(measured))
+            columns = self.shared.columns(list(measured))
             self.measurements.append((row, columns, list(measured.values())))
         if entry.locked is not None:
             self.put(row, locked=read_locked(stream, entry.locked))
         assert entry.path_class is not None and entry.roi is not None
-        self.put(row, class_index=self.legend.class_index(entry.path_class))
+        self.put(row, class_index=self.shared.class_index(entry.path_class))
         shape, plane = read_roi(stream, entry.roi)
         self.shapes.append((slice(row, row + 1), shape))
         self.put(row, plane=plane)
@@ -123,7 +123,7 @@ class Rows:
         found = []
         for run in bulk.runs:
             try:
-                columns = read_run(run, self.legend)
+                columns = read_run(run, self.shared)
             except FormatError:  # which one is wrong comes out when each is read by itself
                 return False
             if columns is None:
@@ -157,9 +157,9 @@ class Rows:
         n = self.n
         kind = self.column("kind", (n,), np.uint8)
         known = np.flatnonzero(kind != UNKNOWN)
-        if 8 * n * len(self.legend.measurement_names) > self.stream.allowance:
+        if 8 * n * len(self.shared.measurement_names) > self.stream.allowance:
             raise FormatError("far too many names of measurements", offset=len(self.stream.data))
-        matrix = np.full((n, len(self.legend.measurement_names)), np.nan)
+        matrix = np.full((n, len(self.shared.measurement_names)), np.nan)
         for rows, columns, values in self.measurements:
             if isinstance(rows, np.ndarray):
                 matrix[rows[:, None], columns] = values
@@ -178,11 +178,11 @@ class Rows:
             shapes=_in_order(self.shapes, n),
             nuclei=_in_order(self.nuclei, n) if (kind == ObjectKind.CELL).any() else None,
             ids=ids,
-            classes=tuple(self.legend.classes),
+            classes=tuple(self.shared.classes),
             class_index=self.column("class_index", (n,), np.int32, -1),
             parent=places["parent"],
             plane=self.column("plane", (n, 3), np.int32),
-            measured=MeasurementTable(tuple(self.legend.measurement_names), matrix),
+            measured=MeasurementTable(tuple(self.shared.measurement_names), matrix),
             locked=self.column("locked", (n,), bool),
             names=self.names,
             colors=self.colors,

@@ -17,7 +17,7 @@ from qpbridge.javastream.write import Changes
 from qpbridge.objects import FloatArray, offsets
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import read_list, read_measurements, take_apart
-from qpbridge.project.embedded.qpdata.object_tree import Hierarchy
+from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
 from qpbridge.project.embedded.qpdata.write_objects import (
     SHARED_LIST_KINDS,
     write_measurements,
@@ -55,7 +55,7 @@ class _Lists:
 
 
 def change_measurements(
-    changes: Changes, objects: Hierarchy, updates: Sequence[tuple[IntArray, MeasurementUpdate]]
+    changes: Changes, objects: StoredObjects, updates: Sequence[tuple[IntArray, MeasurementUpdate]]
 ) -> None:
     """Set measurements of objects, given by their rows in the hierarchy, none of them twice."""
     row_of = np.full(len(objects.parent), -1, np.int64)
@@ -69,7 +69,7 @@ def change_measurements(
         _write(changes, new)
 
 
-def _existing(objects: Hierarchy, wanted: npt.NDArray[np.bool_]) -> Iterator[_Lists]:
+def _existing(objects: StoredObjects, wanted: npt.NDArray[np.bool_]) -> Iterator[_Lists]:
     """Find the lists of some objects."""
     single = wanted.copy()
     for first, bulk in objects.bulks:

@@ -16,7 +16,7 @@ from qpbridge.project.embedded.qpdata.object_parts import (
     read_measurements,
     read_metadata,
 )
-from qpbridge.project.embedded.qpdata.object_tree import Hierarchy
+from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
 from qpbridge.project.embedded.qpdata.write_objects import (
     RecordWriter,
     root_rows,
@@ -26,7 +26,7 @@ from qpbridge.project.embedded.qpdata.write_objects import (
 from qpbridge.project.interface import AnnotationUpdate, Edit
 
 
-def change_objects(changes: Changes, objects: Hierarchy, edit: Edit) -> None:
+def change_objects(changes: Changes, objects: StoredObjects, edit: Edit) -> None:
     """Remove, add and update objects.
 
     Raises
@@ -34,7 +34,7 @@ def change_objects(changes: Changes, objects: Hierarchy, edit: Edit) -> None:
     ProjectError
         If the edit names an object that isn't there, or adds one that is.
     """
-    find = _Finder(objects)
+    find = _RowIndex(objects)
     removed = np.zeros(len(objects.parent), bool)
     removed[find.rows(edit.remove, "remove")] = True
     count_change = np.zeros(len(removed) + 1, np.int64)
@@ -61,10 +61,10 @@ def change_objects(changes: Changes, objects: Hierarchy, edit: Edit) -> None:
     change_measurements(changes, objects, measured)
 
 
-class _Finder:
+class _RowIndex:
     """Finds the rows of ids, among the objects of known classes."""
 
-    def __init__(self, objects: Hierarchy) -> None:
+    def __init__(self, objects: StoredObjects) -> None:
         self.candidates = np.flatnonzero(objects.count_at >= 0)
         keys = id_keys(objects.ids[self.candidates])
         order = np.argsort(keys, kind="stable")
@@ -94,7 +94,7 @@ class _Finder:
 
 def _remove(
     changes: Changes,
-    objects: Hierarchy,
+    objects: StoredObjects,
     removed: npt.NDArray[np.bool_],
     count_change: npt.NDArray[np.int64],
 ) -> None:
@@ -141,8 +141,8 @@ def _heirs(parent: npt.NDArray[np.int64], removed: npt.NDArray[np.bool_]) -> npt
 
 def _add(
     changes: Changes,
-    objects: Hierarchy,
-    find: _Finder,
+    objects: StoredObjects,
+    find: _RowIndex,
     removed: npt.NDArray[np.bool_],
     edit: Edit,
     count_change: npt.NDArray[np.int64],
@@ -172,7 +172,7 @@ def _add(
         count_change[parent] += len(chosen)
 
 
-def _update(changes: Changes, objects: Hierarchy, row: int, update: AnnotationUpdate) -> None:
+def _update(changes: Changes, objects: StoredObjects, row: int, update: AnnotationUpdate) -> None:
     entry, stream = objects.entry(row), objects.stream
     if update.metadata:
         metadata: dict[str, str | None] = {**read_metadata(stream, entry.metadata)}

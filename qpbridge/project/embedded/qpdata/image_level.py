@@ -19,7 +19,7 @@ from qpbridge.objects import ImageType
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.java_values import is_map, read_plain, read_properties
 from qpbridge.project.embedded.qpdata.object_parts import BLOCKS
-from qpbridge.project.embedded.qpdata.object_tree import Hierarchy, read_hierarchy
+from qpbridge.project.embedded.qpdata.object_tree import StoredObjects, read_hierarchy
 from qpbridge.project.interface import Stains, WorkflowStep
 
 VERSION_PREFIX = b"Data file version"
@@ -85,7 +85,7 @@ def read_layout(data: bytes) -> Layout:
     return layout
 
 
-def read_objects(layout: Layout) -> Hierarchy:
+def read_objects(layout: Layout) -> StoredObjects:
     """Read the objects.
 
     Raises

@@ -16,12 +16,12 @@ from qpbridge.objects import ObjectTable, PathClass
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.collect import Rows
 from qpbridge.project.embedded.qpdata.object_parts import Entry, read_list, take_apart
-from qpbridge.project.embedded.qpdata.shared_parts import Legend
+from qpbridge.project.embedded.qpdata.shared_parts import SharedParts
 from qpbridge.project.interface import TmaGrid
 
 
 @dataclass(frozen=True, eq=False)
-class Hierarchy:
+class StoredObjects:
     """The objects below the root, parents before children, and where they are in the bytes.
 
     Rows are all objects, first to last; the table leaves out those of unknown classes.
@@ -66,7 +66,7 @@ class Hierarchy:
         return take_apart(self.stream, node)
 
 
-def read_tma_grid(objects: Hierarchy, node: Node) -> TmaGrid | None:
+def read_tma_grid(objects: StoredObjects, node: Node) -> TmaGrid | None:
     """Read which objects are the cores of a tissue microarray, row by row.
 
     Raises
@@ -89,7 +89,7 @@ def read_tma_grid(objects: Hierarchy, node: Node) -> TmaGrid | None:
     return TmaGrid(at.reshape(size))
 
 
-def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
+def read_hierarchy(stream: Stream, node: Node) -> StoredObjects:
     """Read all objects below the root.
 
     Parameters
@@ -108,7 +108,7 @@ def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
     if root.tag != OBJECT or root.class_name != java_classes.ROOT:
         raise FormatError("a hierarchy without root", offset=node.start)
     entry = take_apart(stream, root)
-    rows = Rows(Legend(stream))
+    rows = Rows(SharedParts(stream))
     stack: list[tuple[Iterator[Node | Bulk], int]] = [(iter(entry.children), -1)]
     while stack:
         children, parent = stack[-1]
@@ -123,12 +123,12 @@ def read_hierarchy(stream: Stream, node: Node) -> Hierarchy:
         elif not rows.add_bulk(child, parent):
             stack.append((iter(stream.expand([child])), parent))
     table, places = rows.table()
-    return Hierarchy(
+    return StoredObjects(
         table=table,
         root=entry,
         nodes=rows.nodes,
         bulks=rows.bulks,
-        classes=rows.legend.handles,
+        classes=rows.shared.handles,
         stream=stream,
         **places,
     )

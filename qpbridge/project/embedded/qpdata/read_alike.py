@@ -33,14 +33,14 @@ from qpbridge.project.embedded.qpdata.object_parts import (
     take_apart,
 )
 from qpbridge.project.embedded.qpdata.rois import read_rois
-from qpbridge.project.embedded.qpdata.shared_parts import Legend
+from qpbridge.project.embedded.qpdata.shared_parts import SharedParts
 
 
 class _OneByOneError(Exception):
     """What this form holds can't be read for all at once."""
 
 
-def read_run(run: Run, legend: Legend) -> dict[str, Any] | None:
+def read_run(run: Run, shared: SharedParts) -> dict[str, Any] | None:
     """Read many objects of the same form; None if they have to be read one by one.
 
     Returns
@@ -56,13 +56,13 @@ def read_run(run: Run, legend: Legend) -> dict[str, Any] | None:
         If something that objects refer to is not what it should be.
     """
     try:
-        return _read(run, legend)
+        return _read(run, shared)
     except _OneByOneError:
         return None
 
 
-def _read(run: Run, legend: Legend) -> dict[str, Any]:
-    stream, node = legend.stream, run.node
+def _read(run: Run, shared: SharedParts) -> dict[str, Any]:
+    stream, node = shared.stream, run.node
     if node.class_name not in java_classes.KINDS:
         raise _OneByOneError
     entry = take_apart(stream, node)
@@ -78,10 +78,10 @@ def _read(run: Run, legend: Legend) -> dict[str, Any]:
     out["metadata"] = {}
     if entry.metadata is not None:
         out |= _metadata(stream, run, entry.metadata)
-    out["measurements"] = _measurements(legend, run, entry.measurements)
+    out["measurements"] = _measurements(shared, run, entry.measurements)
     if entry.locked is not None:
         out["locked"] = _each(run, entry.locked, lambda item: read_locked(stream, item), bool)
-    out["class_index"] = _each(run, entry.path_class, legend.class_index, np.int64)
+    out["class_index"] = _each(run, entry.path_class, shared.class_index, np.int64)
     out["shapes"], out["plane"] = _needed(read_rois(run, entry.roi))
     if entry.numbers is not None:
         out["probability"] = run.values(">f8", entry.numbers.value)
@@ -176,13 +176,13 @@ def _elements(note: Any) -> list[Node]:
     return [item for item in note.items[1:] if isinstance(item, Node)]
 
 
-def _measurements(legend: Legend, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
+def _measurements(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
     """Read measurements with shared names."""
-    stream = legend.stream
+    stream = shared.stream
     if item.tag == NULL:
         return []
     if item.class_name == java_classes.MEASUREMENT_LIST:
-        return _named(legend, run, item)
+        return _named(shared, run, item)
     if item.tag != OBJECT or item.class_name not in (
         java_classes.FLOAT_LIST,
         java_classes.DOUBLE_LIST,
@@ -196,7 +196,7 @@ def _measurements(legend: Legend, run: Run, item: Node) -> list[tuple[Any, IntAr
     dtype = PRIMITIVES[values.class_name[1]]
     out: list[tuple[Any, IntArray, Any]] = []
     for i, handle in enumerate(distinct.tolist()):
-        columns = legend.columns_of(handle)
+        columns = shared.columns_of(handle)
         chosen = None if len(distinct) == 1 else np.flatnonzero(inverse == i)
         if (lengths if chosen is None else lengths[chosen]).min() < len(columns):
             raise _OneByOneError
@@ -206,9 +206,9 @@ def _measurements(legend: Legend, run: Run, item: Node) -> list[tuple[Any, IntAr
     return out
 
 
-def _named(legend: Legend, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
+def _named(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
     """Read measurements that each bring their name, which all objects share."""
-    stream = legend.stream
+    stream = shared.stream
     if item.tag != OBJECT or stream.child(item, "list").tag != OBJECT:
         raise _OneByOneError
     names, values = [], []
@@ -221,7 +221,7 @@ def _named(legend: Legend, run: Run, item: Node) -> list[tuple[Any, IntArray, An
             raise _OneByOneError
         names.append(stream.text(name))
         values.append(run.values(">f8", part.at + value.at))
-    return [(None, legend.columns(names), np.stack(values, axis=1))] if names else []
+    return [(None, shared.columns(names), np.stack(values, axis=1))] if names else []
 
 
 def _distinct(run: Run, item: Node) -> tuple[IntArray, IntArray]:

@@ -15,7 +15,7 @@ from qpbridge.project.embedded.qpdata.object_parts import read_class, read_list
 
 
 @dataclass
-class Legend:
+class SharedParts:
     """Numbers classes and names as they are met; each is read once.
 
     Parameters

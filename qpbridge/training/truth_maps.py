@@ -17,7 +17,7 @@ MIN_LUMEN_UM2 = 200.0  # more than a goblet cell's vacuole
 WALL_UM = 5.0  # nearer to the outline, what is empty is a gap around the gland
 
 
-def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def instance_maps(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """Return the maps that stand for an instance map of nuclei, at the labels' own resolution.
 
     Parameters
@@ -53,7 +53,7 @@ def instance_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]
     return maps
 
 
-def profile_targets(sample: Sample) -> npt.NDArray[np.float32]:
+def profile_maps(sample: Sample) -> npt.NDArray[np.float32]:
     """Return the maps that stand for glands, or for vessels in a section.
 
     Returns
@@ -91,7 +91,7 @@ def find_lumina(sample: Sample) -> npt.NDArray[np.bool_]:
     return found
 
 
-def line_targets(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
+def line_maps(labels: npt.NDArray[np.integer]) -> npt.NDArray[np.float32]:
     """Return the one map of a network for lines, the ``foreground``, float32 (1, H, W)."""
     return (labels > 0)[None].astype(np.float32)
 
