@@ -8,11 +8,11 @@ from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
-import tifffile
 
 from qpbridge.errors import QpbridgeError, SlideError
+from qpbridge.slides.claims import check_is_file
 from qpbridge.slides.resample import EXACT, Axis, resample
-from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource
+from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource, reason
 
 T = TypeVar("T")
 
@@ -287,7 +287,7 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
         raise
     except Exception as error:  # readers fail in many ways on broken files
         raise SlideError(
-            f"{path}: not an image that can be read ({_reason(error)}); the file is damaged or of "
+            f"{path}: not an image that can be read ({reason(error)}); the file is damaged or of "
             "a kind that is not supported: export it from QuPath as OME-TIFF"
         ) from error
 
@@ -301,6 +301,7 @@ def _source(path: Path, series: int) -> Source:
         from qpbridge.slides.zarr_source import ZarrSource
 
         return ZarrSource(root, series)
+    check_is_file(path)
     try:
         with path.open("rb") as file:
             head = file.read(16)
@@ -321,12 +322,6 @@ def _source(path: Path, series: int) -> Source:
     if kind is not None:
         raise SlideError(f"{path}: there is no image {series}, a slide of this kind has just one")
     return ArraySource.open(path)
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, tifffile.TiffFileError):
-        return f"broken TIFF: {error}"
-    return f"{type(error).__name__}: {error}"
 
 
 def _factor(full: int, size: int) -> float:

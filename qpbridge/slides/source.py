@@ -7,6 +7,7 @@ chunked array that tiffslide builds on, and in several threads at once.
 
 from __future__ import annotations
 
+import logging
 import threading
 import warnings
 from collections import OrderedDict
@@ -21,13 +22,30 @@ import tifffile
 from PIL import Image
 from tiffslide import TiffSlide
 
-from qpbridge.errors import SlideError
+from qpbridge.errors import SlideError, printable
+from qpbridge.slides.claims import (
+    check_neighbours,
+    check_page,
+    check_tile,
+    check_whole,
+    too_many,
+    whole_file,
+)
 from qpbridge.slides.describe import Description, describe, properties_of
+
+# What it has to say about a broken file, line by line, is said in one sentence here.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 Bytes = npt.NDArray[np.uint8]
 
 CACHE_BYTES = 64 * 2**20
 """Decoded tiles kept per slide: neighbouring regions share the tiles at their border."""
+
+PICTURES = ("PNG", "JPEG", "JPEG2000", "BMP", "GIF", "WEBP", "PPM", "TGA")
+"""Kinds of picture that are read as a whole; others start programs, or are no pictures."""
+
+BAND = 64
+"""Rows that are converted at a time."""
 
 MAX_ASPECT_DRIFT = 0.02
 """A page whose width and height shrink by factors that differ more is no level of the pyramid."""
@@ -67,22 +85,19 @@ class ArraySource:
         SlideError
             If it is not a colour image of 8 bits, or too large to be held in memory.
         """
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                with Image.open(path) as image:
-                    if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"):
-                        raise _not_rgb(path, f"its pixels are of mode {image.mode}")
-                    kind = (image.format or path.suffix[1:]).lower()
-                    if "A" in image.getbands() or "transparency" in image.info:
-                        pixels = on_white(np.asarray(image.convert("RGBA")))
-                    else:
-                        pixels = np.asarray(image.convert("RGB"))
-        except Image.DecompressionBombError:
-            raise SlideError(
-                f"{path}: too many pixels for a file that has to be read as a whole; "
-                "save it as a tiled pyramidal TIFF"
-            ) from None
+        data = whole_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                image = Image.open(data, formats=PICTURES)
+            except Image.DecompressionBombError as error:  # from the header alone
+                raise too_many(path) from error
+            with image:
+                check_whole(path, *image.size)
+                if image.mode not in ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr"):
+                    raise _not_rgb(path, f"its pixels are of mode {image.mode}")
+                kind = (image.format or path.suffix[1:]).lower()
+                pixels = _rgb(image)
         return cls(pixels, Description(kind))
 
     def read(self, level: int, x: int, y: int, width: int, height: int) -> Bytes:
@@ -124,6 +139,7 @@ class TiffSource:
         self._slide = TiffSlide(path)
         try:
             tiff = self._slide.ts_tifffile
+            check_neighbours(path, tiff.ome_metadata)
             properties = properties_of(self._slide) if series == 0 else {}
             self._parts = _levels(path, tiff, properties, series)
             self._check()
@@ -154,6 +170,7 @@ class TiffSource:
                 raise _not_rgb(self.path, found)
             if key.samplesperpixel not in (3, 4) or key.photometric.name not in ("RGB", "YCBCR"):
                 raise _not_rgb(self.path, found)
+            check_page(self.path, part.page, key, *part.segment_size)
             ends = np.add(part.page.dataoffsets, part.page.databytecounts, dtype=np.int64)
             if len(ends) and ends.max() > length:
                 raise SlideError(
@@ -207,7 +224,7 @@ class TiffSource:
             pixels = self._decode(part, index)
         except Exception as error:  # decoders fail in many ways on broken bytes
             raise SlideError(
-                f"{self.path}: tile {index} of level {level} can't be decoded ({error}); "
+                f"{self.path}: tile {index} of level {level} can't be decoded ({reason(error)}); "
                 "the file is damaged: copy it again, or export the image anew"
             ) from error
         if pixels is None:
@@ -232,6 +249,7 @@ class TiffSource:
     def _decode(self, part: _Part, index: int) -> Bytes | None:
         """Decode one tile, uint8 (h, w, 3); None where the scanner left it out."""
         key, page = part.keyframe, part.page
+        width, height = part.segment_size
         planes = key.samplesperpixel if key.planarconfig == 2 else 1
         step = len(page.dataoffsets) // planes
         jpeg = {}
@@ -247,12 +265,26 @@ class TiffSource:
             handle = self._handle(page.parent.filehandle.path)
             handle.seek(offset)
             data = handle.read(count)
+            check_tile(data, int(key.compression), width, height)
             pixels, _, shape = key.decode(data, segment, **jpeg)
             decoded.append(pixels.reshape(pixels.shape[1:])[: shape[1], : shape[2]])
         tile: Bytes = np.concatenate(decoded, axis=2) if planes > 1 else decoded[0]
         if key.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
             tile = np.asarray(Image.fromarray(tile, "YCbCr").convert("RGB"))
         return on_white(tile) if tile.shape[2] == 4 else tile
+
+
+def _rgb(image: Image.Image) -> Bytes:
+    """Convert a picture to uint8 (height, width, 3), a band of rows at a time."""
+    clear = "A" in image.getbands() or "transparency" in image.info
+    out = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, BAND):
+        band = image.crop((0, top, image.width, min(top + BAND, image.height)))
+        if clear:
+            out[top : top + BAND] = on_white(np.asarray(band.convert("RGBA")))
+        else:
+            out[top : top + BAND] = np.asarray(band.convert("RGB"))
+    return out
 
 
 def _next_page(tiff: Any) -> int:
@@ -276,6 +308,13 @@ def on_background(pixels: Bytes, color: tuple[int, int, int]) -> Bytes:
     weight = alpha.astype(np.uint32)
     mixed = pixels[..., :3] * weight + np.array(color, np.uint32) * (255 - weight)
     return ((mixed + 127) // 255).astype(np.uint8)
+
+
+def reason(error: Exception) -> str:
+    """Say in a line what a library raised; some list all that they found."""
+    if isinstance(error, tifffile.TiffFileError):
+        return f"broken TIFF: {printable(str(error), most=200)}"
+    return f"{type(error).__name__}: {printable(str(error), most=200)}"
 
 
 def _not_rgb(path: Path, found: str) -> SlideError:
