@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,9 @@ from qpbridge.objects import (
 
 ENCLOSING = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMETRY)
 """Regions of interest that enclose something."""
+
+CHUNK = 2**18
+"""Points that are looked up at a time; bounds the memory."""
 
 ROUNDING = 0.02
 """Pixels by which outlines move when QuPath reads and saves them."""
@@ -191,3 +194,50 @@ def areas_only(geometries: GeometryArray) -> GeometryArray:
     flat = shapely.get_dimensions(geometries) < 2
     geometries[flat] = shapely.Polygon()
     return valid_areas(geometries)
+
+
+def each_held(
+    points: GeometryArray, holders: GeometryArray
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    """Go from the largest area to the smallest, and find the points in each.
+
+    Parameters
+    ----------
+    points
+        Shapely points (n,).
+    holders
+        Valid polygons or multipolygons (m,).
+
+    Yields
+    ------
+    holder, held
+        Index into `holders`; and int64 (k,) into `points`, those inside or on the border. Of two
+        equal areas the first comes first.
+    """
+    tree = shapely.STRtree(points)
+    for i in np.argsort(-shapely.area(holders), kind="stable").tolist():
+        yield i, tree.query(holders[i], predicate="intersects")
+
+
+def containing(points: FloatArray, polygons: GeometryArray) -> IntArray:
+    """Find in which polygon points lie, int64 (n,): its row, the smallest if several; -1: none.
+
+    Parameters
+    ----------
+    points
+        float64 (n, 2); a point on an outline is within.
+    polygons
+        Object array (m,), in the same units.
+    """
+    out = np.full(len(points), -1, np.int64)
+    area = shapely.area(polygons)
+    for start in range(0, len(points), CHUNK):
+        some = points[start : start + CHUNK]
+        there = np.flatnonzero(np.isfinite(some[:, 0]) & np.isfinite(some[:, 1]))
+        tree = shapely.STRtree(shapely.points(some[there]))
+        # Polygons ask for points, not the other way round: who asks is prepared, which makes the
+        # answer quick for outlines of many vertices.
+        polygon, point = tree.query(polygons, predicate="intersects")
+        order = np.argsort(-area[polygon], kind="stable")
+        out[start + there[point[order]]] = polygon[order]
+    return out

@@ -9,9 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable
-from qpbridge.outlines import ENCLOSING, ROUNDING, valid_areas
+from qpbridge.outlines import ENCLOSING, ROUNDING, containing, valid_areas
 
 AT_A_TIME = 1_000
 """Annotations whose parents are looked for at a time: bounds the pairs in memory."""
@@ -76,8 +75,7 @@ def place(new: ObjectTable, existing: ObjectTable) -> Placement:
         whole = new.kind[rows] == ObjectKind.ANNOTATION
         found = np.full(len(rows), -1, np.int64)
         shapes = new.shapes.take(rows)
-        points = shapely.points(shapes.take(~whole).centroids())
-        found[~whole] = _innermost(points, holders.geometries)
+        found[~whole] = containing(shapes.take(~whole).centroids(), holders.geometries)
         found[whole] = _smallest_cover(shapes.take(whole).geometries, rows[whole] + start, holders)
         owner = np.where(found < 0, -1, holders.rows[found])
         parent[rows] = np.where(owner >= start, owner - start, -1)
@@ -118,14 +116,6 @@ def _holders(
     areas = np.concatenate(geometries)
     order = np.argsort(-shapely.area(areas), kind="stable")
     return _Holders(areas[order], np.concatenate(numbers)[order])
-
-
-def _innermost(points: GeometryArray, holders: GeometryArray) -> IntArray:
-    found = np.full(len(points), -1, np.int64)
-    if len(points):
-        for i, held in each_held(points, holders):
-            found[held] = i
-    return found
 
 
 def _smallest_cover(geometries: GeometryArray, rows: IntArray, holders: _Holders) -> IntArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.objects import GeometryArray, ObjectTable, PathClass
-from qpbridge.outlines import ENCLOSING, ROUNDING, areas_um2, valid_areas
+from qpbridge.outlines import ENCLOSING, ROUNDING, areas_um2, each_held, valid_areas
 
 _REGION_CLASS = "Region*"
 
@@ -178,29 +178,6 @@ def assign_regions(
         inside[i, held] = True
         innermost[held] = i
     return innermost, inside
-
-
-def each_held(
-    points: GeometryArray, holders: GeometryArray
-) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
-    """Go from the largest area to the smallest, and find the points in each.
-
-    Parameters
-    ----------
-    points
-        Shapely points (n,).
-    holders
-        Valid polygons or multipolygons (m,).
-
-    Yields
-    ------
-    holder, held
-        Index into `holders`; and int64 (k,) into `points`, those inside or on the border. Of two
-        equal areas the first comes first.
-    """
-    tree = shapely.STRtree(points)
-    for i in np.argsort(-shapely.area(holders), kind="stable").tolist():
-        yield i, tree.query(holders[i], predicate="intersects")
 
 
 def find_again(

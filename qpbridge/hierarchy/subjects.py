@@ -11,7 +11,7 @@ import shapely
 
 from qpbridge.hierarchy.drawn import on_first_plane
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
-from qpbridge.hierarchy.regions import Region, each_held
+from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.targets import CLASSES, STRUCTURES
 from qpbridge.objects import (
     FloatArray,
@@ -20,7 +20,7 @@ from qpbridge.objects import (
     ObjectTable,
     RoiKind,
 )
-from qpbridge.outlines import ENCLOSING, valid_areas
+from qpbridge.outlines import ENCLOSING, each_held, valid_areas
 
 
 def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:

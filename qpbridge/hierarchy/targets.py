@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge.hierarchy.provenance import made_by_us
-from qpbridge.hierarchy.regions import Region, each_held
+from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import GeometryArray, IntArray, ObjectKind, ObjectTable, PathClass
-from qpbridge.outlines import valid_areas
+from qpbridge.outlines import each_held, valid_areas
 
 CLASSES = {
     "nuclei": PathClass(("Nucleus",), (110, 60, 160)),

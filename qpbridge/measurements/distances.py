@@ -17,7 +17,7 @@ import shapely
 from scipy.spatial import cKDTree
 
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, PathClass, Shapes, offsets
-from qpbridge.outlines import repaired
+from qpbridge.outlines import containing, repaired
 
 CHUNK = 2**18
 """Points that are looked up at a time; bounds the memory."""
@@ -174,30 +174,6 @@ def signed_distance(points: FloatArray, geometries: GeometryArray) -> FloatArray
     other = _nearest(points, np.concatenate([_pieces(lines), spots]))
     within = containing(points, areas) >= 0
     return np.where(within, 0 - outline, np.fmin(outline, other))
-
-
-def containing(points: FloatArray, polygons: GeometryArray) -> IntArray:
-    """Find in which polygon points lie, int64 (n,): its row, the smallest if several; -1: none.
-
-    Parameters
-    ----------
-    points
-        float64 (n, 2); a point on an outline is within.
-    polygons
-        Object array (m,), in the same units.
-    """
-    out = np.full(len(points), -1, np.int64)
-    area = shapely.area(polygons)
-    for start in range(0, len(points), CHUNK):
-        some = points[start : start + CHUNK]
-        there = np.flatnonzero(np.isfinite(some[:, 0]) & np.isfinite(some[:, 1]))
-        tree = shapely.STRtree(shapely.points(some[there]))
-        # Polygons ask for points, not the other way round: who asks is prepared, which makes the
-        # answer quick for outlines of many vertices.
-        polygon, point = tree.query(polygons, predicate="intersects")
-        order = np.argsort(-area[polygon], kind="stable")
-        out[start + there[point[order]]] = polygon[order]
-    return out
 
 
 def _nearest(points: FloatArray, geometries: GeometryArray) -> FloatArray:

@@ -10,9 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.hierarchy.regions import each_held
 from qpbridge.objects import IntArray, ObjectTable
-from qpbridge.outlines import ENCLOSING, valid_areas
+from qpbridge.outlines import ENCLOSING, each_held, valid_areas
 
 
 def count_detections(

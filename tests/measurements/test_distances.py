@@ -11,11 +11,11 @@ from qpbridge.measurements.distances import (
     DEFINITIONS,
     annotation_distances,
     by_class_name,
-    containing,
     signed_distance,
     structure_relations,
 )
 from qpbridge.objects import PathClass, RoiKind, Shapes
+from qpbridge.outlines import containing
 
 
 def star(x: float, y: float, vertices: int = 300) -> shapely.Polygon:
