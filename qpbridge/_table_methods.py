@@ -1,7 +1,7 @@
 """`ObjectTable.to_pandas` and its kin, for scripts: attached here, and nowhere else.
 
 `qpbridge.objects` is the vocabulary and knows nothing of tables. These methods are the functions of
-`qpbridge.tables`, which import pandas only when they are called.
+`qpbridge.tables.frames`, which imports pandas: only when they are called.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from qpbridge.objects import ObjectTable
 
 
 def to_pandas(self: ObjectTable, **options: Any) -> Any:
-    """Return a pandas DataFrame: see `qpbridge.tables.to_pandas`."""
-    from qpbridge.tables import to_pandas
+    """Return a pandas DataFrame: see `qpbridge.tables.frames.to_pandas`."""
+    from qpbridge.tables.frames import to_pandas
 
     return to_pandas(self, **options)
 
 
 def to_geodataframe(self: ObjectTable, **options: Any) -> Any:
-    """Return a GeoPandas GeoDataFrame: see `qpbridge.tables.to_geodataframe`."""
-    from qpbridge.tables import to_geodataframe
+    """Return a GeoPandas GeoDataFrame: see `qpbridge.tables.frames.to_geodataframe`."""
+    from qpbridge.tables.frames import to_geodataframe
 
     return to_geodataframe(self, **options)
 
 
 def to_anndata(self: ObjectTable, **options: Any) -> Any:
-    """Return an AnnData object: see `qpbridge.tables.to_anndata`."""
-    from qpbridge.tables import to_anndata
+    """Return an AnnData object: see `qpbridge.tables.frames.to_anndata`."""
+    from qpbridge.tables.frames import to_anndata
 
     return to_anndata(self, **options)
 

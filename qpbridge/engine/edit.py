@@ -13,7 +13,7 @@ import shapely
 from qpbridge._version import __version__
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.measurements.regions import outdated
+from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
 

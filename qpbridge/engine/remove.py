@@ -5,7 +5,7 @@ from __future__ import annotations
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing, provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.measurements.regions import outdated
+from qpbridge.measurements.outdated import outdated
 from qpbridge.measurements.summary import EVALUATED_AREA
 from qpbridge.objects import ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry, WorkflowStep

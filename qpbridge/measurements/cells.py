@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.objects import FloatArray, GeometryArray, IntArray
+from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectTable
 
 Covered = tuple[IntArray, IntArray]
 """Owner and pixel, as `qpbridge.measurements.raster.covered_pixels` gives them."""
@@ -139,3 +139,9 @@ def nucleus_columns(names: Sequence[str], measurements: FloatArray) -> dict[str,
         known = columns.get(plain)
         columns[plain] = column if known is None else np.where(np.isnan(known), column, known)
     return columns
+
+
+def stored_columns(nuclei: ObjectTable) -> dict[str, FloatArray]:
+    """Return what is stored of nuclei, by the names of those that are no cells."""
+    columns = nucleus_columns(nuclei.measurement_names, nuclei.measurements)
+    return {name: column for name, column in columns.items() if np.isfinite(column).any()}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 
-from qpbridge.measurements.grading import DEFINITIONS as GRADES
 from qpbridge.measurements.hotspots import hotspot_measurements
 from qpbridge.measurements.moments import ORIENTATION
 from qpbridge.measurements.spatial import summarize_orientation
@@ -103,19 +102,3 @@ def morphometry(inside: Columns, reference_area: float) -> dict[str, float]:
 
 def _matrix(columns: Columns) -> FloatArray:
     return np.column_stack(list(columns.values()))
-
-
-def outdated(names: Sequence[str], target: str, kept: Mapping[str, float]) -> list[str]:
-    """Find what on a region's annotation no longer holds when objects of a target are replaced.
-
-    Parameters
-    ----------
-    names
-        Of measurements.
-    target
-        Of `TARGETS`.
-    kept
-        What is written anew.
-    """
-    prefix = f"{target.capitalize()}: "
-    return [n for n in names if (n.startswith(prefix) or n in GRADES) and n not in kept]

@@ -12,19 +12,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import torch
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from qpbridge.errors import ModelError
-from qpbridge.models.adapter import ForeignNetwork
 from qpbridge.models.archive import unpack_bundle
-from qpbridge.models.definition import load_network
-from qpbridge.models.foreign import describe, path_classes
-from qpbridge.models.network import MapNetwork, fold_batch_norm, half_precision
-from qpbridge.models.weights import read_state
+from qpbridge.models.config import path_classes
 from qpbridge.objects import ImageType, PathClass
+
+if TYPE_CHECKING:  # a bundle describes itself without torch, which takes seconds to import
+    import torch
+    from torch import nn
 
 DEFAULT_MODELS = {"nuclei": "nuclei_he", "glands": "glands_he", "vessels": "vessels_he"}
 """The model of each target that is used where none is named."""
@@ -174,6 +171,12 @@ class Bundle:
         ModelError
             If the weights are missing, damaged, or don't fit the definition.
         """
+        import torch
+
+        from qpbridge.models.adapter import ForeignNetwork
+        from qpbridge.models.definition import load_network
+        from qpbridge.models.network import MapNetwork, fold_batch_norm, half_precision
+
         network = load_network(self.path)
         if "window" in self._own:
             return ForeignNetwork(network, self._own).eval().to(device)
@@ -199,6 +202,8 @@ class Bundle:
         ModelError
             If they are missing or damaged.
         """
+        from qpbridge.models.weights import read_state
+
         return read_state(self.path)
 
 
@@ -258,6 +263,8 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
     own = metadata.get("qpbridge", {})
     missing = [key for key in REQUIRED if not isinstance(own, dict) or key not in own]
     if missing and "network_data_format" in metadata:
+        from qpbridge.models.foreign import describe  # which runs the network
+
         own = describe(folder, metadata, target=target, mpp=mpp)
         metadata = {"version": "unknown", **metadata, "qpbridge": own}
     elif missing:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qpbridge.errors import ModelError
+from qpbridge.objects import PathClass
 
 Config = Mapping[str, Any]
 
@@ -42,6 +43,14 @@ def plain_value(config: Config, value: Any) -> Any:
             node = node.get(key) if isinstance(node, Mapping) else None
         value = node
     return None
+
+
+def path_classes(section: Config) -> tuple[PathClass, ...]:
+    """Return the classes of a bundle's section ``qpbridge`` as QuPath's."""
+    return tuple(
+        PathClass((str(c["name"]),), (int(c["color"][0]), int(c["color"][1]), int(c["color"][2])))
+        for c in section.get("classes", ())
+    )
 
 
 def _yaml(text: str) -> Any:

@@ -20,7 +20,6 @@ from qpbridge.errors import ModelError
 from qpbridge.models.adapter import HOVER, FinalMaps
 from qpbridge.models.config import Config, plain_value, read_config
 from qpbridge.models.definition import load_network
-from qpbridge.objects import PathClass
 
 HOVER_MPP = 0.25
 TARGET_WORDS = {"nuclei": ("nucle", "cell"), "glands": ("gland",), "vessels": ("vessel",)}
@@ -250,11 +249,3 @@ def _colors(names: Sequence[str]) -> Iterator[tuple[int, int, int]]:
         hue = (0.08 + index * (math.sqrt(5) - 1) / 2) % 1
         red, green, blue = (round(255 * v) for v in colorsys.hsv_to_rgb(hue, 0.75, 0.8))
         yield CLASS_COLORS.get(_title(name), (red, green, blue))
-
-
-def path_classes(section: Config) -> tuple[PathClass, ...]:
-    """Return the classes of a section as QuPath's."""
-    return tuple(
-        PathClass((str(c["name"]),), (int(c["color"][0]), int(c["color"][1]), int(c["color"][2])))
-        for c in section.get("classes", ())
-    )

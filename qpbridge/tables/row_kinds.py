@@ -7,13 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import shapely
 
-from qpbridge.engine.measuring.nuclei import stored_columns
 from qpbridge.errors import SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import find_subjects, locate
-from qpbridge.measurements.regions import summarize
+from qpbridge.measurements.cells import stored_columns
 from qpbridge.measurements.summary import AREA, EVALUATED_AREA, LENGTH
 from qpbridge.objects import IntArray, ObjectTable
 from qpbridge.project.interface import ImageEntry
@@ -83,6 +82,8 @@ def _summary(
     regions, evaluated = _searched(table, target, drawn, *size)
     if not regions:
         return {}
+    from qpbridge.measurements.regions import summarize  # which takes time to import
+
     found = locate(target, table, find_subjects(table)[target], regions)
     named = dict.fromkeys((AREA, LENGTH), np.full(len(found.rows), np.nan))
     named |= stored_columns(found.table)

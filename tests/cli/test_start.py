@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import subprocess
 import sys
 
 import click
 import pytest
+from slide_factory import make_slide
 
 from qpbridge.cli import _COMMANDS, main
 
@@ -48,7 +50,35 @@ def test_what_the_program_is_takes_no_command(arguments):
     assert imported(*arguments, code=code, names=(*HEAVY, "pandas", "paquo", "tifffile")) == []
 
 
+@pytest.mark.parametrize("arguments", [["list"], ["list", "--json"], ["show", "nuclei_he"]])
+def test_models_are_described_without_their_networks(arguments):
+    assert imported("models", *arguments) == []
+    assert imported("models", "show", "none_such", code=1) == []
+
+
+def test_work_on_projects_without_networks(tmp_path):
+    slide = make_slide(tmp_path / "a.svs", width=300, height=300)
+    project = tmp_path / "project.qpproj"
+    assert imported("create", project, slide.path, "--annotate-full") == []
+    for backend in ("auto", "embedded"):
+        assert imported("info", project, "--backend", backend) == []
+    assert imported("export", project, "--format", "geojson", "-o", tmp_path / "a.geojson") == []
+    for rows in ("objects", "regions", "images"):
+        table = tmp_path / f"{rows}.csv"
+        assert imported("export", project, "--format", "csv", "--rows", rows, "-o", table) == []
+    assert imported("remove", project) == []
+    assert imported("relocate", project) == []
+
+
 def test_the_library_itself_is_light():
     script = "import sys, qpbridge; print(*{name.partition('.')[0] for name in sys.modules})"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert not {*HEAVY, "pandas", "paquo", "jpype", "matplotlib"} & set(done.stdout.split())
+
+
+def test_every_command_is_in_the_module_of_its_name():
+    for name in _COMMANDS:
+        module = f"{name}_" if name == "import" else name
+        assert isinstance(
+            vars(importlib.import_module(f"qpbridge.cli.{module}"))[module], click.Command
+        )

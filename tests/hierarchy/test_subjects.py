@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.engine.measuring.nuclei import name_for, shape_columns, stored_columns
+from qpbridge.engine.measuring.nuclei import name_for, shape_columns
 from qpbridge.hierarchy.provenance import mint_ids
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.subjects import find_subjects, hollow, locate
+from qpbridge.measurements.cells import stored_columns
 from qpbridge.objects import (
     ObjectKind,
     ObjectTable,

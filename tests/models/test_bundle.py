@@ -80,7 +80,7 @@ def test_maps_do_not_depend_on_the_tile(bundle, network, tissue):
 @pytest.fixture
 def exact(bundle, monkeypatch):
     """The network in 32 bits, whatever the hardware."""
-    monkeypatch.setattr("qpbridge.models.bundle.half_precision", lambda device: None)
+    monkeypatch.setattr("qpbridge.models.network.half_precision", lambda device: None)
     return bundle.network()
 
 

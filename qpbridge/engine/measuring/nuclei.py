@@ -10,7 +10,7 @@ import numpy as np
 
 from qpbridge.engine.measuring.request import Surroundings
 from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, cell_measurements, nucleus_columns
+from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, cell_measurements, stored_columns
 from qpbridge.measurements.delaunay import delaunay_edges, delaunay_measurements
 from qpbridge.measurements.distances import annotation_distances, structure_relations
 from qpbridge.measurements.moments import moment_measurements
@@ -66,12 +66,6 @@ def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:
 def kept_columns(nuclei: ObjectTable) -> Columns:
     """Return what was measured on the pixels of nuclei, by the names of those that are no cells."""
     return {name: v for name, v in stored_columns(nuclei).items() if _ON_PIXELS.fullmatch(name)}
-
-
-def stored_columns(nuclei: ObjectTable) -> Columns:
-    """Return what is stored of nuclei, by the names of those that are no cells."""
-    columns = nucleus_columns(nuclei.measurement_names, nuclei.measurements)
-    return {name: column for name, column in columns.items() if np.isfinite(column).any()}
 
 
 def surrounding_columns(
