@@ -42,10 +42,12 @@ from qpbridge.project.interface import (
     Edit,
     ImageEntry,
     MeasurementUpdate,
+    ObjectChange,
     Project,
 )
 
 if TYPE_CHECKING:
+    from qpbridge.api import edit
     from qpbridge.api.create import create_project
     from qpbridge.api.doctor import doctor
     from qpbridge.api.evaluate import Evaluation, evaluate
@@ -87,6 +89,7 @@ _HOMES = {
     "TableReport": "api.export",
     "create_project": "api.create",
     "doctor": "api.doctor",
+    "edit": "api",
     "evaluate": "api.evaluate",
     "export_table": "api.export",
     "import_objects": "api.importing",
@@ -127,6 +130,7 @@ __all__ = [
     "ModelError",
     "NewImage",
     "NucleusOptions",
+    "ObjectChange",
     "ObjectKind",
     "ObjectTable",
     "PathClass",
@@ -153,6 +157,7 @@ __all__ = [
     "UnknownImageError",
     "create_project",
     "doctor",
+    "edit",
     "evaluate",
     "export_table",
     "import_objects",
@@ -174,7 +179,8 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOMES:
-        found = getattr(importlib.import_module(f"qpbridge.{_HOMES[name]}"), name)
+        home = importlib.import_module(f"qpbridge.{_HOMES[name]}")
+        found = getattr(home, name, None) or importlib.import_module(f"{home.__name__}.{name}")
         globals()[name] = found
         return found
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import enum
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,6 +111,40 @@ class MeasurementUpdate:
             raise ValueError("a measurement is set, or forgotten, twice")
 
 
+class Keep(enum.Enum):
+    """Stands for what is not to be changed, where None means that it is taken away."""
+
+    KEEP = enum.auto()
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP = Keep.KEEP
+
+
+@dataclass(frozen=True)
+class ObjectChange:
+    """What a person would change on an object by hand; what is not given stays as it is.
+
+    Parameters
+    ----------
+    shift
+        How far its shape is moved, full-resolution pixels (x, y); a cell's nucleus goes with it.
+    path_class
+        Its class; None: it gets none.
+    name
+        Its name; None: it gets none.
+    locked
+        Whether QuPath lets it be moved and reshaped.
+    """
+
+    shift: tuple[float, float] | None = None
+    path_class: PathClass | Keep | None = KEEP
+    name: str | Keep | None = KEEP
+    locked: bool | None = None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Edit:
     """A change to the objects of one image, as a value: planned, printed, then applied at once.
@@ -128,6 +163,9 @@ class Edit:
         By id (16 bytes), what to set on objects that stay.
     measure
         Measurements of many objects that stay; none of them in `update`, or twice.
+    change
+        By id (16 bytes), what else changes on objects that stay; none of them in `update` or
+        `measure`.
     steps
         Workflow steps to append.
     image_type
@@ -139,6 +177,7 @@ class Edit:
     add_below: npt.NDArray[np.uint8] | None = None
     update: Mapping[bytes, AnnotationUpdate] = field(default_factory=dict)
     measure: Sequence[MeasurementUpdate] = ()
+    change: Mapping[bytes, ObjectChange] = field(default_factory=dict)
     steps: Sequence[WorkflowStep] = ()
     image_type: ImageType | None = None
 

@@ -27,6 +27,7 @@ from qpbridge.project.interface import (
     Edit,
     ImageEntry,
     MeasurementUpdate,
+    ObjectChange,
     Project,
     WorkflowStep,
 )
@@ -244,6 +245,63 @@ class ProjectSuite(abc.ABC):
         assert by_id(data.objects) == before
         assert [s.name for s in data.workflow][-1] == "Measure"
 
+    def test_changes_what_a_person_would(self, fresh: Path, entry: ImageEntry) -> None:
+        table = one_of_everything()
+        entry.apply(Edit(add=table))
+        before = self.open(fresh).images[0].read().objects
+        mine = PathClass(("Mine", "New"), (3, 2, 1))
+        change = {}
+        for row, uid in enumerate(before.ids):
+            change[uid.tobytes()] = ObjectChange(
+                shift=(3.5, -2.0),
+                path_class=(mine, TUMOR, None)[row % 3],
+                name=None if row % 2 else f"née {row}",
+                locked=not before.locked[row],
+            )
+        entry.apply(Edit(change=change))
+        after = self.open(fresh).images[0].read().objects
+        assert after.ids.tolist() == before.ids.tolist()
+        assert after.parent.tolist() == before.parent.tolist()
+        assert after.names == {r: f"née {r}" for r in range(0, len(table), 2)}
+        assert (after.locked != before.locked).all()
+        classes = [after.path_class(row) for row in range(len(after))]
+        assert classes == [(mine, TUMOR, None)[row % 3] for row in range(len(after))]
+        assert np.array_equal(after.shapes.roi, before.shapes.roi)
+        assert np.allclose(
+            after.shapes.coords, np.add(before.shapes.coords, (3.5, -2.0)), atol=1e-4
+        )
+        assert np.allclose(
+            after.nuclei.coords, np.add(before.nuclei.coords, (3.5, -2.0)), atol=1e-4
+        )
+        for column in ("kind", "plane", "measurements", "probability"):
+            kept = getattr(after, column), getattr(before, column)
+            assert np.array_equal(*kept, equal_nan=column in ("measurements", "probability"))
+        assert (after.metadata, after.missing) == (before.metadata, before.missing)
+        assert mine in self.open(fresh).classes
+        # and back again, to the byte but for what is written in another order
+        back = {
+            uid.tobytes(): ObjectChange(
+                shift=(-3.5, 2.0),
+                path_class=before.path_class(row),
+                name=before.names.get(row),
+                locked=bool(before.locked[row]),
+            )
+            for row, uid in enumerate(before.ids)
+        }
+        entry.apply(Edit(change=back))
+        assert by_id(self.open(fresh).images[0].read().objects) == by_id(before)
+
+    def test_changes_what_is_named_and_nothing_else(self, fresh: Path, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(50, path_class=TUMOR)))
+        before = self.open(fresh).images[0].read().objects
+        chosen = before.ids[10:20]
+        entry.apply(Edit(change={uid.tobytes(): ObjectChange(path_class=None) for uid in chosen}))
+        after = self.open(fresh).images[0].read().objects
+        expected = by_id(before)
+        for row in range(10, 20):
+            expected[before.uuid(row)]["class"] = None
+        assert by_id(after) == expected
+
     def test_refuses_data_that_changed(self, fresh: Path, entry: ImageEntry) -> None:
         entry.apply(Edit(add=discs(1)))
         state = entry.read().state
@@ -268,6 +326,7 @@ class ProjectSuite(abc.ABC):
             Edit(remove=discs(1).ids),
             Edit(add=discs(1), add_below=discs(1).ids),
             Edit(update={bytes(range(16)): AnnotationUpdate({"k": "v"})}),
+            Edit(change={bytes(range(16)): ObjectChange(locked=True)}),
             Edit(measure=[MeasurementUpdate(discs(1).ids, MeasurementTable.of({"a": [0]}))]),
         ):
             with pytest.raises(ProjectError):

@@ -456,13 +456,26 @@ def colored(classes: Sequence[PathClass], known: Sequence[PathClass]) -> tuple[P
 
 
 def _with_colors(edit: Edit, known: Sequence[PathClass]) -> tuple[Edit, tuple[PathClass, ...]]:
-    """Give the new objects' classes their colours; return also which classes they use."""
-    if edit.add is None:
-        return edit, ()
-    classes = tuple(
-        PathClass(c.names, c.color or default_color(c.names))
-        for c in colored(edit.add.classes, known)
-    )
-    used = np.unique(edit.add.class_index)
-    add = replace(edit.add, classes=classes)
-    return replace(edit, add=add), tuple(classes[i] for i in used if i >= 0)
+    """Give the classes of new and changed objects their colours; return also which are used."""
+
+    def with_colors(classes: Sequence[PathClass]) -> tuple[PathClass, ...]:
+        named = colored(classes, known)
+        return tuple(PathClass(c.names, c.color or default_color(c.names)) for c in named)
+
+    used: list[PathClass] = []
+    if edit.add is not None:
+        add = replace(edit.add, classes=with_colors(edit.add.classes))
+        used += [add.classes[i] for i in np.unique(add.class_index) if i >= 0]
+        edit = replace(edit, add=add)
+    if edit.change:
+        new = [c.path_class for c in edit.change.values() if isinstance(c.path_class, PathClass)]
+        by_name = {c.names: c for c in with_colors(tuple(dict.fromkeys(new)))}
+        used += by_name.values()
+        change = {
+            uid: replace(c, path_class=by_name[c.path_class.names])
+            if isinstance(c.path_class, PathClass)
+            else c
+            for uid, c in edit.change.items()
+        }
+        edit = replace(edit, change=change)
+    return edit, tuple(dict.fromkeys(used))

@@ -93,7 +93,7 @@ def apply_edit(
     if edit.steps:
         append_steps(changes, layout, edit.steps)
     added = edit.add is not None and len(edit.add)
-    if len(edit.remove) or edit.update or edit.measure or added:
+    if len(edit.remove) or edit.update or edit.measure or edit.change or added:
         change_objects(changes, read_objects(layout), edit)
     return changes.apply()
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import ProjectError
 from qpbridge.ids import id_keys, id_text
 from qpbridge.javastream.build import Builder, Span
+from qpbridge.javastream.nodes import NULL
 from qpbridge.javastream.write import Changes
 from qpbridge.objects import RoiKind
 from qpbridge.project.embedded.qpdata.edit_measurements import change_measurements
@@ -17,13 +22,16 @@ from qpbridge.project.embedded.qpdata.object_parts import (
     read_metadata,
 )
 from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
+from qpbridge.project.embedded.qpdata.rois import read_roi, write_roi
 from qpbridge.project.embedded.qpdata.write_objects import (
     RecordWriter,
     root_rows,
+    write_boolean,
+    write_class,
     write_measurements,
     write_metadata,
 )
-from qpbridge.project.interface import AnnotationUpdate, Edit
+from qpbridge.project.interface import AnnotationUpdate, Edit, Keep, ObjectChange
 
 
 def change_objects(changes: Changes, objects: StoredObjects, edit: Edit) -> None:
@@ -53,6 +61,12 @@ def change_objects(changes: Changes, objects: StoredObjects, edit: Edit) -> None
             raise ProjectError("an object can't be removed and updated at once")
         touched[row] = True
         _update(changes, objects, int(row), update)
+    for uid, change in edit.change.items():
+        (row,) = find.rows(np.frombuffer(uid, np.uint8).reshape(1, 16), "change")
+        if touched[row]:
+            raise ProjectError("an object can't be changed and updated or removed at once")
+        touched[row] = True
+        _change(changes, objects, int(row), change)
     measured = [(find.rows(update.ids, "measure"), update) for update in edit.measure]
     for rows, _ in measured:
         if touched[rows].any() or len(np.unique(rows)) < len(rows):
@@ -172,7 +186,8 @@ def _add(
         count_change[parent] += len(chosen)
 
 
-def _update(changes: Changes, objects: StoredObjects, row: int, update: AnnotationUpdate) -> None:
+from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
+from qpbridge.project.embedded.qpdata.rois import read_roi, write_roi
     entry, stream = objects.entry(row), objects.stream
     if update.metadata:
         metadata: dict[str, str | None] = {**read_metadata(stream, entry.metadata)}

@@ -93,6 +93,29 @@ def write_measurements(builder: Builder, measurements: Mapping[str, float]) -> l
     return places
 
 
+def write_class(
+    builder: Builder, path_class: PathClass | None, known: Mapping[PathClass, int]
+) -> None:
+    """Write a reference to a class, or null; `known` has handles of those in the stream."""
+    if path_class is None:
+        return builder.null()
+    return builder.reference(_class_symbol(builder.symbols, path_class, known))
+
+
+def _class_symbol(symbols: Symbols, path_class: PathClass, known: Mapping[PathClass, int]) -> int:
+    if path_class in known:
+        return known[path_class]
+
+    def build(builder: Builder) -> None:
+        builder.begin(java_classes.PATH_CLASS)
+        write_color(builder, path_class.color)
+        builder.text(path_class.names[-1])
+        above = path_class.names[:-1]
+        write_class(builder, PathClass(above) if above else None, known)
+
+    return symbols.shared(("PathClass", path_class), build)
+
+
 def write_names(symbols: Symbols, names: tuple[str, ...]) -> int:
     """Return the symbol of a list of names that many objects share."""
 
@@ -172,27 +195,6 @@ class RecordWriter:
             simple &= np.isin(table.nuclei.roi, (RoiKind.POLYGON, RoiKind.EMPTY))
         return simple
 
-    def _class(self, builder: Builder, row: int) -> None:
-        path_class = self.table.path_class(row)
-        if path_class is None:
-            return builder.null()
-        return builder.reference(self._class_symbol(path_class))
-
-    def _class_symbol(self, path_class: PathClass) -> int:
-        if path_class in self.known_classes:
-            return self.known_classes[path_class]
-
-        def build(builder: Builder) -> None:
-            builder.begin(java_classes.PATH_CLASS)
-            write_color(builder, path_class.color)
-            builder.text(path_class.names[-1])
-            if len(path_class.names) > 1:
-                builder.reference(self._class_symbol(PathClass(path_class.names[:-1])))
-            else:
-                builder.null()
-
-        return self.symbols.shared(("PathClass", path_class), build)
-
     def _names(self, kind: ObjectKind) -> int:
         names = tuple(self.table.measurement_names[i] for i in self._columns[kind])
         return write_names(self.symbols, names)
@@ -234,7 +236,7 @@ class RecordWriter:
         table = self.table
         kind = ObjectKind(table.kind[row])
         write_boolean(builder, bool(table.locked[row]))
-        self._class(builder, row)
+        write_class(builder, table.path_class(row), self.known_classes)
         roi_at = len(builder.out)
         write_roi(builder, table.shapes, row, table.plane[row])
         probability = np.nan if table.probability is None else table.probability[row]
