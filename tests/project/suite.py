@@ -97,8 +97,9 @@ def one_of_everything() -> ObjectTable:
         class_index=np.array([0, 1, 2, -1] * 3, np.int32),
         parent=np.array([-1, 0, 0, 0, 0, 0, 0, 0, 1, 8, 1, -1], np.int64),
         plane=plane,
-        measurement_names=("Area µm^2", "odd"),
-        measurements=np.array([[i + 0.5, np.inf] for i in range(n)]),
+        measured=MeasurementTable(
+            ("Area µm^2", "odd"), np.array([[i + 0.5, np.inf] for i in range(n)])
+        ),
         probability=probability,
         locked=locked,
         names={0: "a region", 11: "A-1"},

@@ -186,8 +186,34 @@ def _add(
         count_change[parent] += len(chosen)
 
 
-from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
-from qpbridge.project.embedded.qpdata.rois import read_roi, write_roi
+def _change(changes: Changes, objects: StoredObjects, row: int, change: ObjectChange) -> None:
+    """Put new parts in the place of those of one object."""
+    entry = objects.entry(row)
+    assert entry.path_class is not None  # only the root has none
+
+    def put(start: int, end: int, write: Callable[[Builder], None]) -> None:
+        builder = Builder(changes.symbols)
+        write(builder)
+        changes.replace(start, end, [builder.piece()])
+
+    if not isinstance(change.name, Keep):
+        name = change.name
+        put(entry.name.start, entry.name.end, lambda builder: builder.text(name))
+    if change.locked is not None:
+        locked, at = change.locked, entry.path_class.start
+        start, end = (at, at) if entry.locked is None else (entry.locked.start, entry.locked.end)
+        put(start, end, lambda builder: write_boolean(builder, locked))
+    if not isinstance(change.path_class, Keep):
+        new, old = change.path_class, entry.path_class
+        put(old.start, old.end, lambda builder: write_class(builder, new, objects.classes))
+    for roi in (entry.roi, entry.nucleus) if change.shift is not None else ():
+        if roi is not None and objects.stream.follow(roi).tag != NULL:
+            shape, plane = read_roi(objects.stream, roi)
+            moved = replace(shape, coords=shape.coords + np.array(change.shift))
+            put(roi.start, roi.end, partial(write_roi, shapes=moved, row=0, plane=plane))
+
+
+def _update(changes: Changes, objects: StoredObjects, row: int, update: AnnotationUpdate) -> None:
     entry, stream = objects.entry(row), objects.stream
     if update.metadata:
         metadata: dict[str, str | None] = {**read_metadata(stream, entry.metadata)}
