@@ -34,7 +34,7 @@ def test_ids_come_in_many_forms(image):
     assert qpbridge.edit.lock(image, []) == 0
 
 
-def test_many_nuclei_are_moved_and_count_as_changed_by_hand(image):
+def test_many_nuclei_are_moved_and_count_as_changed_by_hand(path, image):
     before = image.read().objects
     nuclei = before.kind == ObjectKind.DETECTION
     assert qpbridge.edit.move(image, before.ids[nuclei], 2, 3.25) == nuclei.sum()
@@ -43,19 +43,15 @@ def test_many_nuclei_are_moved_and_count_as_changed_by_hand(image):
     assert np.allclose(moved[nuclei], (2, 3.25), atol=1e-3) and not moved[~nuclei].any()
     assert np.array_equal(after.measurements, before.measurements, equal_nan=True)
     assert np.array_equal(after.class_index, before.class_index)
-    made = qpbridge.info(image.project_path if hasattr(image, "project_path") else path_of(image))
+    made = qpbridge.info(path)
     assert made.images[0].info["qpbridge"]["nuclei"] == {"unchanged": 0, "changed": nuclei.sum()}
     assert image.read().workflow[-1].name == "qpbridge: move"
 
 
-def path_of(image):
-    return image._project.path
-
-
-def test_a_new_class_joins_the_list_with_a_color(image):
+def test_a_new_class_joins_the_list_with_a_color(path, image):
     uid = image.read().objects.ids[0]
     qpbridge.edit.reclassify(image, uid, PathClass(("Front", "Invasive"), (9, 8, 7)))
-    known = qpbridge.open_project(path_of(image)).classes
+    known = qpbridge.open_project(path).classes
     assert (known[-1].names, known[-1].color) == (("Front", "Invasive"), (9, 8, 7))
     qpbridge.edit.reclassify(image, uid, "Other: Odd")
     table = image.read().objects
