@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from qpbridge.api.doctor import doctor
     from qpbridge.api.evaluate import Evaluation, evaluate
     from qpbridge.api.export import GeojsonReport, TableReport, export_table, write_geojson
+    from qpbridge.api.image_info import SlideInfo, image_info
     from qpbridge.api.importing import import_objects
     from qpbridge.api.info import InfoReport, ProjectInfo, info
     from qpbridge.api.measure import measure
@@ -87,11 +88,13 @@ _HOMES = {
     "Selection": "hierarchy.regions",
     "Surroundings": "engine.measuring.request",
     "TableReport": "api.export",
+    "SlideInfo": "api.image_info",
     "create_project": "api.create",
     "doctor": "api.doctor",
     "edit": "api",
     "evaluate": "api.evaluate",
     "export_table": "api.export",
+    "image_info": "api.image_info",
     "import_objects": "api.importing",
     "info": "api.info",
     "list_models": "api.models",
@@ -151,6 +154,7 @@ __all__ = [
     "SelectionError",
     "Shapes",
     "SlideError",
+    "SlideInfo",
     "Stains",
     "Surroundings",
     "TableReport",
@@ -160,6 +164,7 @@ __all__ = [
     "edit",
     "evaluate",
     "export_table",
+    "image_info",
     "import_objects",
     "info",
     "list_models",

@@ -28,13 +28,33 @@ if TYPE_CHECKING:
 @click.command(cls=Command)
 @project_argument
 @image_option
+@click.option(
+    "--thumbnail",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="Of an image file: write it small into this new PNG or JPEG file.",
+)
 @places_options
 @backend_option
 @json_option
 def info(
-    project: Path, images: tuple[str, ...], places: Places, backend: Backend, as_json: bool
+    project: Path,
+    images: tuple[str, ...],
+    thumbnail: Path | None,
+    places: Places,
+    backend: Backend,
+    as_json: bool,
 ) -> None:
-    """Show the images of PROJECT, what is annotated in them, and what qpbridge has added."""
+    """Show the images of PROJECT, what is annotated in them, and what qpbridge has added.
+
+    PROJECT may also be an image file: then format, size, levels, pixel size and where it is from,
+    objective, and the pictures beside the image are shown.
+    """
+    if is_image(project):
+        _show_image(project, thumbnail, as_json)
+        return
+    if thumbnail is not None:
+        raise click.UsageError("--thumbnail is for an image file, not for a project.")
     found = qpbridge.info(open_project(project, backend=backend, places=places), images=images)
     described = [report.info for report in found.images if report.info is not None]
     failures = {report.image: report.message for report in found.images.failed}
@@ -57,6 +77,31 @@ def info(
         for image in described:
             _print(image)
     exit_with_failures(failures, len(found.images))
+
+
+def is_image(path: Path) -> bool:
+    """Tell an image from a project, by its name: a folder is a project's unless it is a Zarr."""
+    suffix = path.suffix.lower()
+    return suffix == ".zarr" if path.is_dir() else suffix != ".qpproj"
+
+
+def _show_image(path: Path, thumbnail: Path | None, as_json: bool) -> None:
+    found = qpbridge.image_info(path, thumbnail=thumbnail)
+    if as_json:
+        print_json(found)
+        return
+    say(f"{found['path']} ({found['format']}), {found['width']} x {found['height']} px")
+    mpp = found["mpp"]
+    size = "unknown" if mpp is None else f"{mpp[0]:g} x {mpp[1]:g} µm ({found['mpp_from']})"
+    say(f"   pixel size: {size}")
+    power = found["magnification"]
+    say(f"   objective: {'unknown' if power is None else f'{power:g}x'}")
+    x, y, width, height = found["bounds"]
+    tile = " x ".join(map(str, found["tile"]))
+    say(f"   scanned: {width} x {height} px from {x}, {y}; tiles of {tile} px")
+    levels = (f"{v['width']} x {v['height']} (1/{v['downsample']:g})" for v in found["levels"])
+    say(f"   levels: {', '.join(levels)}")
+    say(f"   beside it: {', '.join(found['associated']) or 'nothing'}")
 
 
 def _print(image: ImageInfo) -> None:

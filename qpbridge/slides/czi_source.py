@@ -115,5 +115,6 @@ def _describe(text: str) -> Description:
     return Description(
         "czi",
         mpp=None if x is None or y is None else (x, y),
+        mpp_from="Scaling in the metadata",
         magnification=positive(root.findtext(".//Objectives/Objective/NominalMagnification")),
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,7 +56,9 @@ class OpenSlideSource:
             ) from error
         self._slide.set_cache(openslide.OpenSlideCache(CACHE_BYTES))
         properties = self._slide.properties
-        self.description = describe_properties(properties)
+        self.description = replace(
+            describe_properties(properties), associated=tuple(self._slide.associated_images)
+        )
         self.sizes: tuple[tuple[int, int], ...] = self._slide.level_dimensions
         self.tile_size = (
             _whole(properties.get("openslide.level[0].tile-width")) or 256,
@@ -100,6 +103,7 @@ def describe_properties(properties: Mapping[str, str]) -> Description:
         mpp=None if x is None or y is None else (x, y),
         magnification=positive(properties.get("openslide.objective-power")),
         bounds=bounds,
+        mpp_from="OpenSlide's properties",
     )
 
 

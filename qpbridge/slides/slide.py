@@ -90,6 +90,10 @@ class Slide:
         """Kind of file: ``aperio``, ``leica``, ``ome-tiff``, ``generic-tiff``, ``png`` ..."""
         self.mpp = self._turned(description.mpp) if description.mpp else None
         """µm per pixel (x, y) as the file says, unchecked; None if it doesn't."""
+        self.mpp_from = description.mpp_from if self.mpp else ""
+        """Where in the file the pixel size is told."""
+        self.associated = description.associated
+        """Names of the pictures beside the image: label, macro, thumbnail."""
         self.magnification = description.magnification
         """Of the objective, None if unknown."""
         self.bounds = bounds or (0, 0, full_width, full_height)

@@ -77,7 +77,9 @@ class ZarrSource:
         )
         chunks = self._levels[0].chunks
         self.tile_size = chunks[self._axes.index("x")], chunks[self._axes.index("y")]
-        self.description = Description("ome-zarr", _pixel_size(image, self._axes))
+        self.description = Description(
+            "ome-zarr", _pixel_size(image, self._axes), mpp_from="scale of the axes"
+        )
 
     def close(self) -> None:
         """Nothing is open."""
