@@ -214,7 +214,7 @@ def _print(reports: Sequence[ImageReport], target: str) -> None:
         columns = ("Image", "Region", "Class", "mm²", many, *names.values())
         print_table(columns, rows)
     for report in reports:
-        if report.status in ("planned", "written"):
+        if report.status in ("planned", "written", "done by another run"):
             say(str(report))
         if report.status == "written":
             stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())

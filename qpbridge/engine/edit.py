@@ -17,6 +17,8 @@ from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
 
+_SETTINGS = "settings"
+
 
 @dataclass(frozen=True)
 class RunRecord:
@@ -28,6 +30,8 @@ class RunRecord:
     mpp: float
     when: datetime.datetime
     command: str
+    settings: str = ""
+    """Stands for all that the result depends on, besides what is drawn in the image."""
 
     def summary(self) -> str:
         """One line for a person."""
@@ -46,9 +50,28 @@ class RunRecord:
                 "qpbridge version": __version__,
                 "model": f"{self.model} {self.model_version}",
                 "pixel size": f"{self.mpp:g} µm",
-                "when": self.when.isoformat(timespec="seconds"),
+                "when": self.when.isoformat(timespec="milliseconds"),
+                **({_SETTINGS: self.settings} if self.settings else {}),
             },
         )
+
+
+def is_done(
+    steps: Sequence[WorkflowStep],
+    target: str,
+    settings: str,
+    since: datetime.datetime | None = None,
+) -> bool:
+    """Whether the last run for a target in an image had these settings, and was not before."""
+    name = f"qpbridge: {target}"
+    last = next((s.parameters for s in reversed(steps) if s.name == name), {})
+    if last.get(_SETTINGS) != settings:
+        return False
+    try:
+        when = datetime.datetime.fromisoformat(last.get("when", ""))
+        return since is None or when >= since
+    except (ValueError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, eq=False)

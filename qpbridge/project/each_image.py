@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeVar
 
-from qpbridge.errors import QpbridgeError, SelectionError
+from qpbridge.errors import LockedError, QpbridgeError, SelectionError
 from qpbridge.project.interface import ImageEntry, Project
 
-Status = Literal["written", "planned", "read", "skipped", "failed"]
+Status = Literal["written", "planned", "read", "skipped", "done by another run", "failed"]
+
+_TRIES = 5
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,8 @@ class Report:
         Its name.
     status
         ``written``, ``planned`` (a dry run), ``read`` (nothing was to be written), ``skipped``
-        (nothing to work on) or ``failed``.
+        (nothing to work on), ``done by another run`` (at the same time, with the same settings) or
+        ``failed``.
     message
         Why it was skipped, or failed.
     """
@@ -79,6 +82,7 @@ def each_image(
     *,
     writes: bool = False,
     ended: Callable[[R], None] = lambda report: None,
+    wait: Callable[[ImageEntry], None] | None = None,
 ) -> Reports[R]:
     """Work on images, one after the other.
 
@@ -94,18 +98,45 @@ def each_image(
         Find out before the work whether an image can be written.
     ended
         Called after each image.
+    wait
+        Waits until another process that is at work in an image is done with it. Such images come
+        last; without `wait` they fail.
     """
-    reports = Reports[R]()
-    for entry in entries:
+    done: dict[int, R] = {}
+    busy: list[tuple[int, ImageEntry]] = []
+
+    def attempt(number: int, entry: ImageEntry, work: Callable[[ImageEntry], R]) -> None:
         try:
-            if writes:
-                entry.check_writable()
-            done = work(entry)
+            report = work(entry)
         except (QpbridgeError, OSError) as error:
-            done = failure(entry.name, error)
-        ended(done)
-        reports.append(done)
-    return reports
+            if isinstance(error, LockedError) and wait and (number, entry) not in busy:
+                busy.append((number, entry))
+                return
+            report = failure(entry.name, error)
+        done[number] = report
+        ended(report)
+
+    def checked(entry: ImageEntry) -> R:
+        if writes:
+            entry.check_writable()
+        return work(entry)
+
+    def patiently(entry: ImageEntry) -> R:
+        for left in reversed(range(_TRIES)):
+            assert wait is not None
+            wait(entry)
+            try:
+                return checked(entry)
+            except LockedError:  # somebody else was faster
+                if not left:
+                    raise
+        raise AssertionError
+
+    for number, entry in enumerate(entries):
+        attempt(number, entry, checked)
+    for number, entry in busy:
+        attempt(number, entry, patiently)
+    return Reports[R](done[number] for number in sorted(done))
 
 
 def select_some(project: Project, images: str | Iterable[str]) -> tuple[ImageEntry, ...]:

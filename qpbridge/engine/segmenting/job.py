@@ -11,7 +11,7 @@ from typing import Any
 
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.edit import RunRecord, is_done
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
 from qpbridge.engine.segmenting.request import (
@@ -24,7 +24,13 @@ from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan
 from qpbridge.engine.tiles.run import run_tiles
-from qpbridge.engine.tiles.spool import Spool, open_spool, run_key
+from qpbridge.engine.tiles.spool import (
+    Spool,
+    open_spool,
+    remove_done,
+    run_key,
+    wait_for_other_run,
+)
 from qpbridge.engine.tiles.stages import Stages
 from qpbridge.hierarchy.regions import find_again
 from qpbridge.models.bundle import Bundle
@@ -77,8 +83,10 @@ def segment_project(
     if bundle.target != "nuclei":
         refuse_nucleus_options(request.nuclei, bundle.target)
     entries = select_some(project, images)
+    began = datetime.datetime.now(datetime.UTC)
     if not request.dry_run:
         project.check_writable()
+        remove_done(project.path, lambda *spool: _is_done(project, *spool))
     missing = dict(missing_images(entries))
     progress.start_target(bundle.target, len(entries), bundle.name, bundle.notice)
     if missing:
@@ -99,7 +107,10 @@ def segment_project(
     def work(entry: ImageEntry) -> ImageReport:
         if network is None or entry in missing:
             raise missing[entry]
-        return of_run(_segment_image(project.path, entry, network, request, progress))
+        return of_run(_segment_image(project.path, entry, network, request, progress, began))
+
+    def wait(entry: ImageEntry) -> None:
+        wait_for_other_run(project.path, entry.id, bundle.target)
 
     def failed(image: str, error: Exception) -> ImageReport:
         return of_run(ImageReport.of_failure(image, error))
@@ -110,12 +121,24 @@ def segment_project(
         failed,
         writes=not request.dry_run,
         ended=progress.end_image,
+        wait=wait,
     )
     return refuse_nothing(project, reports)
 
 
+def _is_done(project: Project, image: str, target: str, key: bytes) -> bool:
+    """Whether an image holds what tiles that a killed run left would give."""
+    entry = next((e for e in project.images if e.id == image), None)
+    return entry is not None and is_done(entry.read().workflow, target, key.hex())
+
+
 def _segment_image(
-    project: Path, entry: ImageEntry, network: TargetNetwork, request: Request, watch: Progress
+    project: Path,
+    entry: ImageEntry,
+    network: TargetNetwork,
+    request: Request,
+    watch: Progress,
+    since: datetime.datetime,
 ) -> ImageReport:
     began = time.perf_counter()
     stages, bundle = Stages(), network.bundle
@@ -125,7 +148,9 @@ def _segment_image(
         finder = choose_finder(entry.name, bundle, plan, request, stages)
         if request.dry_run:
             return report_plan(plan, network, request)
-        key = run_key(_facts(plan, slide, entry, finder, bundle))
+        key = run_key(_facts(plan, slide, entry, finder, bundle, request))
+        if is_done(data.workflow, bundle.target, key.hex(), since):
+            return _done_elsewhere(entry)
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
             megapixels = plan.tiles.pixels / 1e6
@@ -141,11 +166,14 @@ def _segment_image(
                 mpp=bundle.mpp,
                 when=datetime.datetime.now(datetime.UTC),
                 command=request.command,
+                settings=key.hex(),
             )
 
-            def place(now: ImageData) -> tuple[Edit, Result]:
+            def place(now: ImageData) -> tuple[Edit | None, Result | None]:
                 regions = plan.regions
                 if now is not data:
+                    if is_done(now.workflow, bundle.target, key.hex(), since):
+                        return None, None
                     regions = find_again(
                         regions, now.objects, request.selection, slide.width, slide.height
                     )
@@ -155,6 +183,8 @@ def _segment_image(
 
             with stages("write"):
                 result = apply_planned(entry, data, place)
+    if result is None:
+        return _done_elsewhere(entry)
     return replace(
         report_image(plan, "written", result),
         seconds=time.perf_counter() - began,
@@ -162,6 +192,10 @@ def _segment_image(
         stages=stages.busy,
         bottleneck=stages.bottleneck,
     )
+
+
+def _done_elsewhere(entry: ImageEntry) -> ImageReport:
+    return ImageReport(entry.name, "done by another run", "done by another run")
 
 
 def _find_all(
@@ -193,9 +227,14 @@ def _find_all(
 
 
 def _facts(
-    plan: ImagePlan, slide: Slide, entry: ImageEntry, finder: Finder, bundle: Bundle
+    plan: ImagePlan,
+    slide: Slide,
+    entry: ImageEntry,
+    finder: Finder,
+    bundle: Bundle,
+    request: Request,
 ) -> dict[str, Any]:
-    """All that the objects of the tiles depend on, besides the program itself."""
+    """All that the result depends on, besides what is drawn in the image."""
     status = slide.path.stat()
     return {
         "qpbridge": __version__,
@@ -207,5 +246,6 @@ def _facts(
         "downsample": plan.tiles.downsample,
         "halo": plan.tiles.halo,
         "cores": plan.tiles.cores,
+        "kind": request.area_kind.name,
         **finder.facts,
     }

@@ -93,8 +93,11 @@ class NucleusFinder:
         """What the objects of tiles depend on, besides the model and the tiles."""
         expansion = self.options.cell_expansion
         regions = [region.geometry.wkb_hex for region in self.regions] if self._grows else []
+        stains = self.stains
         return {
-            "stains": self.stains,
+            "stains": [stains.stain_names, stains.background],
+            # QuPath's file may hold the default stains with another last digit.
+            "vectors": np.round(stains.vectors, 9).tolist(),
             "names": self.names,
             "expansion": expansion,
             "regions": regions,
