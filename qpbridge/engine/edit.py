@@ -11,13 +11,12 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge._version import __version__
+from qpbridge.engine.run_marks import PARAMETER, RunMark
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
-
-_SETTINGS = "settings"
 
 
 @dataclass(frozen=True)
@@ -30,8 +29,7 @@ class RunRecord:
     mpp: float
     when: datetime.datetime
     command: str
-    settings: str = ""
-    """Stands for all that the result depends on, besides what is drawn in the image."""
+    mark: RunMark | None = None
 
     def summary(self) -> str:
         """One line for a person."""
@@ -50,28 +48,10 @@ class RunRecord:
                 "qpbridge version": __version__,
                 "model": f"{self.model} {self.model_version}",
                 "pixel size": f"{self.mpp:g} µm",
-                "when": self.when.isoformat(timespec="milliseconds"),
-                **({_SETTINGS: self.settings} if self.settings else {}),
+                "when": self.when.isoformat(timespec="seconds"),
+                **({} if self.mark is None else {PARAMETER: str(self.mark)}),
             },
         )
-
-
-def is_done(
-    steps: Sequence[WorkflowStep],
-    target: str,
-    settings: str,
-    since: datetime.datetime | None = None,
-) -> bool:
-    """Whether the last run for a target in an image had these settings, and was not before."""
-    name = f"qpbridge: {target}"
-    last = next((s.parameters for s in reversed(steps) if s.name == name), {})
-    if last.get(_SETTINGS) != settings:
-        return False
-    try:
-        when = datetime.datetime.fromisoformat(last.get("when", ""))
-        return since is None or when >= since
-    except (ValueError, TypeError):
-        return False
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,8 @@ from typing import Any
 
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import RunRecord, is_done
+from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.run_marks import RunMark
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
 from qpbridge.engine.segmenting.request import (
@@ -126,10 +127,11 @@ def segment_project(
     return refuse_nothing(project, reports)
 
 
-def _is_done(project: Project, image: str, target: str, key: bytes) -> bool:
-    """Whether an image holds what tiles that a killed run left would give."""
+def _is_done(project: Project, image: str, target: str, run: bytes) -> bool:
+    """Whether an image holds what a run would give that was killed right afterwards."""
     entry = next((e for e in project.images if e.id == image), None)
-    return entry is not None and is_done(entry.read().workflow, target, key.hex())
+    last = None if entry is None else RunMark.last(entry.read().workflow, target)
+    return last is not None and last.run == run.hex()
 
 
 def _segment_image(
@@ -149,7 +151,12 @@ def _segment_image(
         if request.dry_run:
             return report_plan(plan, network, request)
         key = run_key(_facts(plan, slide, entry, finder, bundle, request))
-        if is_done(data.workflow, bundle.target, key.hex(), since):
+
+        def is_done(now: ImageData) -> bool:
+            last = RunMark.last(now.workflow, bundle.target)
+            return last is not None and last.is_of(key.hex(), since)
+
+        if is_done(data):
             return _done_elsewhere(entry)
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
@@ -159,20 +166,21 @@ def _segment_image(
             )
             for number in _find_all(plan.tiles, slide, network, finder, spool, request, stages):
                 watch.advance(float(megapixels[number]))
+            when = datetime.datetime.now(datetime.UTC)
             record = RunRecord(
                 target=bundle.target,
                 model=bundle.name,
                 model_version=bundle.version,
                 mpp=bundle.mpp,
-                when=datetime.datetime.now(datetime.UTC),
+                when=when,
                 command=request.command,
-                settings=key.hex(),
+                mark=RunMark(key.hex(), spool.run.hex(), when),
             )
 
             def place(now: ImageData) -> tuple[Edit | None, Result | None]:
                 regions = plan.regions
                 if now is not data:
-                    if is_done(now.workflow, bundle.target, key.hex(), since):
+                    if is_done(now):
                         return None, None
                     regions = find_again(
                         regions, now.objects, request.selection, slide.width, slide.height

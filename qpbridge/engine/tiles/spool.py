@@ -33,8 +33,9 @@ from qpbridge.project.files.siblings import remove
 FOLDER = "qpbridge-unfinished"
 """Beside the project file."""
 
-_MAGIC = b"qpbridge tiles 1\n"
+_MAGIC = b"qpbridge tiles 2\n"
 _KEY_BYTES = 32
+_RUN_BYTES = 8
 _RECORD = struct.Struct("<QQI")  # tile, length, CRC-32 of both and of the contents
 _SYNC_SECONDS = 5.0
 
@@ -49,6 +50,8 @@ class Spool:
     ----------
     done
         Numbers of the tiles that are on disk, in the order in which they were finished.
+    run
+        Stands for the run that began it, whoever goes on with that.
     """
 
     def __init__(
@@ -61,12 +64,15 @@ class Spool:
             # Nothing is kept back in memory that could fail to be written when it is closed.
             self._file = io.FileIO(_open_own(path), "r+")
             head = _MAGIC + key
-            if self._file.read(len(head)) == head:
+            is_ours = self._file.read(len(head)) == head
+            self.run = self._file.read(_RUN_BYTES)
+            if is_ours and len(self.run) == _RUN_BYTES:
                 self._find_records()
             else:
+                self.run = os.urandom(_RUN_BYTES)
                 self._file.truncate(0)
                 self._file.seek(0)
-                self._write(head)
+                self._write(head + self.run)
         self._synced = time.monotonic()
 
     @property
@@ -196,7 +202,7 @@ def remove_done(project: Path, is_done: Callable[[str, str, bytes], bool]) -> No
     project
         The project file.
     is_done
-        Tells of an entry id, a target and a key whether the image holds the result.
+        Tells of an entry id, a target and a `Spool.run` whether the image holds the result.
     """
     root = project.parent
     if look(root / FOLDER) is None:
@@ -210,8 +216,8 @@ def remove_done(project: Path, is_done: Callable[[str, str, bytes], bool]) -> No
             continue
         with contextlib.suppress(ProjectError), _locked(root, root / FOLDER / folder.name):
             path = folder / "tiles"
-            key = _read_key(path)
-            if key is not None and is_done(image, target, key):
+            run = _read_run(path)
+            if run is not None and is_done(image, target, run):
                 remove(path)
         _remove_empty(folder)
 
@@ -246,12 +252,12 @@ def _open_own(path: Path) -> int:
     return handle
 
 
-def _read_key(path: Path) -> bytes | None:
+def _read_run(path: Path) -> bytes | None:
     if look(path) is None:
         return None
     with io.FileIO(open_plain(path, os.O_RDONLY)) as file:
-        head = file.read(len(_MAGIC) + _KEY_BYTES)
-    return head.removeprefix(_MAGIC) if head.startswith(_MAGIC) else None
+        head = file.read(len(_MAGIC) + _KEY_BYTES + _RUN_BYTES)
+    return head[-_RUN_BYTES:] if head.startswith(_MAGIC) else None
 
 
 def _remove_empty(folder: Path) -> None:

@@ -18,7 +18,7 @@ from qpbridge.models.bundle import load_bundle
 from qpbridge.objects import RoiKind, Shapes
 from qpbridge.project import NewImage, create_project, open_project
 
-TILES = b"qpbridge tiles 1\n"
+TILES = b"qpbridge tiles 2\n" + bytes(32)
 
 
 @pytest.fixture
@@ -116,8 +116,8 @@ def test_tiles_of_images_that_are_done_go(project: Path) -> None:
     """A run was killed after the result was written; or before: then its tiles stay."""
     assert run(project) == ["written", "written"]
     step = open_project(project, "embedded").images[0].read().workflow[-1]
-    key = bytes.fromhex(step.parameters["settings"])
-    for name, head in (("1-nuclei", key), ("2-nuclei", bytes(32)), ("1-glands", key)):
+    done = bytes.fromhex(step.parameters["run"].split()[1])
+    for name, head in (("1-nuclei", done), ("2-nuclei", bytes(8)), ("1-glands", done)):
         folder = project.parent / FOLDER / name
         folder.mkdir(parents=True)
         (folder / "tiles").write_bytes(TILES + head)
