@@ -7,6 +7,7 @@ image server, float64, ordered (x, y), origin at the top left.
 from __future__ import annotations
 
 import enum
+import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -28,6 +29,14 @@ T = TypeVar("T")
 
 ELLIPSE_VERTICES = 96
 """Vertices of the polygon that stands for an ellipse where a geometry is needed."""
+
+
+def same_name(text: str) -> str:
+    """Write a name in the form in which names are compared (NFC): é may be one character or two.
+
+    What macOS hands out is taken apart, what is typed is not. Names are stored as they come.
+    """
+    return unicodedata.normalize("NFC", text)
 
 
 class ObjectKind(enum.IntEnum):
@@ -106,6 +115,10 @@ class PathClass:
         if not all(names):
             raise ValueError(f"not the name of a class: {text!r}")
         return cls(names, color)
+
+    def is_called(self, *names: str) -> bool:
+        """Whether a full name that somebody typed is that of this class."""
+        return same_name(str(self)) in map(same_name, names)
 
     @property
     def is_ignored(self) -> bool:

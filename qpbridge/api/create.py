@@ -30,6 +30,7 @@ def create_project(
     *,
     annotate: str | Sequence[str] | None = None,
     note: Callable[[str], None] = _log.warning,
+    broken: Callable[[Path, SlideError], None] | None = None,
 ) -> Project:
     """Make a new QuPath project (in the form of 0.6) around images.
 
@@ -47,6 +48,9 @@ def create_project(
         slide; or both.
     note
         Gets a sentence on each slide without tissue, or without a pixel size.
+    broken
+        Gets each slide that can't be read, with the reason, and the project is made of the others;
+        None: it is not made then.
 
     Returns
     -------
@@ -58,7 +62,7 @@ def create_project(
     RequestError
         If an argument makes no sense.
     SlideError
-        If a slide can't be read.
+        If slides can't be read, and there is no `broken`, or none can: names all of them.
     ProjectError
         If the project exists, or its folder holds another one's data, a slide is given twice, or
         nothing can be written there.
@@ -74,6 +78,7 @@ def create_project(
     given = [images] if isinstance(images, str | os.PathLike) else list(images)
     described: list[NewImage] = []
     drawn: list[list[ObjectTable]] = []
+    unread: dict[Path, SlideError] = {}
     for image in given:
         if isinstance(image, NewImage):
             if wanted:
@@ -81,15 +86,35 @@ def create_project(
             described.append(image)
             drawn.append([])
             continue
-        with open_slide(Path(checks.path("images", image))) as slide:
-            described.append(describe_slide(slide))
-            _check_pixel_size(slide, note)
-            drawn.append(_annotations(slide, wanted, note))
+        name = Path(checks.path("images", image))
+        try:
+            with open_slide(name) as slide:
+                new = describe_slide(slide)
+                tables = _annotations(slide, wanted, note)
+                _check_pixel_size(slide, note)
+        except SlideError as error:
+            unread[name] = error
+            continue
+        described.append(new)
+        drawn.append(tables)
+    if unread and (broken is None or not described):
+        raise _all_of(list(unread.values()))
+    for name, why in unread.items():
+        assert broken is not None
+        broken(name, why)
     created = create_around(file, described)
     for entry, tables in zip(created.images, drawn, strict=True):
         for table in tables:
             entry.apply(Edit(add=table))
     return created
+
+
+def _all_of(errors: Sequence[SlideError]) -> SlideError:
+    """Make one error of several."""
+    if len(errors) == 1:
+        return errors[0]
+    listed = "".join(f"\n  {error}" for error in errors)
+    return SlideError(f"{len(errors)} images can't be read, and no project is made:{listed}")
 
 
 def describe_slide(slide: Slide) -> NewImage:

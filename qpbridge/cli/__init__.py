@@ -79,10 +79,10 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="qpbridge")
 def main() -> None:
-    r"""Segment nuclei, glands and vessels in QuPath projects, and write them back as objects.
+    """Segment nuclei, glands and vessels in QuPath projects, and write them back as objects.
 
     \b
     A first run:
       qpbridge create project.qpproj slide.svs --annotate-tissue
       qpbridge segment project.qpproj
-    """
+    """  # noqa: D301 (it is the character itself that click looks for)

@@ -8,8 +8,9 @@ import click
 
 import qpbridge
 from qpbridge.cli.options import json_option, project_argument
-from qpbridge.cli.output import note, print_json, say
+from qpbridge.cli.output import exit_with_failures, note, print_json, say
 from qpbridge.cli.wording import Command
+from qpbridge.errors import SlideError
 
 
 @click.command(cls=Command)
@@ -29,9 +30,20 @@ def create(
     annotate_full: bool,
     as_json: bool,
 ) -> None:
-    """Create the QuPath project PROJECT (a new .qpproj file) around slides."""
+    """Create the QuPath project PROJECT (a new .qpproj file) around slides.
+
+    Exit code 0: done; 1: failed, nothing was made; 2: wrong usage; 3: some slides can't be read,
+    the project is made of the others.
+    """
+    failures: dict[str, str] = {}
+
+    def leave_out(path: Path, error: SlideError) -> None:
+        failures[str(path)] = str(error).removeprefix(f"{path}: ")
+
     annotate = ["full"] * annotate_full + ["tissue"] * annotate_tissue
-    created = qpbridge.create_project(project, slides, annotate=annotate, note=note)
+    created = qpbridge.create_project(
+        project, slides, annotate=annotate, note=note, broken=leave_out
+    )
     annotations = {entry.id: len(entry.read().objects) if annotate else 0 for entry in created}
     if as_json:
         print_json(
@@ -40,9 +52,11 @@ def create(
                 "images": [
                     {"id": e.id, "name": e.name, "annotations": annotations[e.id]} for e in created
                 ],
+                "failed": failures,
             }
         )
-        return
-    say(f"{created.path}: {len(created)} images")
-    for entry in created:
-        say(f"  {entry.name}: {annotations[entry.id]} annotations")
+    else:
+        say(f"{created.path}: {len(created)} images")
+        for entry in created:
+            say(f"  {entry.name}: {annotations[entry.id]} annotations")
+    exit_with_failures(failures, len(slides))

@@ -38,13 +38,17 @@ backend_option = click.option(
     help="How the project is read and written: 'embedded' needs no QuPath.",
 )
 
-target_option = click.option(
-    "--target",
-    "targets",
-    type=click.Choice(TARGETS),
-    multiple=True,
-    help="What to work on; may be given several times.  [default: nuclei]",
-)
+
+def target_option(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command say what it works on; `default` says in the help what that is otherwise."""
+    return click.option(
+        "--target",
+        "targets",
+        type=click.Choice(TARGETS),
+        multiple=True,
+        help=f"What to work on; may be given several times.  [default: {default}]",
+    )
+
 
 device_option = click.option(
     "--device",

@@ -22,7 +22,7 @@ from qpbridge.project import Backend, open_project
 @click.command(cls=Command)
 @project_argument
 @image_option
-@target_option
+@target_option("all")
 @backend_option
 @json_option
 def remove(
@@ -34,7 +34,7 @@ def remove(
 ) -> None:
     """Remove the objects that qpbridge made in PROJECT, and nothing else.
 
-    Objects that a person has changed since stay. Without --target, all targets are removed.
+    Objects that a person has changed since stay.
     """
     opened = open_project(project, backend=backend)
     reports = qpbridge.remove(opened, targets, images=images)

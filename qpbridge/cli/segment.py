@@ -60,7 +60,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 @click.command(cls=Command)
 @project_argument
 @image_option
-@target_option
+@target_option("nuclei")
 @click.option(
     "--model",
     metavar="BUNDLE",

@@ -124,7 +124,7 @@ def load_reviewed(
 
 
 def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.NDArray[np.int64]:
-    wanted = objects.of_class(lambda c: str(c) == truth_class)
+    wanted = objects.of_class(lambda c: c.is_called(truth_class))
     rows = np.flatnonzero(wanted & np.isin(objects.shapes.roi, ENCLOSING))
     return rows if accepted else rows[origins(objects.take(rows)) != Origin.OURS]
 

@@ -13,7 +13,7 @@ import shapely
 from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
-from qpbridge.objects import GeometryArray, ObjectTable, PathClass
+from qpbridge.objects import GeometryArray, ObjectTable, PathClass, same_name
 from qpbridge.outlines import ENCLOSING, ROUNDING, areas_um2, each_held, valid_areas
 
 _REGION_CLASS = "Region*"
@@ -234,11 +234,10 @@ def _is_ignored(path_class: PathClass | None) -> bool:
 def _is_wanted(
     objects: ObjectTable, row: int, path_class: PathClass | None, selection: Selection
 ) -> bool:
-    if path_class is not None and str(path_class) in selection.within:
+    if path_class is not None and path_class.is_called(*selection.within):
         return True
-    return bool(selection.selected) and bool(
-        {objects.names.get(row), str(objects.uuid(row))} & set(selection.selected)
-    )
+    called = {same_name(objects.names.get(row, "")), str(objects.uuid(row))} - {""}
+    return not called.isdisjoint(map(same_name, selection.selected))
 
 
 def _label(objects: ObjectTable, row: int) -> str:
@@ -256,6 +255,15 @@ def _nothing_selected(
         return (
             "all annotations are of ignored classes; name one with `within`, or use `whole_image`"
         )
-    there = sorted({_label(objects, int(row)) for row in rows})
-    there += sorted({str(c) for row in rows if (c := objects.path_class(int(row)))} - set(there))
-    return f"no {selection}; there are: {', '.join(there[:20])}"
+    names = {objects.names.get(row) or _label(objects, row) for row in rows.tolist()}
+    classes = {str(c) for row in rows.tolist() if (c := objects.path_class(row)) is not None}
+    there = []
+    if selection.within:
+        there.append(f"there are the classes: {_listed(classes)}")
+    if selection.selected:
+        there.append(f"there are annotations called: {_listed(names)}")
+    return f"no {selection}; {'; '.join(there)}"
+
+
+def _listed(names: set[str]) -> str:
+    return ", ".join(map(repr, sorted(names)[:20])) or "none"

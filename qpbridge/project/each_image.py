@@ -44,7 +44,8 @@ class Report:
     def of_failure(cls, image: str, error: Exception) -> Self:
         """Report what kept an image from being worked on."""
         skipped = isinstance(error, SelectionError)
-        return cls(image, "skipped" if skipped else "failed", str(error))
+        # Most errors name the image, which the report does already.
+        return cls(image, "skipped" if skipped else "failed", str(error).removeprefix(f"{image}: "))
 
     def __str__(self) -> str:
         return f"{self.image}: {self.message or self.status}"

@@ -14,7 +14,14 @@ import numpy.typing as npt
 
 from qpbridge import checks
 from qpbridge.errors import MissingImageError, SlideError, UnknownImageError
-from qpbridge.objects import ImageType, IntArray, MeasurementTable, ObjectTable, PathClass
+from qpbridge.objects import (
+    ImageType,
+    IntArray,
+    MeasurementTable,
+    ObjectTable,
+    PathClass,
+    same_name,
+)
 from qpbridge.objects import Stains as Stains
 
 
@@ -420,9 +427,11 @@ class Project(abc.ABC):
         UnknownImageError
             If there is none, or several have the name.
         """
-        found = [e for e in self.images if e.name == name] or [
-            e for e in self.images if e.id == name
-        ]
+        found = (
+            [e for e in self.images if e.name == name]
+            or [e for e in self.images if same_name(e.name) == same_name(name)]
+            or [e for e in self.images if e.id == name]
+        )
         if len(found) == 1:
             return found[0]
         if found:

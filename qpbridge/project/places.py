@@ -5,7 +5,6 @@ from __future__ import annotations
 import ntpath
 import os
 import posixpath
-import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 
 from qpbridge.errors import MissingImageError, RequestError, SlideError
+from qpbridge.objects import same_name
 from qpbridge.project.uris import path_from_uri
 
 
@@ -81,7 +81,7 @@ class Places:
         """
         named = (Path(*place) for place in self._files.get(_folded(stored.name), ()))
         if not isinstance(stored, PureWindowsPath):
-            named = (file for file in named if _normal(file.name) == _normal(stored.name))
+            named = (file for file in named if same_name(file.name) == same_name(stored.name))
         found = [(_shared_tail(file, stored), file) for file in named if exists(file)]
         best = max((length for length, _ in found), default=0)
         # Two ways to one file, by a link, are no question.
@@ -232,16 +232,12 @@ def _absolute(path: Path | str) -> Path:
 
 def _components(path: PurePath) -> list[str]:
     """Split a path so that those of two paths are equal where they mean the same place."""
-    parts = _normal(path.as_posix().rstrip("/")).split("/")
+    parts = same_name(path.as_posix().rstrip("/")).split("/")
     return list(map(str.casefold, parts)) if isinstance(path, PureWindowsPath) else parts
 
 
-def _normal(name: str) -> str:
-    return unicodedata.normalize("NFC", name)  # a Mac may write accents apart
-
-
 def _folded(name: str) -> str:
-    return _normal(name).casefold()
+    return same_name(name).casefold()
 
 
 def _shared_tail(file: Path, stored: PurePath) -> int:

@@ -54,8 +54,8 @@ def test_create_refuses_what_would_harm(qpbridge, tmp_path, truth, project):
     assert project.read_bytes() == before
     new = tmp_path / "new" / "project.qpproj"
     (tmp_path / "note.txt").write_text("no slide")
-    qpbridge("create", new, truth.path, tmp_path / "note.txt", code=1)
-    assert "note.txt" in qpbridge.stderr.replace("\n", "")
+    qpbridge("create", new, tmp_path / "note.txt", code=1)
+    assert "note.txt" in qpbridge.stderr.replace("\n", "") and not new.parent.exists()
     qpbridge("create", new, tmp_path / "missing.svs", code=1)
     assert "missing.svs" in qpbridge.stderr.replace("\n", "")
     qpbridge("create", new, code=2)

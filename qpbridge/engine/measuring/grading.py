@@ -99,7 +99,7 @@ def needed(systems: Sequence[str]) -> set[str]:
 
 def _areas(objects: ObjectTable, path_class: str) -> GeometryArray:
     """Find the areas of a class that a person drew."""
-    wanted = objects.of_class(lambda c: str(c) == path_class)
+    wanted = objects.of_class(lambda c: c.is_called(path_class))
     wanted &= np.isin(objects.shapes.roi, ENCLOSING)
     rows = drawn_annotations(objects)
     return valid_areas(objects.shapes.take(rows[wanted[rows]]).geometries)
