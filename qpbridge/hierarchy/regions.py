@@ -257,12 +257,9 @@ def _nothing_selected(
         )
     names = {objects.names.get(row) or _label(objects, row) for row in rows.tolist()}
     classes = {str(c) for row in rows.tolist() if (c := objects.path_class(row)) is not None}
-    there = []
-    if selection.within:
-        there.append(f"there are the classes: {_listed(classes)}")
-    if selection.selected:
-        there.append(f"there are annotations called: {_listed(names)}")
-    return f"no {selection}; {'; '.join(there)}"
+    there = [_listed(classes)] if selection.within else []
+    there += [_listed(names)] if selection.selected else []
+    return f"no {selection}; there are: {'; and called '.join(there)}"
 
 
 def _listed(names: set[str]) -> str:

@@ -137,12 +137,11 @@ def test_names_are_compared_as_they_look(qpbridge, tmp_path, truth):
 
 def test_what_is_not_there_is_told_with_what_is(qpbridge, project):
     qpbridge("measure", project, "--within", "Tumour", code=1)
-    assert (
-        "no annotations of class 'Tumour'; there are the classes: 'Ignore*', 'Stroma', 'Tumor'"
-        in (qpbridge.stderr)
+    assert "no annotations of class 'Tumour'; there are: 'Ignore*', 'Stroma', 'Tumor'" in (
+        qpbridge.stderr
     )
     qpbridge("measure", project, "--selected", "lft", code=1)
-    assert "there are annotations called: 'left', 'pen', 'ring'" in qpbridge.stderr
+    assert "called 'lft'; there are: 'left', 'pen', 'ring'" in qpbridge.stderr
     assert "Tumor" not in qpbridge.stderr
 
 
