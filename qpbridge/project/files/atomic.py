@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from qpbridge.errors import ProjectError
 from qpbridge.project.files.explain import explain_failure, explain_reading
-from qpbridge.project.files.plain import below, real, refusal
+from qpbridge.project.files.plain import below, look, real, refusal
 from qpbridge.project.files.siblings import (
     remove,
     remove_abandoned,
@@ -126,6 +126,10 @@ def replace_files(
     old = {target: sibling(target, "old") for target in targets.values()}
     new = {target: sibling(target, "new") for target in targets.values()}
     backup_of = {targets[path]: backup for path, backup in (backups or {}).items()}
+    for backup in backup_of.values():
+        found = look(backup)
+        if found is not None and stat.S_ISDIR(found.st_mode):
+            raise refusal(backup)
     kept: set[Path] = set()
     begun: list[Path] = []
     first = next(iter(contents))
