@@ -26,7 +26,7 @@ def hexagons_inside(geometry: shapely.Geometry) -> np.ndarray:
 
 
 def main(path: str, name: str) -> None:
-    entry = qpbridge.open_project(path).images[0]
+    entry = qpbridge.open_project(path)[0]
     data = entry.read()
     (row,) = (row for row, known in data.objects.names.items() if known == name)
     shapes = qpbridge.Shapes.from_geometries(hexagons_inside(data.objects.geometries[row]))

@@ -15,7 +15,7 @@ AREA = "Area µm^2"
 
 def read_nuclei(path: str) -> pd.DataFrame:
     frames = []
-    for entry in qpbridge.open_project(path).images:
+    for entry in qpbridge.open_project(path):
         objects = entry.read().objects.to_pandas()
         names = objects.set_index("Object ID")["Name"]
         nuclei = objects[objects["Classification"] == "Nucleus"]

@@ -9,10 +9,8 @@ import qpbridge
 
 
 def main(path: str, *classes: str) -> None:
-    project = qpbridge.open_project(path)
-    request = qpbridge.Request(selection=qpbridge.Selection(within=classes))
-    for report in qpbridge.segment_project(project, qpbridge.load_bundle("nuclei_he"), request):
-        print(f"{report.image}: {report.status} {report.message}")
+    for report in qpbridge.segment(path, within=classes, model="nuclei_he", progress=True):
+        print(report)
         for region in report.regions:
             density = region.measurements["Nuclei: Density per mm^2"]
             print(f"  {region.name}: {density:.0f} nuclei per mm²")

@@ -6,30 +6,98 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy.typing as npt
 
 from qpbridge.objects import ObjectTable
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-def to_pandas(self: ObjectTable, **options: Any) -> Any:
-    """Return a pandas DataFrame: see `qpbridge.tables.frames.to_pandas`."""
+
+def to_pandas(
+    self: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> pd.DataFrame:
+    """Make a pandas DataFrame in QuPath's export columns, and the parents' ids.
+
+    Parameters
+    ----------
+    image
+        Name of the image; None: no column for it.
+    mpp
+        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: centroids and sizes in pixels.
+    rows
+        Index or mask of the objects to describe; None: all.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row for each object. Missing texts are None, missing numbers NaN (``Int64`` columns:
+        NA).
+
+    Examples
+    --------
+    >>> image = project["1"]
+    >>> frame = image.read().objects.to_pandas(image=image.name, mpp=image.server.mpp)
+    >>> (frame["Classification"] == "Nucleus").sum().item() > 10
+    True
+    """
     from qpbridge.tables.frames import to_pandas
 
-    return to_pandas(self, **options)
+    return to_pandas(self, image=image, mpp=mpp, rows=rows)
 
 
-def to_geodataframe(self: ObjectTable, **options: Any) -> Any:
-    """Return a GeoPandas GeoDataFrame: see `qpbridge.tables.frames.to_geodataframe`."""
+def to_geodataframe(
+    self: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> Any:
+    """Make a GeoPandas GeoDataFrame: `to_pandas` with the outlines, in full-resolution pixels.
+
+    Parameters are those of `to_pandas`.
+
+    Raises
+    ------
+    MissingExtraError
+        Without geopandas.
+    """
     from qpbridge.tables.frames import to_geodataframe
 
-    return to_geodataframe(self, **options)
+    return to_geodataframe(self, image=image, mpp=mpp, rows=rows)
 
 
-def to_anndata(self: ObjectTable, **options: Any) -> Any:
-    """Return an AnnData object: see `qpbridge.tables.frames.to_anndata`."""
+def to_anndata(
+    self: ObjectTable,
+    *,
+    image: str | None = None,
+    mpp: tuple[float, float] | None = None,
+    rows: npt.ArrayLike | None = None,
+) -> Any:
+    """Make an AnnData object, as scanpy and squidpy take it.
+
+    Parameters are those of `to_pandas`.
+
+    Returns
+    -------
+    anndata.AnnData
+        ``X``: the stored measurements; ``obs``: the other columns of `to_pandas`, by object id;
+        ``obsm["spatial"]``: centroids.
+
+    Raises
+    ------
+    MissingExtraError
+        Without anndata.
+    """
     from qpbridge.tables.frames import to_anndata
 
-    return to_anndata(self, **options)
+    return to_anndata(self, image=image, mpp=mpp, rows=rows)
 
 
 for _method in (to_pandas, to_geodataframe, to_anndata):

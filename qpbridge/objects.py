@@ -7,6 +7,7 @@ image server, float64, ordered (x, y), origin at the top left.
 from __future__ import annotations
 
 import enum
+import html
 import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -486,6 +487,32 @@ class ObjectTable:
 
     def __len__(self) -> int:
         return len(self.kind)
+
+    def __repr__(self) -> str:
+        return (
+            f"<ObjectTable: {self._counted(self.kinds())}; "
+            f"{len(self.measurement_names)} measurements>"
+        )
+
+    def _repr_html_(self) -> str:
+        named = np.bincount(self.class_index + 1, minlength=len(self.classes) + 1).tolist()
+        names = ["Unclassified", *map(str, self.classes)]
+        rows = [
+            ("Objects", self._counted(self.kinds())),
+            ("Classes", self._counted({n: c for n, c in zip(names, named, strict=True) if c})),
+            ("Measurements", ", ".join(self.measurement_names)),
+        ]
+        cells = (f"<tr><th>{name}</th><td>{html.escape(text)}</td></tr>" for name, text in rows)
+        return f"<table>{''.join(cells)}</table>"
+
+    def kinds(self) -> dict[str, int]:
+        """Count the objects of each kind that there is: ``{"annotation": 3, "cell": 500}``."""
+        counts = np.bincount(self.kind, minlength=len(ObjectKind)).tolist()
+        return {kind.name.lower(): counts[kind] for kind in ObjectKind if counts[kind]}
+
+    @staticmethod
+    def _counted(counts: Mapping[str, int]) -> str:
+        return ", ".join(f"{n:,} {name}" for name, n in counts.items()) or "nothing"
 
     def take(self, index: npt.ArrayLike) -> ObjectTable:
         """Select objects by integer index or boolean mask; lost parents become the root."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import enum
+import html
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -333,6 +334,10 @@ class ImageEntry(abc.ABC):
         """
 
 
+SHOWN = 20
+"""Images that a project lists in a notebook."""
+
+
 class Project(abc.ABC):
     """A QuPath project: images in order, the list of classes, and free texts by name."""
 
@@ -408,6 +413,26 @@ class Project(abc.ABC):
     def __repr__(self) -> str:
         images = "1 image" if len(self) == 1 else f"{len(self):,} images"
         return f"<{type(self).__name__} {str(self.path)!r}: {images}, QuPath {self.version}>"
+
+    def _repr_html_(self) -> str:
+        def row(cells: Sequence[object], tag: str = "td") -> str:
+            texts = (f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
+            return f"<tr>{''.join(texts)}</tr>"
+
+        rows = [
+            row(
+                (
+                    e.id,
+                    e.name,
+                    *((e.server.width and (e.server.width, e.server.height)) or ("", "")),
+                )
+            )
+            for e in self.images[:SHOWN]
+        ]
+        if len(self) > SHOWN:
+            rows.append(row(("...", f"and {len(self) - SHOWN:,} more", "", "")))
+        head = row(("Id", "Image", "Width", "Height"), "th")
+        return f"<p>{html.escape(repr(self))}</p><table>{head}{''.join(rows)}</table>"
 
     def select(self, names: str | Iterable[str]) -> tuple[ImageEntry, ...]:
         """Find images by name or entry id, in the order given; no names: all images.

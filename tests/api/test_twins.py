@@ -377,3 +377,33 @@ def test_what_is_no_project_is_named(verb, project):
     with pytest.raises(RequestError) as caught:
         verb(project)
     assert caught.value.field == "project"
+
+
+def test_what_a_notebook_shows(path):
+    project = qpbridge.open_project(path)
+    assert repr(project).count("\n") == 0 and "2 images" in repr(project)
+    assert "other [b].svs" in project._repr_html_() and project._repr_html_().count("<tr>") == 3
+    assert "900 x 700 px, 0.5 µm/px" in repr(project[0])
+    table = project[0].read().objects
+    assert repr(table).startswith("<ObjectTable: 1 annotation, ") and len(repr(table)) < 120
+    assert "Nucleus" in table._repr_html_() and "Circularity" in table._repr_html_()
+    assert (
+        repr(table.take([]))
+        == f"<ObjectTable: nothing; {len(table.measurement_names)} measurements>"
+    )
+    reports = qpbridge.info(project).images
+    assert repr(reports) == "<Reports: 2 read>" and reports._repr_html_().count("<tr>") == 3
+    reports = qpbridge.remove(project)
+    assert repr(reports) == "<Reports: 1 written, 1 skipped>"
+    assert "nothing of qpbridge" in reports._repr_html_()
+
+
+def test_a_project_is_a_sequence_of_images(path):
+    project = qpbridge.open_project(path)
+    assert len(project) == 2 and project and [e.id for e in project] == ["1", "2"]
+    assert project["other [b].svs"] is project["2"] is project[1] is project[-1]
+    assert "1" in project and "other [b].svs" in project and project[0] in project
+    assert "x" not in project and 3 not in project
+    for error in (KeyError, qpbridge.SelectionError, qpbridge.UnknownImageError):
+        with pytest.raises(error, match="no image 'x'; there are"):
+            project["x"]
