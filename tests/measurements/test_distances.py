@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import shapely
 
+from qpbridge import outlines
 from qpbridge.measurements import distances
 from qpbridge.measurements.distances import (
     DEFINITIONS,
@@ -50,6 +51,7 @@ def test_signed_distance_by_hand(
     monkeypatch: pytest.MonkeyPatch, chunk: int, geometries: list[shapely.Geometry]
 ) -> None:
     monkeypatch.setattr(distances, "CHUNK", chunk)
+    monkeypatch.setattr(outlines, "CHUNK", chunk)
     points = np.random.default_rng(0).uniform(0, 100, (60, 2))
     found = signed_distance(points, np.array(geometries, dtype=object))
     np.testing.assert_allclose(found, [by_hand(p, geometries) for p in points], atol=1e-9)
