@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import reprlib
 import unicodedata
 from pathlib import Path
@@ -235,7 +236,17 @@ class OutlineError(QpbridgeError):
 
 
 class ModelError(QpbridgeError):
-    """A model bundle that is unknown, broken or unfit for the task."""
+    """A model bundle that is unknown, broken or unfit for the task.
+
+    The message is one line, whatever files and libraries say.
+    """
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(re.sub(r"\s*[\r\n]\s*", " ", message), most=800))
+
+
+class InferenceError(ModelError, RuntimeError):
+    """A network that failed on pixels, or made of them what are no maps."""
 
 
 class SelectionError(QpbridgeError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -37,6 +39,16 @@ def same_backend_everywhere(
     """Let a QuPath on this machine change nothing for tests that are not about it."""
     if "qupath" not in request.keywords and not request.config.getoption("--with-qupath"):
         monkeypatch.setattr("qpbridge.project.find_qupath", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def nobody_trusts_anything(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the list of trusted models of whoever runs the tests out of them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("XDG_CONFIG_HOME", "APPDATA", "HOME"):
+            if name != "HOME" or sys.platform == "darwin":
+                patch.setenv(name, str(tmp_path_factory.mktemp("configuration")))
+        yield
 
 
 @pytest.fixture(scope="session")

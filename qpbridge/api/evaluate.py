@@ -64,6 +64,7 @@ def evaluate(
     images: Names = (),
     model: ModelLike | None = None,
     model_mpp: float | None = None,
+    trust: bool = False,
     mpp: float | None = None,
 ) -> Evaluation:
     """Score a model on labelled images, or what is in a project against what a person drew there.
@@ -91,6 +92,9 @@ def evaluate(
         Name, path or `Bundle`. None: the target's own.
     model_mpp
         µm per pixel that a model expects which doesn't say so itself.
+    trust
+        Let a model be TorchScript, which is a program of whoever made it, from now on: see
+        `load_bundle`.
     mpp
         µm per pixel of the images; with a project, at which to compare. None: the model's.
 
@@ -123,7 +127,10 @@ def evaluate(
     check_mpp("model_mpp", model_mpp)
     _check_sources(project, truth, image_folder, label_folder, images)
     bundle = as_bundle(
-        DEFAULT_MODELS[target] if model is None else model, target=target, mpp=model_mpp
+        DEFAULT_MODELS[target] if model is None else model,
+        target=target,
+        mpp=model_mpp,
+        trust=trust,
     )
     if bundle.target != target:
         raise ModelError(f"`model` {bundle.name}: finds {bundle.target}, not {target}")

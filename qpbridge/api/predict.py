@@ -74,6 +74,7 @@ def predict(
     *,
     model: ModelLike = "nuclei_he",
     model_mpp: float | None = None,
+    trust: bool = False,
     device: str = "auto",
 ) -> Prediction:
     """Find objects in an image that is in memory.
@@ -91,6 +92,9 @@ def predict(
         Name, path or `Bundle`. It stays in memory for the next call.
     model_mpp
         µm per pixel that a model expects which doesn't say so itself.
+    trust
+        Let a model be TorchScript, which is a program of whoever made it, from now on: see
+        `load_bundle`.
     device
         ``auto``, ``cpu`` or ``cuda[:N]``.
 
@@ -120,7 +124,7 @@ def predict(
     check_mpp("mpp", mpp)
     check_mpp("model_mpp", model_mpp)
     check_device(device)
-    bundle = as_bundle(model, mpp=model_mpp)
+    bundle = as_bundle(model, mpp=model_mpp, trust=trust)
     network = _network(bundle, str(choose_device(device)))
     maps = draw_maps(network, resample(pixels, mpp / bundle.mpp), bundle.stride, bundle.halo)
     found = decode(bundle.decoder, maps, **bundle.decode)

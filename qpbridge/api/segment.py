@@ -44,6 +44,7 @@ def segment(
     whole_image: bool = False,
     mpp: float | None = None,
     model_mpp: float | None = None,
+    trust: bool = False,
     cell_expansion: float | None = None,
     positivity: float | Sequence[float] = (),
     features: str = "basic",
@@ -83,6 +84,9 @@ def segment(
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     model_mpp
         µm per pixel that a model expects which doesn't say so itself.
+    trust
+        Let a model be TorchScript, which is a program of whoever made it, from now on: see
+        `load_bundle`.
     cell_expansion
         Grow nuclei by up to this many µm into cells.
     positivity
@@ -156,7 +160,7 @@ def segment(
         if command is None
         else command,
     )
-    bundles = choose_models(targets, model, model_mpp)
+    bundles = choose_models(targets, model, model_mpp, trust=trust, run=not dry_run)
     if all(bundle.target != "nuclei" for bundle in bundles):
         refuse_nucleus_options(nuclei, " and ".join(bundle.target for bundle in bundles))
     opened = as_project(project)
@@ -172,13 +176,18 @@ def choose_models(
     targets: Names = (),
     model: ModelLike | Sequence[ModelLike] = (),
     model_mpp: float | None = None,
+    *,
+    trust: bool = False,
+    run: bool = True,
 ) -> list[Bundle]:
     """Load one model for each target; nuclei last, since glands and vessels can hold them.
 
     Parameters
     ----------
-    targets, model, model_mpp
+    targets, model, model_mpp, trust
         As for `segment`.
+    run
+        Whether they are to be run, or only to be told of (`load_bundle`).
 
     Raises
     ------
@@ -190,7 +199,7 @@ def choose_models(
     named = checks.choices("targets", targets, TARGETS)
     models = [model] if isinstance(model, str | os.PathLike | Bundle) else list(model)
     only = named[0] if len(named) == 1 else None
-    given = [as_bundle(one, target=only, mpp=model_mpp) for one in models]
+    given = [as_bundle(one, target=only, mpp=model_mpp, trust=trust, run=run) for one in models]
     wanted = dict.fromkeys(named or [b.target for b in given] or ["nuclei"])
     for one, bundle in zip(models, given, strict=True):
         if bundle.target not in wanted:
@@ -205,7 +214,14 @@ def choose_models(
     ]
 
 
-def as_bundle(model: object, *, target: str | None = None, mpp: float | None = None) -> Bundle:
+def as_bundle(
+    model: object,
+    *,
+    target: str | None = None,
+    mpp: float | None = None,
+    trust: bool = False,
+    run: bool = True,
+) -> Bundle:
     """Return a loaded model as it is, and load one by its name or path.
 
     Raises
@@ -218,5 +234,7 @@ def as_bundle(model: object, *, target: str | None = None, mpp: float | None = N
     if isinstance(model, Bundle):
         return model
     if isinstance(model, str | os.PathLike) and os.fspath(model):
-        return load_bundle(os.fspath(model), target=target, mpp=mpp)
+        return load_bundle(
+            os.fspath(model), target=target, mpp=mpp, trust=checks.flag("trust", trust), run=run
+        )
     raise RequestError("model", model, "the name or path of a model was expected")

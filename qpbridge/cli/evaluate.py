@@ -15,6 +15,7 @@ from qpbridge.cli.options import (
     json_option,
     model_mpp_option,
     places_options,
+    trust_option,
 )
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
@@ -55,6 +56,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @image_option
 @click.option("--model", metavar="BUNDLE", help="Name or path of a model.  [default: the target's]")
 @model_mpp_option
+@trust_option
 @click.option(
     "--mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),

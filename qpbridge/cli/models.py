@@ -7,9 +7,10 @@ from collections.abc import Mapping
 import click
 
 import qpbridge
-from qpbridge.cli.options import json_option
+from qpbridge.cli.options import json_option, model_mpp_option, trust_option
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
+from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import Bundle
 from qpbridge.training.readme import SCORES
 
@@ -84,10 +85,19 @@ def best_scores(bundle: Bundle) -> list[str]:
 
 @models.command("show", cls=Command)
 @click.argument("name")
+@click.option(
+    "--target",
+    type=click.Choice(TARGETS),
+    help="What a bundle of other origin finds, if it doesn't say.",
+)
+@model_mpp_option
+@trust_option
 @json_option
-def show_model(name: str, as_json: bool) -> None:
+def show_model(
+    name: str, target: str | None, model_mpp: float | None, trust: bool, as_json: bool
+) -> None:
     """Describe the model NAME (or the bundle at a path): data, licences, scores."""
-    bundle = qpbridge.load_bundle(name)
+    bundle = qpbridge.load_bundle(name, target=target, mpp=model_mpp, trust=trust, run=False)
     if as_json:
         print_json({"name": bundle.name, "path": str(bundle.path), **bundle.metadata})
         return

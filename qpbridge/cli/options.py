@@ -128,6 +128,13 @@ model_mpp_option = click.option(
     help="µm per pixel that the model expects, for a bundle of other origin that doesn't say.",
 )
 
+trust_option = click.option(
+    "--trust",
+    is_flag=True,
+    help="Let the model be TorchScript, a program of whoever made it, which could harm your files. "
+    "Noted for its path, as long as the file stays the same.",
+)
+
 _relocate_option = click.option(
     "--relocate",
     "moved",

@@ -24,6 +24,7 @@ from qpbridge.cli.options import (
     project_argument,
     selection_options,
     target_option,
+    trust_option,
 )
 from qpbridge.cli.output import (
     exit_with_failures,
@@ -69,6 +70,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     f"[default: {', '.join(DEFAULT_MODELS.values())}]",
 )
 @model_mpp_option
+@trust_option
 @selection_options
 @device_option
 @backend_option

@@ -44,6 +44,7 @@ OPTIONS = {
     "target": "--target",
     "targets": "--target",
     "tile": "--tile",
+    "trust": "--trust",
     "truth": "--truth",
     "validation": "--validation",
     "whole_image": "--whole-image",

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from qpbridge.models.config import Config
+from qpbridge.models.maps import checked_maps
 from qpbridge.models.windows import Windows
 
 HOVER = {
@@ -35,16 +36,22 @@ class ForeignNetwork(nn.Module):
 
     def __init__(self, network: nn.Module, section: Config) -> None:
         super().__init__()
-        self.output = str(section["output"])
+        self.output, self.count = str(section["output"]), len(section["channels"])
         self.windows = Windows(FinalMaps(network, self.output), *section["window"])
         for name in ("subtract", "divide"):
             values = torch.tensor(section["input"][name], dtype=torch.float32)
             self.register_buffer(name, values.reshape(-1, 1, 1))
 
     def forward(self, rgb: torch.Tensor) -> torch.Tensor:
-        """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W) in 0..255."""
+        """Return maps (N, C, H, W), float32, for RGB (N, 3, H, W) in 0..255.
+
+        Raises
+        ------
+        InferenceError
+            If the network answers something else, or NaN.
+        """
         maps: torch.Tensor = self.windows((rgb.float() - self.subtract) / self.divide)
-        return maps
+        return checked_maps(maps, rgb, self.count)
 
 
 class FinalMaps(nn.Module):

@@ -8,7 +8,6 @@ that this package needs to run the model; see `Bundle`.
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 from qpbridge.errors import ModelError
 from qpbridge.models.archive import unpack_bundle
-from qpbridge.models.config import path_classes
+from qpbridge.models.config import (
+    SCRIPT,
+    WEIGHTS,
+    config_path,
+    path_classes,
+    read_config,
+    read_document,
+)
+from qpbridge.models.memory import machine_memory
+from qpbridge.models.schema import check_metadata
+from qpbridge.models.trust import digest_of, is_trusted, refuse_untrusted, trust_script
 from qpbridge.objects import ImageType, PathClass
 
 if TYPE_CHECKING:  # a bundle describes itself without torch, which takes seconds to import
@@ -25,6 +34,10 @@ if TYPE_CHECKING:  # a bundle describes itself without torch, which takes second
 
 DEFAULT_MODELS = {"nuclei": "nuclei_he", "glands": "glands_he", "vessels": "vessels_he"}
 """The model of each target that is used where none is named."""
+
+SCRIPT_NOTICE = (
+    "its network is TorchScript, a program, and was not run to tell this; it needs `trust`"
+)
 
 REQUIRED = ("target", "mpp", "halo", "stride", "channels", "decode")
 
@@ -40,12 +53,15 @@ class Bundle:
     path
         Its folder.
     metadata
-        The whole of ``configs/metadata.json``.
+        The whole of ``configs/metadata.json``, checked.
+    trusted
+        Digest of the TorchScript that the user trusts; empty: there is none, or it is not run.
     """
 
     name: str
     path: Path
     metadata: Mapping[str, Any]
+    trusted: str = ""
 
     @property
     def _own(self) -> Mapping[str, Any]:
@@ -153,11 +169,15 @@ class Bundle:
     @property
     def network_definition(self) -> Mapping[str, Any]:
         """MONAI's definition of the network, from ``configs/inference.json``."""
-        config = _read_json(self.path / "configs" / "inference.json")
-        definition = config.get("network_def")
+        definition = read_config(self.path).get("network_def")
         if not isinstance(definition, dict):
-            raise ModelError(f"{self.path / 'configs' / 'inference.json'}: no network_def in it.")
+            raise ModelError(f"{config_path(self.path)}: no network_def in it.")
         return definition
+
+    @property
+    def runs(self) -> bool:
+        """Whether its network may be run: not TorchScript that was loaded to be described only."""
+        return bool(self.trusted) or not _is_script(self.path)
 
     def network(self, device: str | torch.device = "cpu") -> nn.Module:
         """Load the weights and return the network, ready for inference.
@@ -169,7 +189,8 @@ class Bundle:
         Raises
         ------
         ModelError
-            If the weights are missing, damaged, or don't fit the definition.
+            If the weights are missing, damaged, or don't fit the definition; or it is TorchScript
+            that isn't trusted, or was changed since it was loaded.
         """
         import torch
 
@@ -177,7 +198,10 @@ class Bundle:
         from qpbridge.models.definition import load_network
         from qpbridge.models.network import MapNetwork, fold_batch_norm, half_precision
 
-        network = load_network(self.path)
+        script = _read_script(self.path)
+        if script is not None and digest_of(script) != self.trusted:
+            raise refuse_untrusted(self.path)
+        network = load_network(self.path, script)
         if "window" in self._own:
             return ForeignNetwork(network, self._own).eval().to(device)
         fold_batch_norm(network)
@@ -204,7 +228,7 @@ class Bundle:
         """
         from qpbridge.models.weights import read_state
 
-        return read_state(self.path)
+        return read_state(self.path)[0]
 
 
 def find_bundles(extra: Path | None = None) -> list[Path]:
@@ -225,7 +249,14 @@ def find_bundles(extra: Path | None = None) -> list[Path]:
     ]
 
 
-def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | None = None) -> Bundle:
+def load_bundle(
+    name: str | Path,
+    *,
+    target: str | None = None,
+    mpp: float | None = None,
+    trust: bool = False,
+    run: bool = True,
+) -> Bundle:
     """Find a bundle by its name, or by the path of its folder or zip file.
 
     Parameters
@@ -235,11 +266,19 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
     target, mpp
         What a bundle of other origin finds, and at which µm per pixel, if it doesn't say
         (`qpbridge.models.foreign`).
+    trust
+        Whether its network may be TorchScript, a program of whoever made it. It is noted in the
+        user's configuration (`qpbridge.models.trust`), and needn't be said again as long as the
+        file stays the same.
+    run
+        Whether the network is to be run. If not, TorchScript needs no trust, and what the bundle
+        doesn't say of it is a guess.
 
     Raises
     ------
     ModelError
-        If there is none of that name, its metadata can't be read, or it can't be used.
+        If there is none of that name, its metadata can't be read, or it can't be used; or its
+        network is TorchScript that isn't trusted.
 
     Examples
     --------
@@ -247,7 +286,7 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
     >>> bundle.target, bundle.mpp
     ('nuclei', 0.5)
     """
-    folder = Path(name)
+    place = folder = Path(name)
     if folder.is_file():
         folder = unpack_bundle(folder)
     elif not (folder / "configs" / "metadata.json").is_file():
@@ -257,15 +296,24 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
                 f"There is no model {str(name)!r}. Known models: {', '.join(sorted(known))}; "
                 "or give the path of a bundle (a folder or zip file with configs/metadata.json)."
             )
-        folder = known[str(name)]
+        place = folder = known[str(name)]
     source = folder / "configs" / "metadata.json"
-    metadata = _read_json(source)
+    metadata = read_document(source)
+    script = _read_script(folder)
+    if script is not None and (run or trust):
+        if trust:
+            trust_script(place, script)
+        elif not is_trusted(place, script):
+            raise refuse_untrusted(place)
     own = metadata.get("qpbridge", {})
     missing = [key for key in REQUIRED if not isinstance(own, dict) or key not in own]
     if missing and "network_data_format" in metadata:
         from qpbridge.models.foreign import describe  # which runs the network
 
-        own = describe(folder, metadata, target=target, mpp=mpp)
+        usable = script if run or script is None else b""
+        own = describe(folder, metadata, target=target, mpp=mpp, script=usable)
+        if usable == b"":
+            own["notice"] = SCRIPT_NOTICE
         metadata = {"version": "unknown", **metadata, "qpbridge": own}
     elif missing:
         raise ModelError(
@@ -273,14 +321,31 @@ def load_bundle(name: str | Path, *, target: str | None = None, mpp: float | Non
             f"{', '.join(missing)}) nor does it say what the network expects, as MONAI's bundles "
             "do (network_data_format)."
         )
-    return Bundle(folder.resolve().name, folder, metadata)
+    check_metadata(metadata, source)
+    trusted = digest_of(script) if script is not None and run else ""
+    return Bundle(folder.resolve().name, folder, metadata, trusted)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _is_script(folder: Path) -> bool:
+    """Whether the network of a bundle is TorchScript: it has some, and no weights to take instead.
+
+    Many bundles come with both.
+    """
+    if not (folder / SCRIPT).is_file():
+        return False
+    config = read_config(folder)
+    defined = isinstance(config.get("network_def", config.get("network")), dict)
+    return not (defined and any((folder / "models" / name).is_file() for name in WEIGHTS))
+
+
+def _read_script(folder: Path) -> bytes | None:
+    """Read the TorchScript of a bundle, if it has any: once, so that what is checked is run."""
+    path = folder / SCRIPT
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{path}: can't be read as JSON ({error}).") from error
-    if not isinstance(content, dict):
-        raise ModelError(f"{path}: a JSON object was expected.")
-    return content
+        if not _is_script(folder):
+            return None
+        if path.stat().st_size > machine_memory() // 4:
+            raise ModelError(f"{path}: larger than this machine's memory bears.")
+        return path.read_bytes()
+    except OSError as error:
+        raise ModelError(f"{path}: can't be read ({error}).") from error

@@ -15,11 +15,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from qpbridge.errors import ModelError
 from qpbridge.models.adapter import HOVER, FinalMaps
-from qpbridge.models.config import Config, plain_value, read_config
+from qpbridge.models.config import Config, config_path, is_finite, plain_value, read_config
 from qpbridge.models.definition import load_network
+from qpbridge.models.limits import bounded_memory
+from qpbridge.models.schema import MAX_MAPS, MAX_SIDE, MPP, Fields
 
 HOVER_MPP = 0.25
 TARGET_WORDS = {"nuclei": ("nucle", "cell"), "glands": ("gland",), "vessels": ("vessel",)}
@@ -36,7 +39,12 @@ PER_IMAGE = ("ScaleIntensity", "NormalizeIntensity", "ScaleIntensityRangePercent
 
 
 def describe(
-    folder: Path, metadata: Config, *, target: str | None = None, mpp: float | None = None
+    folder: Path,
+    metadata: Config,
+    *,
+    target: str | None = None,
+    mpp: float | None = None,
+    script: bytes | None = None,
 ) -> dict[str, Any]:
     """Work out the section ``qpbridge`` that a bundle lacks.
 
@@ -50,6 +58,8 @@ def describe(
         What the user wants it for, if it doesn't say.
     mpp
         µm per pixel that it expects, if it doesn't say.
+    script
+        Its TorchScript, if it has any; empty: which must not be run.
 
     Raises
     ------
@@ -57,17 +67,24 @@ def describe(
         With the reason, if it can't be used.
     """
     source = folder / "configs" / "metadata.json"
-    config = read_config(folder)
-    inputs = _section(metadata, source, "inputs")
-    outputs = _section(metadata, source, "outputs")
+    whole = Fields(source, metadata)
+    config = Fields(config_path(folder), read_config(folder))
+    formats = whole.inner("network_data_format")
+    inputs, outputs = _named_fields(formats, "inputs"), _named_fields(formats, "outputs")
     image = next(iter(inputs.values()))
-    if int(image.get("num_channels", 3)) != 3:
-        raise ModelError(f"{source}: takes {image['num_channels']} channels; RGB has 3.")
-    side = _side(config, image, source)
-    probe = _probe(folder, side, source)
+    if image.values.get("num_channels", 3) != 3:
+        given = image.values["num_channels"]
+        raise ModelError(f"{source}: {image.name} takes {given} channels; RGB has 3.")
+    own = whole.inner("qpbridge")
+    side = _side(config, image)
+    scaling = _scaling(config)
+    probe = (
+        _guess(side, outputs)
+        if script == b""
+        else _probe(load_network(folder, script), side, source)
+    )
     hover = probe.output == "hover"
-    own = dict(metadata.get("qpbridge", {}))
-    given = own.get("mpp", metadata.get("mpp", image.get("mpp", mpp)))
+    given = next((f.number("mpp", *MPP) for f in (own, whole, image) if "mpp" in f.values), mpp)
     notice = ""
     if given is None and hover:
         given = HOVER_MPP
@@ -79,16 +96,15 @@ def describe(
             f"{source}: doesn't say how many µm per pixel the network expects; say it with "
             "`model_mpp` (0.25 at 40x, 0.5 at 20x)."
         )
-    subtract, divide = _scaling(config, folder)
     margin = (side - probe.side) // 2 if probe.side < side else side // 8
     section = {
-        "target": own.get("target") or _target(metadata, outputs, hover, target, source),
+        "target": own.values.get("target") or _target(whole, outputs, hover, target),
         "decoder": "hover" if hover else "semantic",
         "mpp": float(given),
         "window": [side, margin],
         "stride": side - 2 * margin,
         "halo": side - 2 * margin,
-        "input": {"subtract": subtract, "divide": divide},
+        "input": scaling,
         "output": probe.output,
         "decode": {},
         "notice": notice,
@@ -96,72 +112,85 @@ def describe(
     names = _hover_channels(probe.maps) if hover else [f"class {i}" for i in range(probe.maps)]
     section["channels"] = [{"name": name} for name in names]
     section["classes"] = (
-        _classes(outputs.get(_named(outputs, "type_prediction"), {}), probe.maps - 3, "Type")
+        _classes(outputs.get(_named(outputs, "type_prediction")), probe.maps - 3, "Type")
         if hover
         else _classes(next(iter(outputs.values())), probe.maps, "Class")
     )
-    return {**section, **own}
+    return {**section, **own.values}
 
 
-def _section(metadata: Config, source: Path, name: str) -> Config:
-    section = metadata.get("network_data_format", {}).get(name)
-    if not isinstance(section, dict) or not section:
-        raise ModelError(
-            f"{source}: no network_data_format.{name} in it: what the network expects."
-        )
-    return section
+def _named_fields(formats: Fields, name: str) -> dict[str, Fields]:
+    section = formats.inner(name)
+    if not section.values:
+        raise ModelError(f"{section.path}: no {section.name} in it: what the network expects.")
+    return {key: section.inner(key) for key in section.values}
 
 
-def _side(config: Config, image: Config, source: Path) -> int:
+def _side(config: Fields, image: Fields) -> int:
     """Side of the windows: the inferer's, else what the metadata says, else 256."""
-    roi = plain_value(config, config.get("inferer", {}).get("roi_size"))
-    shape = roi if roi is not None else image.get("spatial_shape", [256, 256])
-    sides = [shape] * 2 if isinstance(shape, int) else list(shape)
-    numbers = [int(side) if re.fullmatch(r"\d+", str(side)) else 256 for side in sides]
-    if len(numbers) != 2 or numbers[0] != numbers[1] or not 16 <= numbers[0] <= 4096:
-        raise ModelError(
-            f"{source}: takes images of {sides}; a square in two dimensions was expected."
-        )
+    inferer = config.inner("inferer") if "inferer" in config else None
+    fields, key = image, "spatial_shape"
+    shape = image.values.get("spatial_shape", [256, 256])
+    if inferer is not None:
+        roi = plain_value(config.values, inferer.values.get("roi_size"))
+        if roi is not None:
+            fields, key, shape = inferer, "roi_size", roi
+    sides = [shape] * 2 if isinstance(shape, int) else shape
+    expected = f"a square in two dimensions, of 16 to {MAX_SIDE} pixels"
+    if not isinstance(sides, list) or len(sides) != 2:
+        fields.refuse(key, expected)
+    numbers = [int(s) if re.fullmatch(r"\d{1,9}", str(s)) else 256 for s in sides]
+    numeric = all(isinstance(s, str) or (is_finite(s) and s == int(s)) for s in sides)
+    if not numeric or numbers[0] != numbers[1] or not 16 <= numbers[0] <= MAX_SIDE:
+        fields.refuse(key, expected)
     return numbers[0]
 
 
-def _scaling(config: Config, folder: Path) -> tuple[list[float], list[float]]:
+def _scaling(config: Fields) -> dict[str, list[float]]:
     """How RGB in 0..255 is scaled: (RGB - subtract) / divide, by channel.
 
     Bundles take tensors in whatever range their preprocessing leaves; without any that is known,
     0..1 is usual.
     """
-    transforms = config.get("preprocessing", {}).get("transforms", [])
+    preprocessing = config.inner("preprocessing") if "preprocessing" in config else config
     factor, shift, seen = 1 / 255, 0.0, False
     subtract, divide = [0.0] * 3, [1.0] * 3
-    for transform in transforms:
-        name = str(transform.get("_target_", "")).rsplit(".", 1)[-1].removesuffix("d")
+    for transform in preprocessing.each("transforms", 200):
+        known = {key: plain_value(config.values, v) for key, v in transform.values.items()}
+        values = Fields(transform.path, known, transform.name)
+        name = str(known.get("_target_", "")).rsplit(".", 1)[-1].removesuffix("d")
         if name == "ScaleIntensityRange":
             a_min, a_max, b_min, b_max = (
-                float(plain_value(config, transform.get(key)) or 0)
-                for key in ("a_min", "a_max", "b_min", "b_max")
+                values.number(key, -1e6, 1e6) for key in ("a_min", "a_max", "b_min", "b_max")
             )
+            if a_min == a_max:
+                values.refuse("a_max", f"another than a_min ({a_min:g})")
+            if b_min == b_max:
+                values.refuse("b_max", f"another than b_min ({b_min:g})")
             factor = (b_max - b_min) / (a_max - a_min)
             shift, seen = b_min - a_min * factor, True
-        elif name == "NormalizeIntensity" and transform.get("subtrahend") is not None:
-            subtract = _three(plain_value(config, transform["subtrahend"]))
-            divide = _three(plain_value(config, transform.get("divisor", 1.0)))
+        elif name == "NormalizeIntensity" and "subtrahend" in values:
+            subtract = _three(values, "subtrahend", -1e6)
+            divide = _three(values, "divisor", 1e-6) if "divisor" in values else [1.0] * 3
             factor, seen = (factor, True) if seen else (1.0, True)
         elif name in PER_IMAGE:
             raise ModelError(
-                f"{folder / 'configs'}: {name} scales each image by itself, so that tiles would "
+                f"{config.path}: {name} scales each image by itself, so that tiles would "
                 "disagree; state constants (ScaleIntensityRange, or subtrahend and divisor)."
             )
     # ((rgb * factor + shift) - subtract) / divide
-    return (
-        [(s - shift) / factor for s in subtract],
-        [d / factor for d in divide],
-    )
+    return {
+        "subtract": [(s - shift) / factor for s in subtract],
+        "divide": [d / factor for d in divide],
+    }
 
 
-def _three(value: Any) -> list[float]:
-    values = [float(v) for v in value] if isinstance(value, list) else [float(value)] * 3
-    return values * 3 if len(values) == 1 else values
+def _three(values: Fields, key: str, least: float) -> list[float]:
+    given = values.values[key]
+    numbers = given if isinstance(given, list) else [given]
+    if len(numbers) not in (1, 3) or not all(is_finite(v) and least <= v <= 1e6 for v in numbers):
+        values.refuse(key, f"one number or three, from {least:g} to 1e6")
+    return [float(v) for v in numbers] * (3 // len(numbers))
 
 
 class _Probe(NamedTuple):
@@ -172,21 +201,38 @@ class _Probe(NamedTuple):
     output: str
 
 
-def _probe(folder: Path, side: int, source: Path) -> _Probe:
-    network = load_network(folder)
+def _probe(network: nn.Module, side: int, source: Path) -> _Probe:
     noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), bounded_memory(source):
             raw = network(noise)
             output = _output(raw)
             maps = FinalMaps(network, output)(noise)
-    except (RuntimeError, ValueError, KeyError, AttributeError, TypeError) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # whatever a network says of what it doesn't take
         raise ModelError(
             f"{source}: the network can't be run on RGB of {side} x {side} pixels ({error})."
         ) from error
-    if maps.ndim != 4 or maps.shape[2] != maps.shape[3]:
+    if maps.ndim != 4 or maps.shape[2] != maps.shape[3] or not 1 <= maps.shape[2] <= side:
         raise ModelError(f"{source}: the network's maps have the shape {tuple(maps.shape)}.")
     return _Probe(int(maps.shape[2]), int(maps.shape[1]), output)
+
+
+def _guess(side: int, outputs: Mapping[str, Fields]) -> _Probe:
+    """Say what a network is likely to make of one window, from what its metadata says."""
+    hover = {HOVER[name]: fields for name, fields in outputs.items() if name in HOVER}
+    first = next(iter(outputs.values()))
+    counts = [fields.values.get("num_channels") for fields in outputs.values()]
+    count = counts[0] if isinstance(counts[0], int) and 0 < counts[0] <= MAX_MAPS else 1
+    shape = first.values.get("spatial_shape")
+    stated = shape[0] if isinstance(shape, list) and shape and isinstance(shape[0], int) else side
+    inner = stated if 0 < stated <= side else side
+    if len(hover) < 2:
+        return _Probe(inner, count, "softmax" if count > 1 else "sigmoid")
+    types = hover.get("type_prediction")
+    number = types.values.get("num_channels") if types is not None else 0
+    return _Probe(inner, 3 + (number if isinstance(number, int) else 0), "hover")
 
 
 def _output(raw: Any) -> str:
@@ -202,21 +248,23 @@ def _output(raw: Any) -> str:
 
 
 def _target(
-    metadata: Config, outputs: Config, hover: bool, wanted: str | None, source: Path
+    metadata: Fields, outputs: Mapping[str, Fields], hover: bool, wanted: str | None
 ) -> str:
     if hover:
         return "nuclei"
     if wanted is not None:
         return wanted
-    text = json.dumps([metadata.get(k, "") for k in ("name", "task", "description")])
-    text = (text + json.dumps([o.get("channel_def", "") for o in outputs.values()])).lower()
+    told = [metadata.values.get(k, "") for k in ("name", "task", "description")]
+    text = json.dumps([told, [o.values.get("channel_def", "") for o in outputs.values()]]).lower()
     named = [t for t, words in TARGET_WORDS.items() if any(word in text for word in words)]
     if len(named) != 1:
-        raise ModelError(f"{source}: doesn't say what the network finds; say it with `target`.")
+        raise ModelError(
+            f"{metadata.path}: doesn't say what the network finds; say it with `target`."
+        )
     return named[0]
 
 
-def _named(outputs: Config, name: str) -> str:
+def _named(outputs: Mapping[str, Fields], name: str) -> str:
     return next((key for key in outputs if HOVER.get(key) == name), "")
 
 
@@ -224,14 +272,17 @@ def _hover_channels(count: int) -> list[str]:
     return ["foreground", "horizontal", "vertical", *(f"type {i}" for i in range(count - 3))]
 
 
-def _classes(output: Config, count: int, fallback: str) -> list[dict[str, Any]]:
+def _classes(output: Fields | None, count: int, fallback: str) -> list[dict[str, Any]]:
     """Names and colours of the classes of a softmax but for its background; of one map, none."""
     if count < 3 and fallback == "Class":
         return []
-    names = output.get("channel_def", {})
-    if len(names) != count:
-        names = {}
-    titles = [str(names.get(str(i), f"{fallback} {i}")) for i in range(1, count)]
+    names = output.inner("channel_def") if output is not None else None
+    if names is not None and len(names.values) != count:
+        names = None
+    titles = [
+        names.text(str(i), 200) if names is not None and str(i) in names else f"{fallback} {i}"
+        for i in range(1, count)
+    ]
     return [
         {"name": name, "color": list(color)}
         for name, color in zip(map(_title, titles), _colors(titles), strict=True)

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from qpbridge.errors import ModelError
+from qpbridge.models.maps import checked_maps
 
 OFFSETS = ("offset_x", "offset_y")
 """Names of the maps that together are a direction in the image."""
@@ -67,7 +68,7 @@ class MapNetwork(nn.Module):
         with torch.autocast(rgb.device.type, self.precision, enabled=self.precision is not None):
             pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
             raw = self.network(1 - pixels / 255)
-        raw = raw.float()
+        raw = checked_maps(raw.float(), rgb, len(self.scale))
         for index in self.sigmoid:
             raw[:, index] = raw[:, index].sigmoid()
         maps: torch.Tensor = raw * self.scale

@@ -3,58 +3,67 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from qpbridge.errors import ModelError
+from qpbridge.models.archive import check_tensors_archive
+from qpbridge.models.config import WEIGHTS
+from qpbridge.models.memory import machine_memory
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
 """Keys under which checkpoints keep the weights."""
 
+State = dict[str, torch.Tensor]
 
-def read_state(folder: Path) -> dict[str, torch.Tensor]:
+
+def read_state(folder: Path) -> tuple[State, Path]:
     """Read models/model.pt or models/model.safetensors of a bundle, tensors as float32.
+
+    Returns
+    -------
+    state, path
+        The tensors by name, and the file they are from.
 
     Raises
     ------
     ModelError
         If both are missing, damaged, or hold something else than tensors.
     """
-    safe = folder / "models" / "model.safetensors"
-    weights = folder / "models" / "model.pt"
-    if safe.is_file() and not weights.is_file():
-        return _floats(safe, _read_safetensors(safe))
+    weights, safe = (folder / "models" / name for name in WEIGHTS)
+    path = safe if safe.is_file() and not weights.is_file() else weights
     try:
-        content = torch.load(weights, map_location="cpu", weights_only=True)
+        if not path.is_file():
+            raise FileNotFoundError
+        size = path.stat().st_size
+        if size > machine_memory() // 4:
+            raise ModelError(f"{path}: {size / 1e9:.2g} GB are more than this machine's memory.")
+        content = _read_safetensors(path) if path == safe else _read_tensors(path, size)
     except FileNotFoundError as error:
-        raise ModelError(f"{weights}: missing. Install the model again.") from error
+        raise ModelError(f"{path}: missing. Install the model again.") from error
     except pickle.UnpicklingError as error:
         raise ModelError(
-            f"{weights}: holds more than tensors, and to read it would run code that is in it. "
+            f"{path}: holds more than tensors, and to read it would run code that is in it. "
             "Save the state_dict alone (torch.save(network.state_dict(), ...)), or safetensors."
         ) from error
-    except (RuntimeError, ValueError, EOFError, AttributeError) as error:
-        raise ModelError(f"{weights}: damaged ({error}).") from error
-    return _floats(weights, content)
+    except ModelError:
+        raise
+    except Exception as error:  # what damaged files raise has no common class
+        raise ModelError(f"{path}: damaged ({error or type(error).__name__}).") from error
+    return _floats(path, content, size), path
 
 
-def read_script(path: Path) -> nn.Module:
-    """Read a TorchScript network.
-
-    Raises
-    ------
-    ModelError
-        If it is damaged.
-    """
-    try:
-        network: nn.Module = torch.jit.load(path, map_location="cpu")  # type: ignore[no-untyped-call]
-    except (RuntimeError, ValueError) as error:
-        raise ModelError(f"{path}: damaged, or no TorchScript ({error}).") from error
-    return network.float().eval()
+def _read_tensors(path: Path, size: int) -> Any:
+    with zipfile.ZipFile(path) as archive:
+        check_tensors_archive(archive, size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.load(path, map_location="cpu", weights_only=True)
 
 
 def _read_safetensors(path: Path) -> Any:
@@ -64,22 +73,29 @@ def _read_safetensors(path: Path) -> Any:
         raise ModelError(
             f"{path}: needs the package safetensors: pip install safetensors"
         ) from error
-    try:
-        return load_file(path)
-    except Exception as error:  # its errors have no common class
-        raise ModelError(f"{path}: damaged ({error}).") from error
+    return load_file(path)
 
 
-def _floats(path: Path, content: Any) -> dict[str, torch.Tensor]:
+def _floats(path: Path, content: Any, size: int) -> State:
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    tensors = isinstance(content, Mapping) and all(
-        isinstance(value, torch.Tensor) for value in content.values()
-    )
-    if not tensors:
+    if not isinstance(content, Mapping) or not all(map(_is_plain, content.values())):
         raise ModelError(f"{path}: damaged, or something else than named tensors.")
+    if not all(isinstance(name, str) for name in content):
+        raise ModelError(f"{path}: damaged, or something else than named tensors.")
+    if sum(value.numel() for value in content.values()) > 4 * size + 1_000_000:
+        raise ModelError(f"{path}: its tensors would be larger than the file.")
     return {
         name.removeprefix("module."): value.float() if value.is_floating_point() else value
         for name, value in content.items()
     }
+
+
+def _is_plain(value: Any) -> bool:
+    return (
+        type(value) in (torch.Tensor, torch.nn.Parameter)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )

@@ -120,7 +120,7 @@ def test_a_hover_net_as_torchscript_in_a_zip(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         for file in folder.rglob("*"):
             archive.write(file, f"anything/{file.relative_to(folder)}")
-    bundle = load_bundle(path)
+    bundle = load_bundle(path, trust=True)
     assert (bundle.target, bundle.decoder, bundle.mpp) == ("nuclei", "hover", 0.25)
     assert "0.25 is assumed" in bundle.notice
     assert [str(c) for c in bundle.classes] == ["Tumor", "Immune cells"]
@@ -138,7 +138,7 @@ def test_a_hover_net_as_torchscript_in_a_zip(tmp_path):
 
 
 def test_one_map_is_a_probability_after_a_sigmoid(tmp_path):
-    bundle = load_bundle(write(tmp_path / "level", script=Level()), mpp=0.5)
+    bundle = load_bundle(write(tmp_path / "level", script=Level()), mpp=0.5, trust=True)
     assert bundle.classes == ()
     with torch.inference_mode():
         maps = bundle.network()(torch.tensor([0, 255]).repeat(24).float().expand(1, 3, 48, 48))
@@ -163,7 +163,9 @@ def test_pixels_are_scaled_as_the_bundle_says(tmp_path, transforms, expected):
             return torch.logit(image[:, :1].clamp(1e-6, 1 - 1e-6) * 0.9) * 1.0
 
     config = {"preprocessing": {"transforms": transforms}}
-    bundle = load_bundle(write(tmp_path / "same", script=Same(), config=config), mpp=0.5)
+    bundle = load_bundle(
+        write(tmp_path / "same", script=Same(), config=config), mpp=0.5, trust=True
+    )
     with torch.inference_mode():
         white = bundle.network()(torch.full((1, 3, 48, 48), 255, dtype=torch.uint8))
     assert float(white.mean()) == pytest.approx(0.9 * expected, abs=0.01)
@@ -180,7 +182,7 @@ def test_checkpoints_keep_weights_under_a_key(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"mpp": None}, "--model-mpp"),
+        ({"mpp": None}, "`model_mpp`"),
         ({"metadata": {"network_data_format": {}}}, "what the network expects"),
         (
             {"metadata": {"network_data_format": {"inputs": {"a": {"num_channels": 1}},
@@ -202,7 +204,7 @@ def test_checkpoints_keep_weights_under_a_key(tmp_path):
         ({"config": {"network_def": None}}, "no network_def"),
         ({"config": {"classes": 5}}, "not of the network"),
         ({"metadata": {"description": "something"},
-          "outputs": {"pred": {"channel_def": {"0": "x"}}}}, "--target"),
+          "outputs": {"pred": {"channel_def": {"0": "x"}}}}, "`target`"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_with_the_reason(tmp_path, changes, reason):
@@ -222,7 +224,7 @@ def test_code_in_weights_is_not_run(tmp_path):
         load_bundle(folder, mpp=0.5)
     (folder / "models" / "model.ts").write_bytes(b"no script")
     with pytest.raises(ModelError, match="no TorchScript"):
-        load_bundle(folder, mpp=0.5)
+        load_bundle(folder, mpp=0.5, trust=True)
 
 
 @pytest.mark.parametrize(

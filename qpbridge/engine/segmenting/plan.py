@@ -84,7 +84,7 @@ def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> Im
     return replace(
         report_image(plan, "planned", expected),
         memory_gb=memory / 1e9,
-        seconds=OVERHEAD * tiles.megapixels * 1e6 / network.speed(),
+        seconds=OVERHEAD * tiles.megapixels * 1e6 / network.speed,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -206,9 +207,10 @@ class ImageReport(Report):
 
     def __str__(self) -> str:
         if self.status == "planned":
+            time = "?" if math.isnan(self.seconds) else f"{self.seconds:.0f}"
             return (
                 f"{self.image}: {self.tiles} tiles, {self.megapixels:.1f} MPix, about "
-                f"{self.seconds:.0f} s and {self.memory_gb:.1f} GB; would replace "
+                f"{time} s and {self.memory_gb:.1f} GB; would replace "
                 f"{self.replaced} {self.target}, and keep {self.kept_changed} that were changed by "
                 "hand"
             )

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import queue
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import nn
 
 from qpbridge.engine.tiles.run import Maps, Pixels, Threads
-from qpbridge.errors import ModelError
+from qpbridge.errors import InferenceError, ModelError
 from qpbridge.models.bundle import Bundle
 from qpbridge.models.network import choose_devices
 
 _TRIAL = 512
-"""Side of the tile, in pixels, that the speed is measured on."""
+"""Side of the tile, in pixels, that the speed is measured on, where the model's stride allows."""
 
 _OUT_OF_MEMORY = "allocate memory"
 """What torch says, in an error of no class of its own, when a CPU's memory is at its end."""
@@ -53,7 +55,7 @@ class TargetNetwork:
         self._free: queue.SimpleQueue[tuple[nn.Module, torch.device]] = queue.SimpleQueue()
         self._largest = 2**31
         # on a GPU two batches at a time, so that one is copied while the other is computed
-        for where in self.devices:
+        for where in self.devices if bundle.runs else ():
             network = bundle.network(where)
             if compiled:
                 network.compile(dynamic=True)
@@ -96,9 +98,12 @@ class TargetNetwork:
         network, device = self._free.get()
         try:
             return _run(network, device, pixels)
-        except (MemoryError, RuntimeError) as error:
+        except Exception as error:  # whatever a network says of what it doesn't take
             if not _is_out_of_memory(error):
-                raise
+                raise InferenceError(
+                    f"{self.bundle.path}: the network failed on {pixels.shape[2]} x "
+                    f"{pixels.shape[1]} pixels ({error or type(error).__name__})"
+                ) from error
             failure = str(error)
         finally:
             self._free.put((network, device))
@@ -112,14 +117,21 @@ class TargetNetwork:
         self._largest = min(self._largest, len(pixels) // 2)
         return self(pixels)
 
+    @cached_property
     def speed(self) -> float:
-        """Measure how many pixels all devices together can take in a second."""
-        trial = np.full((1, _TRIAL, _TRIAL, 3), 240, np.uint8)
+        """How many pixels all devices together can take in a second, measured once.
+
+        NaN of a network that may not be run.
+        """
+        if not self.bundle.runs:
+            return math.nan
+        side = max(_TRIAL // self.bundle.stride, 1) * self.bundle.stride
+        trial = np.full((1, side, side, 3), 240, np.uint8)
         with self.threads(self._cores, None) as threads:
             self(trial)
             began = time.perf_counter()
             self(trial)
-            return threads.network * _TRIAL**2 / (time.perf_counter() - began)
+            return threads.network * side**2 / (time.perf_counter() - began)
 
 
 def _give_back_memory() -> None:

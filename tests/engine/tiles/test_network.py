@@ -108,4 +108,4 @@ def test_several_devices():
 
 
 def test_speed_is_measured():
-    assert TargetNetwork(load_bundle("nuclei_he"), "cpu").speed() > 1e4
+    assert TargetNetwork(load_bundle("nuclei_he"), "cpu").speed > 1e4

@@ -1,0 +1,145 @@
+"""Building and trying a network of somebody else's within bounds that this machine can bear."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.modules import module as registry
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map_only
+
+from qpbridge.errors import ModelError
+from qpbridge.models.memory import machine_memory
+
+MAX_MODULES = 20_000
+"""Parts of a network; the largest of MONAI's have some thousand."""
+
+MAX_OPERATIONS = 2e12
+"""Multiplications for one window: a minute on a slow processor."""
+
+_SHARE = 4
+"""A network, and each of its maps, may take this part of the memory: others are there as well."""
+
+
+@contextmanager
+def bounded_memory(source: object) -> Iterator[None]:
+    """Refuse, before it is carried out, what needs more memory or time than any network does.
+
+    Raises
+    ------
+    ModelError
+        That names `source`.
+    """
+    with _Bounded(source, machine_memory() // _SHARE):
+        yield
+
+
+@contextmanager
+def bounded_building(source: object) -> Iterator[None]:
+    """Refuse a network with more parameters than the memory holds, or endlessly many parts.
+
+    Raises
+    ------
+    ModelError
+        That names `source`.
+    """
+    most = machine_memory() // _SHARE
+    parts, size = 0, 0
+
+    def count_part(_module: nn.Module, _name: str, _part: nn.Module | None) -> None:
+        nonlocal parts
+        parts += 1
+        if parts > MAX_MODULES:
+            raise ModelError(f"{source}: the network has more than {MAX_MODULES} parts.")
+
+    def count_values(_module: nn.Module, _name: str, values: torch.Tensor | None) -> None:
+        nonlocal size
+        size += 0 if values is None else _bytes(values)
+        if size > most:
+            _refuse(source, size, most)
+
+    with ExitStack() as hooks:
+        for handle in (
+            registry.register_module_module_registration_hook(count_part),
+            registry.register_module_parameter_registration_hook(count_values),
+            registry.register_module_buffer_registration_hook(count_values),
+        ):
+            hooks.callback(handle.remove)
+        hooks.enter_context(bounded_memory(source))
+        yield
+
+
+class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Works out the size of each operation's result, and carries it out if that is bearable."""
+
+    def __init__(self, source: object, most: int) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.source, self.most, self.operations = source, most, 0.0
+
+    def __torch_dispatch__(
+        self, func: Any, _types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        result = _on_paper(func, args, kwargs)
+        size = max((_bytes(t) for t in _tensors(result)), default=0)
+        if size > self.most:
+            _refuse(self.source, size, self.most)
+        self.operations += _operations(str(func), args, result)
+        if self.operations > MAX_OPERATIONS:
+            raise ModelError(
+                f"{self.source}: one window takes more than {MAX_OPERATIONS:.0e} multiplications, "
+                "which no network for tissue does."
+            )
+        return func(*args, **kwargs)
+
+
+def _on_paper(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
+    """Carry an operation out without any numbers; None where that can't be."""
+
+    def as_meta(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to("meta")
+
+    try:
+        plain = dict(tree_map_only(torch.Tensor, as_meta, kwargs))
+        if "device" in plain:
+            plain["device"] = "meta"
+        return func(*tree_map_only(torch.Tensor, as_meta, args), **plain)
+    except (RuntimeError, TypeError, ValueError, IndexError):  # if wrong, the real one says so
+        return None
+
+
+def _tensors(result: Any) -> list[torch.Tensor]:
+    found = result if isinstance(result, list | tuple) else [result]
+    return [tensor for tensor in found if isinstance(tensor, torch.Tensor)]
+
+
+def _bytes(tensor: torch.Tensor) -> int:
+    try:
+        return tensor.numel() * tensor.element_size()
+    except (RuntimeError, ValueError):  # a parameter whose size isn't known yet
+        return 0
+
+
+def _operations(name: str, args: Any, result: Any) -> float:
+    """Multiplications of a convolution, a product of matrices, and one for each other value."""
+    tensors = [t for t in args if isinstance(t, torch.Tensor)]
+    out = float(sum(t.numel() for t in _tensors(result)))
+    if "convolution" in name and len(tensors) > 1 and tensors[1].ndim > 2:
+        weight = tensors[1]
+        transposed = len(args) > 6 and args[6] is True
+        base = tensors[0].numel() if transposed else out
+        return base * weight[0].numel()
+    if name.startswith(("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")):
+        return out * tensors[-1].shape[-2]
+    return out
+
+
+def _refuse(source: object, size: int, most: int) -> None:
+    raise ModelError(
+        f"{source}: the network needs {size / 1e9:.3g} GB of memory or more for one of its parts; "
+        f"on this machine it may have {most / 1e9:.2g} GB."
+    )
