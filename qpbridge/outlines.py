@@ -55,6 +55,7 @@ def tangled(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
     found = _dense(geometries)
     rows = np.flatnonzero(~found)
     rows = rows[_broken(geometries[rows])]
+    rows = rows[shapely.get_dimensions(geometries[rows]) == 2]
     found[rows] = [_has_many_faces(geometry) for geometry in geometries[rows]]
     return found
 
@@ -68,7 +69,8 @@ def valid(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
 
 def _dense(geometries: GeometryArray) -> npt.NDArray[np.bool_]:
     found = np.zeros(len(geometries), bool)
-    large = np.flatnonzero(shapely.get_num_coordinates(geometries) > LARGE)
+    areas = shapely.get_dimensions(geometries) == 2  # a line may cross itself as it likes
+    large = np.flatnonzero(areas & (shapely.get_num_coordinates(geometries) > LARGE))
     found[large] = [crowded([geometry], floor=0) for geometry in geometries[large]]
     return found
 
@@ -106,7 +108,10 @@ def _is_crowded(shapes: GeometryArray, floor: int) -> bool:
 def _has_many_faces(geometry: shapely.Geometry) -> bool:
     if crowded([geometry], floor=1000):
         return True
-    lines = shapely.node(shapely.boundary(geometry))
+    try:
+        lines = shapely.node(shapely.boundary(geometry))
+    except shapely.errors.GEOSException:  # it gives up where too much lies too close together
+        return True
     faces = shapely.get_num_geometries(shapely.polygonize(shapely.get_parts(lines)))
     return bool(faces > min(MOST_FACES, 150 + shapely.get_num_coordinates(geometry) // 4))
 

@@ -72,6 +72,13 @@ def test_outlines_as_drawn_by_hand_are_repaired() -> None:
     assert outlines[0] is bow
 
 
+def test_a_line_may_cross_itself_as_it_likes() -> None:
+    line = one(shapely.LineString(at_random(8000).exterior.coords))
+    spot = one(shapely.LineString([(1, 1), (1, 1)]))
+    assert not tangled(line)[0] and repaired(line) is line
+    assert not tangled(spot)[0] and repaired(spot)[0].is_valid
+
+
 def test_a_long_outline_that_touches_itself_is_repaired() -> None:
     """As traced along pixels: ten thousand vertices, hundreds of corners that touch."""
     side = np.arange(0, 3000, 2.0)

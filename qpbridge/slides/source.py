@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 import numpy.typing as npt
 import tifffile
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 from tiffslide import TiffSlide
 
 from qpbridge.errors import SlideError, printable
@@ -90,6 +90,11 @@ class ArraySource:
             warnings.simplefilter("ignore")
             try:
                 image = Image.open(data, formats=PICTURES)
+            except UnidentifiedImageError as error:
+                raise SlideError(
+                    f"{path}: not an image of a kind that is known, or damaged; export it from "
+                    "QuPath as OME-TIFF"
+                ) from error
             except Image.DecompressionBombError as error:  # from the header alone
                 raise too_many(path) from error
             with image:

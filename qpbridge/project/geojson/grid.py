@@ -67,6 +67,10 @@ def on_grid(shapes: Shapes) -> OnGrid:
                 mended.append(Shapes.empty(1))
                 continue
             geometry = _repaired(polygons)
+            if geometry is not None and not valid(np.array([geometry], object))[0]:
+                hopeless[row] = True  # valid, but has become too dense to work with
+                mended.append(Shapes.empty(1))
+                continue
             flat[row], repaired[row] = geometry is None, geometry is not None
             geometry = smallest_box(one.coords) if geometry is None else geometry
             mended.append(Shapes.from_geometries([geometry]))
