@@ -27,8 +27,8 @@ from qpbridge.engine.measuring.request import MeasureRequest, Surroundings
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.measurements.grading import SYSTEMS
 from qpbridge.measurements.intensity import intensity_names
+from qpbridge.measurements.names import PROBABILITY
 from qpbridge.measurements.shape import shape_names
-from qpbridge.measurements.summary import PROBABILITY
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes, offsets
 from qpbridge.project import NewImage, create_project, open_project
 from qpbridge.project.interface import Edit

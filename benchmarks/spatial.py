@@ -21,7 +21,7 @@ import shapely
 
 from qpbridge.measurements import delaunay, distances, moments, spatial, texture
 from qpbridge.measurements.raster import covered_pixels
-from qpbridge.objects import Shapes, offsets
+from qpbridge.objects import MeasurementTable, Shapes, offsets
 
 MPP = 0.5
 DENSITY = 8_000
@@ -75,7 +75,9 @@ def main() -> None:
         "Tumor": np.array([annotation(side / 2, side / 2, side / 3)]),
         "Stroma": np.array([annotation(side / 4, side / 4, side / 5)]),
     }
-    given = {f"Measurement {i}": np.random.default_rng(i).random(n) for i in range(10)}
+    given = MeasurementTable.of(
+        {f"Measurement {i}": np.random.default_rng(i).random(n) for i in range(10)}
+    )
     tile = np.random.default_rng(2).normal(0.5, 0.3, (2048, 2048)).astype(np.float32)
     few = nuclei(5_000, 2048)
 
@@ -99,7 +101,10 @@ def main() -> None:
     timed("Delaunay measurements", lambda: delaunay.delaunay_measurements(points, edges))
     timed("clusters", lambda: delaunay.cluster_measurements(points, edges, given))
     timed("nearest neighbor", lambda: spatial.nearest_neighbor(points))
-    timed("local density 25, 50, 100 µm", lambda: spatial.local_density(points, (25, 50, 100)))
+    timed(
+        "local density 25, 50, 100 µm",
+        lambda: [spatial.local_density(points, radius) for radius in (25, 50, 100)],
+    )
     timed("smoothed 25 µm", lambda: spatial.smoothed(points, given, MPP))
     timed("orientation entropy 50 µm", lambda: spatial.orientation_entropy(points, orientation, 50))
     timed("annotations", lambda: distances.annotation_distances(points, regions, mpp))

@@ -86,11 +86,7 @@ class MeasurementTable(Mapping[str, FloatArray]):
 
     def __or__(self, other: MeasurementTable) -> MeasurementTable:
         """Join the measurements of the same objects; `other` has the say where both have a name."""
-        names = tuple(dict.fromkeys((*self.names, *other.names)))
-        matrix = np.empty((self.n, len(names)), order="F")
-        for i, name in enumerate(names):
-            matrix[:, i] = other[name] if name in other else self[name]
-        return MeasurementTable(names, matrix)
+        return joined([self, other])
 
     def take(self, rows: npt.ArrayLike) -> MeasurementTable:
         """Select objects by integer index or boolean mask."""
@@ -109,6 +105,15 @@ class MeasurementTable(Mapping[str, FloatArray]):
         matrix = np.full((n, len(self.names)), np.nan, order="F")
         matrix[rows] = self.matrix
         return MeasurementTable(self.names, matrix)
+
+
+def joined(tables: Sequence[MeasurementTable]) -> MeasurementTable:
+    """Join measurements of the same objects; the last table that has a name has the say."""
+    source = {name: table for table in tables for name in table}
+    matrix = np.empty((tables[0].n, len(source)), order="F")
+    for i, (name, table) in enumerate(source.items()):
+        matrix[:, i] = table[name]
+    return MeasurementTable(tuple(source), matrix)
 
 
 def stacked(tables: Sequence[MeasurementTable]) -> MeasurementTable:

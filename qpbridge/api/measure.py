@@ -21,7 +21,9 @@ def measure(
     whole_image: bool = False,
     mpp: float | None = None,
     delaunay: float | None = None,
+    clusters: bool = False,
     density: float | Sequence[float] = (),
+    orientation: float | Sequence[float] = (),
     smooth: float | Sequence[float] = (),
     distances: bool = False,
     intensities: bool = False,
@@ -52,8 +54,14 @@ def measure(
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     delaunay
         Nuclei at this distance or further apart, µm, are no neighbours; None: no limit.
-    density, smooth
-        Radii in which nuclei are counted, and widths over which measurements are averaged, µm.
+    clusters
+        Also average shapes and mean intensities over clusters: nuclei that are neighbours, and
+        theirs, and so on. Needs `delaunay`.
+    density, orientation
+        Radii in which nuclei are counted, and in which it is measured how unlike their directions
+        are, µm.
+    smooth
+        Widths over which shapes and mean intensities are averaged, µm.
     distances
         Also measure how far nuclei are from annotations, glands and vessels.
     intensities
@@ -97,6 +105,8 @@ def measure(
             density,  # type: ignore[arg-type]
             smooth,  # type: ignore[arg-type]
             distances,
+            clusters,
+            orientation,  # type: ignore[arg-type]
         ),
         intensities=intensities,
         morphometry=morphometry,

@@ -17,8 +17,8 @@ from qpbridge.engine.segmenting.request import check_device
 from qpbridge.engine.segmenting.result import classify
 from qpbridge.errors import RequestError
 from qpbridge.evaluation.predict import draw_maps, resample
+from qpbridge.measurements.names import PROBABILITY
 from qpbridge.measurements.raster import rasterize
-from qpbridge.measurements.summary import PROBABILITY
 from qpbridge.models.bundle import Bundle
 from qpbridge.models.network import choose_device
 from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectKind, ObjectTable, Shapes

@@ -33,7 +33,7 @@ from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.measuring.request import MeasureReport
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.measurements.grading import DISCLAIMER, SYSTEMS
-from qpbridge.measurements.summary import EVALUATED_AREA
+from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.project import Backend, Places, open_project
 
 _LENGTH = click.FloatRange(0, min_open=True)
@@ -61,11 +61,25 @@ COLUMNS = {
     help="Nuclei at this distance or further apart are no neighbours.  [default: no limit]",
 )
 @click.option(
+    "--clusters",
+    is_flag=True,
+    help="Also average shapes and mean intensities over clusters of nuclei: those that are "
+    "neighbours, and theirs, and so on. Needs --delaunay.",
+)
+@click.option(
     "--density",
     type=_LENGTH,
     metavar="µm",
     multiple=True,
     help="Also count the nuclei within this radius of each; may be given several times.",
+)
+@click.option(
+    "--orientation",
+    type=_LENGTH,
+    metavar="µm",
+    multiple=True,
+    help="Also measure how unlike the directions of the nuclei within this radius are; may be "
+    "given several times.",
 )
 @click.option(
     "--smooth",

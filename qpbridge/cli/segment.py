@@ -44,7 +44,7 @@ from qpbridge.engine.segmenting.request import (
     ImageReport,
     Missing,
 )
-from qpbridge.measurements.summary import EVALUATED_AREA
+from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.models.bundle import DEFAULT_MODELS
 from qpbridge.project import Backend, Places, open_project
 

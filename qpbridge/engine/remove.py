@@ -6,7 +6,7 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing, provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.measurements.outdated import outdated
-from qpbridge.measurements.summary import EVALUATED_AREA
+from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.objects import ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry, WorkflowStep
 

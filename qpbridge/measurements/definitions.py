@@ -1,79 +1,62 @@
 """What each measurement is, in a line: what the reference of measurements is made from.
 
 ``python -m qpbridge.measurements.definitions > docs/measurements.md`` writes it. Capitals in a name
-stand for something: STAIN for a stain, NAME and UNIT for those of a measurement, and so on.
+stand for something, see `qpbridge.measurements.names`.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
-from functools import cache
+from functools import lru_cache
 
 from qpbridge.measurements import (
-    cells,
+    compartments,
     delaunay,
     distances,
     grading,
     hotspots,
+    intensity,
     moments,
+    morphometry,
+    nuclei,
     positivity,
+    regions,
+    shape,
     spatial,
     structures,
-    summary,
     texture,
 )
-
-SHAPE: Mapping[str, str] = {
-    "Area µm^2": "Area, holes not counted.",
-    "Length µm": "Length of all outlines, those of holes too; of a line, its length.",
-    "Circularity": "4 pi A / L² of the outer outline, holes filled: 1 for a disc; none in parts.",
-    "Solidity": "Area, holes not counted, over that of the convex hull.",
-    "Max diameter µm": "Diameter of the smallest enclosing circle.",
-    "Min diameter µm": "Smallest distance of two parallel lines with the shape in between.",
-}
-"""QuPath's shape features; in px and px^2 where the image is not calibrated."""
-
-INTENSITY: Mapping[str, str] = {
-    "STAIN: Mean": "Mean of a stain's optical density over the object's pixels.",
-    "STAIN: Median": "Median of the same.",
-    "STAIN: Min": "Smallest of the same.",
-    "STAIN: Max": "Largest of the same.",
-    "STAIN: Std.Dev.": "Standard deviation of a sample (n - 1) of the same; 0 for one pixel.",
-    "STAIN: Variance": "Its square.",
-}
-"""QuPath's intensities, after colour deconvolution with the image's own stains."""
-
-_OF_REGIONS = (spatial.REGION_ENTROPY,)
-"""Measurements of regions that are defined where those of nuclei are."""
+from qpbridge.measurements.names import PROBABILITY, UNITS, recognize
+from qpbridge.measurements.region_names import EACH, of_region
 
 DEFINITIONS: Mapping[str, Mapping[str, str]] = {
-    "Shape": {**SHAPE, **moments.DEFINITIONS},
+    "Shape": {**shape.DEFINITIONS, **moments.DEFINITIONS},
     "Intensity and texture": {
-        **INTENSITY,
-        summary.PROBABILITY: "Mean foreground probability that the model gave to the object.",
+        **intensity.DEFINITIONS,
+        PROBABILITY: "Mean foreground probability that the model gave to the object.",
         **texture.DEFINITIONS,
     },
-    "Cells": {**cells.DEFINITIONS, **cells.COMPARTMENTS},
+    "Cells": {**nuclei.DEFINITIONS, **compartments.DEFINITIONS},
     "Around a nucleus": {
         **delaunay.DEFINITIONS,
-        **{k: v for k, v in spatial.DEFINITIONS.items() if k not in _OF_REGIONS},
+        **spatial.DEFINITIONS,
         **distances.DEFINITIONS,
     },
-    "Glands and vessels, and those of a region": structures.DEFINITIONS,
-    "Nuclei of a region": {
-        **summary.DEFINITIONS,
-        **{k: spatial.DEFINITIONS[k] for k in _OF_REGIONS},
-    },
-    "Hot spots of a region": hotspots.DEFINITIONS,
+    "Glands and vessels": structures.DEFINITIONS,
+    "Nuclei of a region": {**regions.NUCLEI, **morphometry.DEFINITIONS},
+    "Glands and vessels of a region": {**regions.STRUCTURES, **hotspots.DEFINITIONS},
     "Positivity of a region": positivity.DEFINITIONS,
     **{f"Grading: {system.title}": system.definitions for system in grading.SYSTEMS.values()},
 }
-"""All definitions, by chapter."""
+"""All definitions by the form of the name, in chapters."""
 
-_PLACEHOLDERS = ("STAIN", "CHANNEL", "CLASS", "RADIUS", "FWHM", "SIZE")
-_UNITS = ("", " µm", " µm^2", " °")
-_COMPARTMENT = re.compile("|".join(name.removesuffix("NAME") for name in cells.COMPARTMENTS))
+FORMS: Mapping[str, str] = {
+    form: text for chapter in DEFINITIONS.values() for form, text in chapter.items()
+}
+"""The same in one."""
+
+_WITHOUT_UNIT = of_region("nuclei", EACH["CV"])
+"""The form that leaves out the unit of what is in it."""
 
 INTRODUCTION = f"""# Measurements
 
@@ -86,7 +69,6 @@ have in QuPath. {grading.DISCLAIMER}
   mm² of the evaluated area.
 - Measurements of nuclei that are cells begin with `Nucleus: `, `Cytoplasm: `, `Membrane: ` or
   `Cell: ` where QuPath has it so: `Nucleus: Area µm^2`, `Nucleus: Hematoxylin: Mean`.
-- What is said of `Glands: ...` holds for `Vessels: ...`.
 - A number that can't be told (no nucleus in the region, nothing to divide by) is NaN, and a name
   that would be NaN for all is left out.
 - Neighbours of a nucleus are those in the same region, the outermost one.
@@ -98,35 +80,33 @@ This page is made from the program:
 """
 
 
+@lru_cache(maxsize=4096)
+def forms_of(name: str) -> tuple[str, ...]:
+    """Tell of which form a name is, and of which the one that is in it, and so on.
+
+    Returns
+    -------
+    forms
+        Of `FORMS`, the outermost first; none if a name, or what is in it, is none of ours.
+    """
+    for form in FORMS:
+        parts = recognize(form, name)
+        if parts is None:
+            continue
+        if "NAME" not in parts:
+            return (form,)
+        units = UNITS if form == _WITHOUT_UNIT else ()
+        for called in (parts["NAME"], *(f"{parts['NAME']} {unit}" for unit in units)):
+            within = forms_of(called)
+            if within:
+                return (form, *within)
+    return ()
+
+
 def find(name: str) -> str | None:
     """Return the definition of a measurement, as it is called on an object; None if it has none."""
-    name = re.sub(r"^Vessels: (?!Hotspot|Centre|Width)", "Glands: ", name)
-    for pattern, needs, text in _patterns():
-        match = pattern.fullmatch(name)
-        if match is None:
-            continue
-        unit = match.groupdict().get("UNIT")
-        if not needs or any(find(match["NAME"] + u) for u in ([unit] if unit else _UNITS)):
-            return text
-    shorter = _COMPARTMENT.sub("", name, count=1) if _COMPARTMENT.match(name) else None
-    return None if shorter is None else find(shorter)
-
-
-@cache
-def _patterns() -> list[tuple[re.Pattern[str], bool, str]]:
-    """Patterns of names, whether NAME in it must be defined too, and definitions."""
-    out = []
-    for chapter in DEFINITIONS.values():
-        for name, text in chapter.items():
-            if _COMPARTMENT.match(name):
-                continue  # a word in front, and not a measurement
-            pattern = re.escape(name).replace(r"\ UNIT", r"(?P<UNIT> \S+)?")
-            for word in _PLACEHOLDERS:
-                pattern = re.sub(rf"\b{word}\b", "[^:]+", pattern)
-            pattern = pattern.replace(r"ROI:\ ", r"(?:(?:ROI|Nucleus): )?")
-            pattern = re.sub(r"\bNAME\b", "(?P<NAME>.+)", pattern)
-            out.append((re.compile(pattern), "NAME" in name, text))
-    return out
+    forms = [form for form in forms_of(name) if form not in compartments.DEFINITIONS]
+    return FORMS[forms[0]] if forms else None
 
 
 def reference() -> str:

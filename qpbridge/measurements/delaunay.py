@@ -21,13 +21,14 @@ from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import Delaunay, QhullError
 
-from qpbridge.objects import FloatArray, IntArray, offsets
+from qpbridge.measurements.names import fill
+from qpbridge.objects import FloatArray, IntArray, MeasurementTable, offsets
 
 NEIGHBORS = "Delaunay: Num neighbors"
 MEAN, MEDIAN = "Delaunay: Mean distance", "Delaunay: Median distance"
 MAX, MIN = "Delaunay: Max distance", "Delaunay: Min distance"
 MEAN_AREA, MAX_AREA = "Delaunay: Mean triangle area", "Delaunay: Max triangle area"
-CLUSTER_SIZE, CLUSTER_MEAN = "Cluster size", "Cluster mean: "
+CLUSTER_SIZE, CLUSTER_MEAN = "Cluster size", "Cluster mean: NAME"
 
 DEFINITIONS: Mapping[str, str] = {
     NEIGHBORS: "Number of neighbours in the Delaunay triangulation of the nuclei's centroids.",
@@ -38,12 +39,12 @@ DEFINITIONS: Mapping[str, str] = {
     MEAN_AREA: "Mean area of the triangles that the nucleus forms with pairs of neighbours, µm².",
     MAX_AREA: "Area of the largest of these triangles, µm².",
     CLUSTER_SIZE: "Number of nuclei that are connected with this one, itself included.",
-    f"{CLUSTER_MEAN}NAME": "Mean of the measurement NAME over the nuclei of the cluster.",
+    CLUSTER_MEAN: "Mean of the measurement NAME over the nuclei of the cluster.",
 }
 """One line for each measurement of this module, by name; those of QuPath's Delaunay clustering."""
 
 
-def delaunay_measurements(points: FloatArray, edges: IntArray) -> dict[str, FloatArray]:
+def delaunay_measurements(points: FloatArray, edges: IntArray) -> MeasurementTable:
     """Measure how nuclei lie among their neighbours.
 
     Parameters
@@ -55,11 +56,11 @@ def delaunay_measurements(points: FloatArray, edges: IntArray) -> dict[str, Floa
 
     Returns
     -------
-    dict
+    measurements
         Number of neighbours; mean, median, largest and smallest distance to them in µm; mean and
-        largest area of the triangles with them in µm²; float64 (n,) each, by the names that
-        `DEFINITIONS` explains. NaN for objects outside the triangulation, and for all but the
-        number where there is no neighbour.
+        largest area of the triangles with them in µm²; by the names that `DEFINITIONS` explains.
+        NaN for objects outside the triangulation, and for all but the number where there is no
+        neighbour.
     """
     n = len(points)
     owner, other = np.concatenate([edges, edges[:, ::-1]]).T
@@ -89,12 +90,12 @@ def delaunay_measurements(points: FloatArray, edges: IntArray) -> dict[str, Floa
     np.maximum.at(largest, corner, area)
     values[6, some] = largest[some]
     names = (NEIGHBORS, MEAN, MEDIAN, MAX, MIN, MEAN_AREA, MAX_AREA)
-    return dict(zip(names, values, strict=True))
+    return MeasurementTable(names, values.T)
 
 
 def cluster_measurements(
-    points: FloatArray, edges: IntArray, measurements: Mapping[str, FloatArray]
-) -> dict[str, FloatArray]:
+    points: FloatArray, edges: IntArray, measurements: MeasurementTable
+) -> MeasurementTable:
     """Average measurements over clusters: nuclei that are connected, directly or by others.
 
     Parameters
@@ -102,14 +103,13 @@ def cluster_measurements(
     points, edges
         As in `delaunay_measurements`; sensible only where the edges are limited.
     measurements
-        By name, float64 (n,) each; NaN is left out.
+        What is averaged; NaN is left out.
 
     Returns
     -------
-    dict
+    measurements
         The mean of each measurement over the cluster, in its own unit, and the number of nuclei
-        in the cluster, float64 (n,) each, by the names that `DEFINITIONS` explains. NaN outside
-        the triangulation.
+        in the cluster, by the names that `DEFINITIONS` explains. NaN outside the triangulation.
     """
     n = len(points)
     graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(n, n))
@@ -121,8 +121,9 @@ def cluster_measurements(
         counts = np.bincount(cluster[given], minlength=m).astype(np.float64)
         counts[counts == 0] = np.nan
         mean = np.bincount(cluster[given], values[given], m) / counts
-        out[f"{CLUSTER_MEAN}{name}"] = mean[cluster] + outside
-    return {**out, CLUSTER_SIZE: np.bincount(cluster, minlength=m)[cluster] + outside}
+        out[fill(CLUSTER_MEAN, NAME=name)] = mean[cluster] + outside
+    size = np.bincount(cluster, minlength=m)[cluster] + outside
+    return MeasurementTable.of({**out, CLUSTER_SIZE: size})
 
 
 def delaunay_edges(points: FloatArray, limit: float = np.inf) -> IntArray:

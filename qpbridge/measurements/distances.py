@@ -1,8 +1,8 @@
 """Distances of nuclei to annotations, glands and vessels.
 
-Names and signs as QuPath's *Distance to annotations 2D* (facts read in the source of QuPath 0.6,
-``DistanceTools``): from the centroid of the nucleus to the nearest outline of the class, holes
-included; within, the plain distance is 0 and the signed one negative. Where two areas of a class
+Names and signs as QuPath's *Signed distance to annotations 2D* (facts read in the source of QuPath
+0.6, ``DistanceTools``): from the centroid of the nucleus to the nearest outline of the class, holes
+included; negative within. Where two areas of a class
 overlap, QuPath counts crossings and so takes the overlap for outside; here it is inside. All is
 done in the plane: the caller passes what lies in the same z-slice and time point.
 """
@@ -16,7 +16,16 @@ import numpy.typing as npt
 import shapely
 from scipy.spatial import cKDTree
 
-from qpbridge.objects import FloatArray, GeometryArray, IntArray, PathClass, Shapes, offsets
+from qpbridge.measurements.names import fill
+from qpbridge.objects import (
+    FloatArray,
+    GeometryArray,
+    IntArray,
+    MeasurementTable,
+    PathClass,
+    Shapes,
+    offsets,
+)
 from qpbridge.outlines import containing, repaired
 
 CHUNK = 2**18
@@ -25,31 +34,34 @@ CHUNK = 2**18
 PIECE = 4
 """Edges of an outline that are searched as one; with more, points far from it take longer."""
 
+TO_ANNOTATION = "Signed distance to annotation with CLASS µm"
+TO_STRUCTURE = {
+    target: (f"Signed distance to {one} outline µm", f"Signed distance to {one} lumen µm")
+    for target, one in (("glands", "gland"), ("vessels", "vessel"))
+}
+"""Names of the distances to the outer outlines and to the lumina, by target."""
+
+
+def _of_structure(one: str) -> tuple[str, str]:
+    return (
+        f"Distance from the nucleus's centroid to the nearest outer outline of a {one}, µm; "
+        f"negative within the {one} or its lumen.",
+        f"Distance from the nucleus's centroid to the nearest edge of a {one}'s lumen, µm; "
+        "negative within the lumen.",
+    )
+
+
 DEFINITIONS: Mapping[str, str] = {
-    "Distance to annotation with CLASS µm": (
-        "Distance from the nucleus's centroid to the nearest annotation of that class, µm; 0 "
-        "within (QuPath's Distance to annotations 2D)."
+    TO_ANNOTATION: (
+        "Distance from the nucleus's centroid to the nearest annotation of that class, µm; within "
+        "an annotation minus the distance to the nearest outline (QuPath's Signed distance to "
+        "annotations 2D)."
     ),
-    "Signed distance to annotation with CLASS µm": (
-        "The same, but within an annotation minus the distance to the nearest outline, µm "
-        "(QuPath's Signed distance to annotations 2D)."
-    ),
-    "Signed distance to gland outline µm": (
-        "Distance from the nucleus's centroid to the nearest outer outline of a gland, µm; "
-        "negative within the gland or its lumen."
-    ),
-    "Signed distance to gland lumen µm": (
-        "Distance from the nucleus's centroid to the nearest edge of a gland's lumen, µm; "
-        "negative within the lumen."
-    ),
-    "Signed distance to vessel outline µm": (
-        "Distance from the nucleus's centroid to the nearest outer outline of a vessel, µm; "
-        "negative within the vessel or its lumen."
-    ),
-    "Signed distance to vessel lumen µm": (
-        "Distance from the nucleus's centroid to the nearest edge of a vessel's lumen, µm; "
-        "negative within the lumen."
-    ),
+    **{
+        name: text
+        for target, names in TO_STRUCTURE.items()
+        for name, text in zip(names, _of_structure(target.removesuffix("s")), strict=True)
+    },
 }
 """One line for each measurement of this module, by the pattern of its name."""
 
@@ -58,9 +70,7 @@ def annotation_distances(
     points: FloatArray,
     annotations: Mapping[str, Shapes | GeometryArray],
     mpp: tuple[float, float],
-    *,
-    signed: bool = False,
-) -> dict[str, FloatArray]:
+) -> MeasurementTable:
     """Measure how far nuclei are from the annotations of some classes.
 
     Parameters
@@ -71,21 +81,21 @@ def annotation_distances(
         Those of each class, by its name; full-resolution pixels. See `by_class_name`.
     mpp
         µm per pixel (x, y).
-    signed
-        Whether distances are negative within areas; else they are 0 there.
 
     Returns
     -------
-    dict
-        Distance to the nearest annotation of each class in µm, float64 (n,) each, by the names
-        that `DEFINITIONS` explains; NaN without a centroid or an annotation of the class.
+    measurements
+        Distance to the nearest annotation of each class in µm, negative within, by the names that
+        `DEFINITIONS` explains; NaN without a centroid or an annotation of the class.
     """
-    prefix = "Signed distance" if signed else "Distance"
-    out = {}
-    for name, shapes in annotations.items():
-        values = signed_distance(points, _scaled(shapes, mpp))
-        out[f"{prefix} to annotation with {name} µm"] = values if signed else np.maximum(values, 0)
-    return out
+    if not annotations:
+        return MeasurementTable.empty(len(points))
+    return MeasurementTable.of(
+        {
+            fill(TO_ANNOTATION, CLASS=name): signed_distance(points, _scaled(shapes, mpp))
+            for name, shapes in annotations.items()
+        }
+    )
 
 
 def by_class_name(
@@ -111,7 +121,7 @@ def by_class_name(
 
 def structure_relations(
     target: str, points: FloatArray, shapes: Shapes | GeometryArray, mpp: tuple[float, float]
-) -> tuple[IntArray, dict[str, FloatArray]]:
+) -> tuple[IntArray, MeasurementTable]:
     """Find in which gland or vessel nuclei lie, and how far from its outline and from a lumen.
 
     Parameters
@@ -131,8 +141,8 @@ def structure_relations(
         int64 (n,), of the gland or vessel whose outer outline holds the nucleus, the smallest if
         there are several; -1: none.
     measurements
-        Signed distances to the nearest outer outline and to the nearest lumen in µm, float64 (n,)
-        each, by the names that `DEFINITIONS` explains; NaN where there is none at all.
+        Signed distances to the nearest outer outline and to the nearest lumen in µm, by the names
+        that `DEFINITIONS` explains; NaN where there is none at all.
     """
     parts, owner = shapely.get_parts(_scaled(shapes, mpp), return_index=True)
     outer = shapely.polygons(shapely.get_exterior_ring(parts))
@@ -142,11 +152,12 @@ def structure_relations(
     lumina = shapely.polygons(rings[hole])
     within = containing(points, outer)
     row = np.where(within >= 0, np.append(owner, -1)[within], -1)
-    prefix = f"Signed distance to {target.removesuffix('s')}"
-    return row, {
-        f"{prefix} outline µm": signed_distance(points, outer),
-        f"{prefix} lumen µm": signed_distance(points, lumina),
+    to_outline, to_lumen = TO_STRUCTURE[target]
+    distances = {
+        to_outline: signed_distance(points, outer),
+        to_lumen: signed_distance(points, lumina),
     }
+    return row, MeasurementTable.of(distances)
 
 
 def signed_distance(points: FloatArray, geometries: GeometryArray) -> FloatArray:

@@ -12,18 +12,24 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial import cKDTree
 
+from qpbridge.measurements.region_names import (
+    HOTSPOT_AREA,
+    HOTSPOT_COUNT,
+    HOTSPOT_DENSITY,
+    of_region,
+)
 from qpbridge.objects import FloatArray, IntArray
 
 FIELD_AREA = 0.74e6
 """Weidner's field of view at x200, µm^2."""
 
 DEFINITIONS: Mapping[str, str] = {
-    "Vessels: Hotspot count": (
+    of_region("vessels", HOTSPOT_COUNT): (
         "Most vessels (by centroid) that a disc of the hot spot's area holds, wherever it is laid "
         "[Weidner 1991]; NaN where the evaluated area is smaller than the disc."
     ),
-    "Vessels: Hotspot density per mm^2": "Hot spot count over the hot spot's area.",
-    "Vessels: Hotspot area µm^2": "Area of the disc, 740000 µm^2 unless told otherwise.",
+    of_region("vessels", HOTSPOT_DENSITY): "Hot spot count over the hot spot's area.",
+    of_region("vessels", HOTSPOT_AREA): "Area of the disc, 740000 µm^2 unless told otherwise.",
 }
 """What each measurement is, by name."""
 
@@ -170,10 +176,9 @@ def hotspot_measurements(
     found = densest_disc(points * mpp, np.sqrt(field_area / np.pi))
     spot = HotSpot(found.count, found.x / mpp[0], found.y / mpp[1])
     count = float(found.count) if evaluated_area >= field_area else np.nan
-    name = f"{target.capitalize()}: Hotspot"
     values = {
-        f"{name} count": count,
-        f"{name} density per mm^2": count / field_area * 1e6,
-        f"{name} area µm^2": float(field_area),
+        of_region(target, HOTSPOT_COUNT): count,
+        of_region(target, HOTSPOT_DENSITY): count / field_area * 1e6,
+        of_region(target, HOTSPOT_AREA): float(field_area),
     }
     return values, spot

@@ -6,21 +6,33 @@ that QuPath 0.6.0 computed show.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.measurements.color import deconvolve
+from qpbridge.measurements.names import fill
 from qpbridge.measurements.raster import covered_pixels
-from qpbridge.objects import FloatArray, IntArray, Shapes, Stains
+from qpbridge.objects import FloatArray, IntArray, MeasurementTable, Shapes, Stains
 
-STATISTICS = ("Mean", "Median", "Min", "Max", "Std.Dev.", "Variance")
+DEFINITIONS: Mapping[str, str] = {
+    "STAIN: Mean": "Mean of a stain's optical density over the object's pixels.",
+    "STAIN: Median": "Median of the same.",
+    "STAIN: Min": "Smallest of the same.",
+    "STAIN: Max": "Largest of the same.",
+    "STAIN: Std.Dev.": "Standard deviation of a sample (n - 1) of the same; 0 for one pixel.",
+    "STAIN: Variance": "Its square.",
+}
+"""QuPath's intensities, after colour deconvolution with the image's own stains."""
+
+MEAN, VARIANCE = "STAIN: Mean", "STAIN: Variance"
+"""Those that stand for all where few are told."""
 
 
 def intensity_names(channels: Sequence[str]) -> tuple[str, ...]:
     """Return the names of the intensity measurements of some channels."""
-    return tuple(f"{channel}: {statistic}" for channel in channels for statistic in STATISTICS)
+    return tuple(fill(form, STAIN=channel) for channel in channels for form in DEFINITIONS)
 
 
 def stains_of_shapes(
@@ -29,27 +41,20 @@ def stains_of_shapes(
     shapes: Shapes,
     origin: tuple[float, float] = (0.0, 0.0),
     downsample: float = 1.0,
-) -> tuple[tuple[str, ...], FloatArray]:
+) -> MeasurementTable:
     """Measure the stains (see `deconvolve`) of shapes, separating those only where shapes are.
 
-    Shapes may overlap. For the other parameters see `covered_pixels`; the window is that of `rgb`,
-    uint8 (H, W, 3).
-
-    Returns
-    -------
-    names
-        6 for each stain.
-    values
-        float64 (n, 6 stains); NaN for shapes without a pixel.
+    For the other parameters see `covered_pixels`; the window is that of `rgb`, uint8 (H, W, 3).
+    Shapes may overlap; without a pixel they have NaN.
     """
     owner, pixel = covered_pixels(shapes, (rgb.shape[0], rgb.shape[1]), origin, downsample)
     values = deconvolve(rgb.reshape(-1, 3).take(pixel, axis=0), stains)
     columns = [statistics(v, owner, len(shapes)) for v in values]
-    return intensity_names(stains.stain_names), np.concatenate(columns, axis=1)
+    return MeasurementTable(intensity_names(stains.stain_names), np.concatenate(columns, axis=1))
 
 
 def statistics(values: npt.NDArray[np.float32], owner: IntArray, n: int) -> FloatArray:
-    """Compute `STATISTICS` of groups of values.
+    """Compute mean, median, and so on (see `DEFINITIONS`) of groups of values.
 
     Parameters
     ----------
@@ -65,7 +70,7 @@ def statistics(values: npt.NDArray[np.float32], owner: IntArray, n: int) -> Floa
     numpy.ndarray
         float64 (n, 6); NaN for empty groups.
     """
-    out = np.full((n, len(STATISTICS)), np.nan)
+    out = np.full((n, len(DEFINITIONS)), np.nan)
     counts = np.bincount(owner, minlength=n)
     there = counts > 0
     count = counts[there]

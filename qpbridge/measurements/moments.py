@@ -12,10 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 import shapely
 
-from qpbridge.objects import FloatArray, GeometryArray, IntArray, Shapes
+from qpbridge.measurement_table import stacked
+from qpbridge.measurements.names import DIAMETER
+from qpbridge.objects import FloatArray, GeometryArray, IntArray, MeasurementTable, Shapes
 from qpbridge.outlines import repaired
 
-DIAMETER, ECCENTRICITY, ORIENTATION = "Equivalent diameter µm", "Eccentricity", "Orientation °"
+ECCENTRICITY, ORIENTATION = "Eccentricity", "Orientation °"
 EXTENT, COMPACTNESS = "Extent", "Compactness"
 
 CHUNK = 2**16
@@ -46,7 +48,7 @@ DEFINITIONS: Mapping[str, str] = {
 
 def moment_measurements(
     shapes: Shapes | GeometryArray, mpp: tuple[float, float]
-) -> dict[str, FloatArray]:
+) -> MeasurementTable:
     """Measure size, elongation, direction and compactness of many objects.
 
     Parameters
@@ -58,16 +60,16 @@ def moment_measurements(
 
     Returns
     -------
-    dict
-        Equivalent diameter in µm, eccentricity, orientation in degrees, extent and compactness,
-        float64 (n,) each, by the names that `DEFINITIONS` explains; NaN for shapes without area.
+    measurements
+        Equivalent diameter in µm, eccentricity, orientation in degrees, extent and compactness, by
+        the names that `DEFINITIONS` explains; NaN for shapes without area.
     """
     given = shapes.geometries if isinstance(shapes, Shapes) else np.asarray(shapes, dtype=object)
-    chunks = [_measure(given[i : i + CHUNK], mpp) for i in range(0, max(len(given), 1), CHUNK)]
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in DEFINITIONS}
+    starts = range(0, max(len(given), 1), CHUNK)
+    return stacked([_measure(given[i : i + CHUNK], mpp) for i in starts])
 
 
-def _measure(given: GeometryArray, mpp: tuple[float, float]) -> dict[str, FloatArray]:
+def _measure(given: GeometryArray, mpp: tuple[float, float]) -> MeasurementTable:
     geometries = repaired(given)
     area, _, moments = area_moments(geometries)
     extent = (shapely.bounds(geometries) * (*mpp, *mpp)).T
@@ -81,13 +83,14 @@ def _measure(given: GeometryArray, mpp: tuple[float, float]) -> dict[str, FloatA
         # y points down, so that the angle that one sees turns the other way round.
         angle = np.degrees(np.arctan2(-2 * xy, xx - yy) / 2) % 180
         angle[angle >= 180] = 0  # a little below 0, rounded
-        return {
+        columns = {
             DIAMETER: np.sqrt(4 / np.pi * area),
             ECCENTRICITY: np.sqrt(np.where(elongated, 2 * apart / (polar + apart), 0 * area)),
             ORIENTATION: np.where(elongated, angle, np.nan),
             EXTENT: area / ((extent[2] - extent[0]) * (extent[3] - extent[1])),
             COMPACTNESS: np.square(area) / (2 * np.pi * polar),
         }
+    return MeasurementTable.of(columns)
 
 
 def area_moments(geometries: GeometryArray) -> tuple[FloatArray, FloatArray, FloatArray]:

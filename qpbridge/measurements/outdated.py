@@ -1,13 +1,15 @@
-"""Which measurements of a region no longer hold when its objects are replaced: by name alone."""
+"""What on a region's annotation rests on objects that go."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable
 
 from qpbridge.measurements.grading import DEFINITIONS as GRADES
+from qpbridge.measurements.names import recognized
+from qpbridge.measurements.region_names import FORMS
 
 
-def outdated(names: Sequence[str], target: str, kept: Mapping[str, float]) -> list[str]:
+def outdated(names: Iterable[str], target: str, kept: Container[str]) -> list[str]:
     """Find what on a region's annotation no longer holds when objects of a target are replaced.
 
     Parameters
@@ -15,9 +17,12 @@ def outdated(names: Sequence[str], target: str, kept: Mapping[str, float]) -> li
     names
         Of measurements.
     target
-        Of `TARGETS`.
+        nuclei, glands or vessels.
     kept
         What is written anew.
     """
-    prefix = f"{target.capitalize()}: "
-    return [n for n in names if (n.startswith(prefix) or n in GRADES) and n not in kept]
+    return [
+        name
+        for name in names
+        if name not in kept and (name in GRADES or recognized(name, *FORMS[target]))
+    ]

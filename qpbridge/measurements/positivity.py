@@ -29,16 +29,17 @@ _COLORS: dict[str, tuple[tuple[int, int, int], float]] = {
 }
 
 DEFINITIONS: Mapping[str, str] = {
-    "Positive %": (
+    "CLASS: Positive %": (
         "Detections classified Positive, 1+, 2+ or 3+, in % of these and the Negative ones; one "
-        "number for each class that they derive from. QuPath computes it live."
+        "number for each class that they derive from. QuPath computes it live, `qpbridge export` "
+        "writes it into tables."
     ),
-    "H-score": (
+    "CLASS: H-score": (
         "100 x (1 x 1+ plus 2 x 2+ plus 3 x 3+) / (Negative plus 1+ plus 2+ plus 3+), numbers of "
-        "detections: 0 to 300. QuPath computes it live."
+        "detections: 0 to 300. QuPath computes it live, `qpbridge export` writes it into tables."
     ),
 }
-"""What each measurement is, by name."""
+"""What each score is, by the form of its name; without CLASS for what derives from none."""
 
 
 def intensity_class(base: PathClass | None, name: str) -> PathClass:

@@ -1,104 +1,223 @@
-"""What the objects of a region add up to, as it stands on the region's annotation."""
+"""What the objects of a region add up to: the numbers that go on its annotation.
+
+Each is written with the count or the area that it rests on. For research use; no diagnosis.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from qpbridge.measurements import structures
 from qpbridge.measurements.hotspots import hotspot_measurements
 from qpbridge.measurements.moments import ORIENTATION
-from qpbridge.measurements.spatial import summarize_orientation
-from qpbridge.measurements.structures import (
+from qpbridge.measurements.morphometry import describe, percentage
+from qpbridge.measurements.names import (
+    AREA,
+    CIRCULARITY,
+    LENGTH,
     LINE,
-    WIDTH,
-    area_measurements,
-    count_nuclei,
-    lumen_measurements,
-    neighbour_measurements,
-    outline_measurements,
-    summarize_areas,
+    LINE_WIDTH,
+    LUMEN_RATIO,
+    NEAREST,
+    ONE,
+    OUTLINE_SOLIDITY,
+    SOLIDITY,
+    TOUCHING,
+    with_statistic,
 )
-from qpbridge.measurements.summary import summarize_morphometry, summarize_nuclei
-from qpbridge.objects import FloatArray, ObjectTable
-from qpbridge.outlines import valid_shapes
+from qpbridge.measurements.region_names import (
+    AREA_SHARE,
+    COUNT,
+    DENSITY,
+    EACH_MEAN,
+    ENTROPY,
+    EVALUATED_AREA,
+    SEVERAL_LUMINA,
+    SUMMARY_NAMES,
+    TOUCHING_SHARE,
+    of_region,
+)
+from qpbridge.measurements.spatial import orientation_entropy_of
+from qpbridge.objects import FloatArray, MeasurementTable
 
-Columns = Mapping[str, FloatArray]
+AVERAGED = (
+    structures.LUMEN,
+    structures.LUMINA,
+    *structures.THICKNESS.values(),
+    CIRCULARITY,
+    SOLIDITY,
+    OUTLINE_SOLIDITY,
+    structures.COMPACTNESS,
+    structures.NUCLEI,
+)
+"""What the mean over a region's glands or vessels is told of, where it was measured."""
+
+NUCLEI: Mapping[str, str] = {
+    of_region("nuclei", COUNT): "Nuclei with their centroid in the region.",
+    of_region("nuclei", DENSITY): "Nuclei per mm² of the evaluated area.",
+    EVALUATED_AREA: "Area of the part of the region that was searched.",
+    ENTROPY: (
+        "Shannon entropy, in bits (0 to 4.17), of the orientations of a region's nuclei in bins "
+        "of 10°."
+    ),
+}
+"""What each measurement of a region's nuclei is, by name, beside those of all that is measured."""
+
+STRUCTURES: Mapping[str, str] = {
+    of_region(target, name): text.replace("Glands", target.capitalize()).replace("glands", target)
+    for target in ONE
+    for name, text in {
+        COUNT: "Glands with a point inside the region.",
+        DENSITY: "Glands per mm² of the evaluated area.",
+        AREA_SHARE: "Area of all glands, lumina included, in % of the evaluated area.",
+        EACH_MEAN: "Mean of NAME over the glands that have it; the area with lumina.",
+        SEVERAL_LUMINA: "Share of glands with two lumina or more.",
+        TOUCHING_SHARE: "Share of glands that touch another.",
+    }.items()
+} | {
+    of_region("vessels", LINE): "Length of the centre lines of all vessels of a region.",
+    of_region("vessels", LINE_WIDTH): "Mean width along all these lines.",
+}
+"""What each measurement of a region's glands or vessels is, by the form of its name."""
 
 
-def structure_columns(
-    target: str, objects: ObjectTable, nuclei: FloatArray, mpp: tuple[float, float]
-) -> dict[str, FloatArray]:
-    """Measure glands or vessels again, and how near one another they are.
-
-    Parameters
-    ----------
-    target
-        glands or vessels.
-    objects
-        All of them (n), since the nearest may be any.
-    nuclei
-        float64 (m, 2), centroids of the nuclei, full-resolution pixels; counted in glands.
-    mpp
-        µm per pixel (x, y).
-
-    Returns
-    -------
-    dict
-        By name, float64 (n,). Vessels seen from above keep their centre lines, and have no lumina.
-    """
-    shapes = valid_shapes(objects.shapes)
-    columns = area_measurements(shapes, mpp)
-    if LINE in objects.measurement_names and np.isfinite(objects.measurement(LINE)).any():
-        return columns | {name: objects.measurement(name) for name in (LINE, WIDTH)}
-    columns |= lumen_measurements(target, shapes, mpp)
-    columns |= outline_measurements(target, shapes, mpp)
-    columns |= neighbour_measurements(target, shapes, mpp)
-    if target == "glands" and len(nuclei):
-        columns |= count_nuclei(shapes, nuclei)
-    return columns
-
-
-def summarize(
-    target: str,
-    inside: Columns,
-    points: FloatArray,
-    evaluated_area: float,
-    mpp: tuple[float, float] | None,
-) -> dict[str, float]:
-    """Summarize the nuclei, glands or vessels of a region.
+def summarize(target: str, measured: MeasurementTable, evaluated_area: float) -> dict[str, float]:
+    """Summarize the nuclei, glands or vessels of a region, as every run does.
 
     Parameters
     ----------
     target
         nuclei, glands or vessels.
-    inside
-        Measurements of those in the region by name, float64 (n,).
+    measured
+        Of those in the region.
+    evaluated_area
+        Of the part of the region that was searched, µm^2.
+    """
+    if target == "nuclei":
+        return summarize_nuclei(measured, evaluated_area)
+    return summarize_structures(target, measured, evaluated_area)
+
+
+def summarize_each(
+    target: str,
+    measured: MeasurementTable,
+    inside: npt.NDArray[np.bool_],
+    evaluated_areas: Sequence[float],
+) -> tuple[dict[str, float], ...]:
+    """Summarize several regions; `inside`, (regions, n), tells what is in each. See `summarize`."""
+    return tuple(
+        summarize(target, measured.take(rows), area)
+        for rows, area in zip(inside, evaluated_areas, strict=True)
+    )
+
+
+def summarize_nuclei(measured: MeasurementTable, evaluated_area: float) -> dict[str, float]:
+    """Summarize the nuclei of one region in a few numbers.
+
+    Parameters
+    ----------
+    measured
+        ``Area µm^2`` and ``Max diameter µm`` among them.
+    evaluated_area
+        Of the part of the region that was searched, µm^2.
+
+    Returns
+    -------
+    dict
+        `SUMMARY_NAMES` in order. NaN where there is nothing to divide by: no nucleus, a single one
+        for the standard deviation, no area for the density.
+    """
+    area = describe(measured[AREA])
+    values = (
+        float(measured.n),
+        measured.n / evaluated_area * 1e6 if evaluated_area > 0 else np.nan,
+        area["mean"],
+        area["SD"],
+        area["CV"],
+        describe(measured[LENGTH])["p90"],
+        float(evaluated_area),
+    )
+    return dict(zip(SUMMARY_NAMES, values, strict=True))
+
+
+def summarize_structures(
+    target: str, measured: MeasurementTable, evaluated_area: float
+) -> dict[str, float]:
+    """Summarize the glands or vessels of one region.
+
+    Parameters
+    ----------
+    target
+        glands or vessels.
+    measured
+        As the functions of `qpbridge.measurements.structures` give them.
+    evaluated_area
+        Of the part of the region that was searched, µm^2.
+
+    Returns
+    -------
+    dict
+        Count, density, area in % and on average (lumen included), evaluated area; of what else was
+        measured, the mean (`AVERAGED`), the share with several lumina, the share that touches;
+        where centre lines were, their length in all and the mean width along them. NaN where there
+        is nothing to divide by.
+    """
+    area = measured[AREA] + measured.get(structures.LUMEN, 0.0)
+    searched = evaluated_area if evaluated_area > 0 else np.nan
+    values = {
+        COUNT: float(measured.n),
+        DENSITY: measured.n / searched * 1e6,
+        AREA_SHARE: float(area.sum()) / searched * 100,
+        with_statistic(AREA, "mean"): _mean(area),
+    }
+    for name in (LUMEN_RATIO[target], *AVERAGED, NEAREST[target]):
+        if name in measured:
+            values[with_statistic(name, "mean")] = _mean(measured[name])
+    if structures.LUMINA in measured:
+        values[SEVERAL_LUMINA] = percentage(measured[structures.LUMINA] > 1)
+    if TOUCHING[target] in measured:
+        values[TOUCHING_SHARE] = percentage(measured[TOUCHING[target]] > 0)
+    if LINE in measured:
+        length, width = measured[LINE], measured[LINE_WIDTH]
+        total = float(length.sum())
+        weighted = float(np.nansum(length * width))
+        values[LINE] = total
+        values[LINE_WIDTH] = weighted / total if total > 0 else np.nan
+    named = {of_region(target, name): value for name, value in values.items()}
+    return {**named, EVALUATED_AREA: float(evaluated_area)}
+
+
+def summarize_arrangement(
+    target: str,
+    measured: MeasurementTable,
+    points: FloatArray,
+    evaluated_area: float,
+    mpp: tuple[float, float] | None,
+) -> dict[str, float]:
+    """Tell how the objects of a region lie: the disorder of nuclei, the hot spot of vessels.
+
+    Parameters
+    ----------
+    target, measured, evaluated_area
+        As for `summarize`.
     points
         float64 (n, 2), their centroids, full-resolution pixels.
-    evaluated_area
-        Of the region, µm^2.
     mpp
         µm per pixel (x, y); None: not known, and then nothing is told of hot spots.
     """
-    if target == "nuclei":
-        summary = summarize_nuclei(tuple(inside), _matrix(inside), evaluated_area)
-        if ORIENTATION in inside:
-            summary |= summarize_orientation(inside[ORIENTATION])
-        return summary
-    summary = summarize_areas(target, inside, evaluated_area)
-    if target == "vessels" and LINE not in inside and mpp is not None:
+    if target == "nuclei" and ORIENTATION in measured:
+        return {ENTROPY: orientation_entropy_of(measured[ORIENTATION])}
+    if target == "vessels" and LINE not in measured and mpp is not None:
         spot, _ = hotspot_measurements(target, points, mpp, evaluated_area)
         if np.isnan(list(spot.values())).any():  # then there is no disc to tell the area of
             spot = dict.fromkeys(spot, np.nan)
-        summary |= spot
-    return summary
+        return spot
+    return {}
 
 
-def morphometry(inside: Columns, reference_area: float) -> dict[str, float]:
-    """Summarize all measurements of a region's nuclei; for the parameters see `summarize`."""
-    return summarize_morphometry(tuple(inside), _matrix(inside), reference_area)
-
-
-def _matrix(columns: Columns) -> FloatArray:
-    return np.column_stack(list(columns.values()))
+def _mean(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(known.mean()) if len(known) else np.nan

@@ -15,32 +15,39 @@ in µm like all others.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import numpy.typing as npt
 import shapely
 from scipy.special import ellipe
 
 from qpbridge.measurements.hulls import hull_diameters
-from qpbridge.objects import FloatArray, GeometryArray, RoiKind, Shapes
+from qpbridge.measurements.names import AREA, CIRCULARITY, LENGTH, SOLIDITY, WIDTH
+from qpbridge.objects import FloatArray, GeometryArray, MeasurementTable, RoiKind, Shapes
 from qpbridge.outlines import repaired
+
+DEFINITIONS: Mapping[str, str] = {
+    AREA: "Area, holes not counted.",
+    "Length µm": "Length of all outlines, those of holes too; of a line, its length.",
+    CIRCULARITY: "4 pi A / L² of the outer outline, holes filled: 1 for a disc; none in parts.",
+    SOLIDITY: "Area, holes not counted, over that of the convex hull.",
+    LENGTH: "Diameter of the smallest enclosing circle.",
+    WIDTH: "Smallest distance of two parallel lines with the shape in between.",
+}
+"""QuPath's shape features; in px and px^2 where the image is not calibrated."""
 
 
 def shape_names(mpp: tuple[float, float] | None) -> tuple[str, ...]:
     """Return the names of the shape measurements; in pixels without calibration."""
-    unit = "px" if mpp is None else "µm"
-    return (
-        f"Area {unit}^2",
-        f"Length {unit}",
-        "Circularity",
-        "Solidity",
-        f"Max diameter {unit}",
-        f"Min diameter {unit}",
-    )
+    if mpp is None:
+        return tuple(name.replace("µm", "px") for name in DEFINITIONS)
+    return tuple(DEFINITIONS)
 
 
 def shape_measurements(
     shapes: Shapes | GeometryArray, mpp: tuple[float, float] | None
-) -> tuple[tuple[str, ...], FloatArray]:
+) -> MeasurementTable:
     """Measure the shape of many objects.
 
     Parameters
@@ -52,10 +59,9 @@ def shape_measurements(
 
     Returns
     -------
-    names
-        Six names.
-    values
-        float64 (n, 6); NaN where a shape doesn't have it (the area of a line, an empty shape).
+    measurements
+        Those of `shape_names`; NaN where a shape doesn't have it (the area of a line, an empty
+        shape).
     """
     scale = (1.0, 1.0) if mpp is None else mpp
     given = shapes.geometries if isinstance(shapes, Shapes) else np.asarray(shapes, dtype=object)
@@ -82,7 +88,7 @@ def shape_measurements(
     if isinstance(shapes, Shapes):
         ellipses = np.flatnonzero(shapes.roi == RoiKind.ELLIPSE)
         values[ellipses] = _ellipses(shapes.take(ellipses), scale)
-    return shape_names(mpp), values
+    return MeasurementTable(shape_names(mpp), values)
 
 
 def _ellipses(shapes: Shapes, scale: tuple[float, float]) -> FloatArray:

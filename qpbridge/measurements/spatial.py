@@ -6,13 +6,14 @@ edge have fewer neighbours, and nothing is added for those that were not looked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from qpbridge.objects import FloatArray, IntArray
+from qpbridge.measurements.names import fill, recognize, short
+from qpbridge.objects import FloatArray, IntArray, MeasurementTable
 
 PAIRS = 2**22
 """Pairs of neighbours (some 50 bytes each) that are held at a time; bounds the memory."""
@@ -21,37 +22,36 @@ BINS = 18
 """Orientations are counted in bins of ten degrees."""
 
 NEAREST = "Nearest neighbor distance µm"
-REGION_ENTROPY = "Nuclei: Orientation entropy"
+LOCAL_DENSITY = "Local density RADIUS µm per mm^2"
+SMOOTHED = "Smoothed: FWHM µm: NAME"
+NEARBY = "Smoothed: FWHM µm: Nearby detection counts"
+ENTROPY = "Orientation entropy RADIUS µm"
 
 DEFINITIONS: Mapping[str, str] = {
     NEAREST: "Distance to the nearest other nucleus, between centroids, µm.",
-    "Local density RADIUS µm per mm^2": (
+    LOCAL_DENSITY: (
         "Other nuclei with their centroid within RADIUS of this one's, over the area of that "
         "circle, per mm²."
     ),
-    "Smoothed: FWHM µm: NAME": (
+    SMOOTHED: (
         "Mean of the measurement NAME over the objects around, itself included, weighted by a "
         "Gaussian of their distance with this full width at half maximum (QuPath's Add smoothed "
         "features)."
     ),
-    "Smoothed: FWHM µm: Nearby detection counts": (
+    NEARBY: (
         "Number of other objects nearer than FWHM, between centroids (QuPath's Add smoothed "
         "features)."
     ),
-    "Orientation entropy RADIUS µm": (
+    ENTROPY: (
         "Shannon entropy, in bits (0 to 4.17), of the orientations in bins of 10° of all nuclei "
         "within RADIUS, itself included: 0 where they lie parallel (after Lee et al., Cell "
         "Orientation Entropy, MICCAI 2013, who take it of pairs of neighbours)."
     ),
-    REGION_ENTROPY: (
-        "Shannon entropy, in bits (0 to 4.17), of the orientations of a region's nuclei in bins "
-        "of 10°."
-    ),
 }
-"""One line for each measurement of this module, by the pattern of its name."""
+"""One line for each measurement of this module, by the form of its name."""
 
 
-def nearest_neighbor(points: FloatArray) -> dict[str, FloatArray]:
+def nearest_neighbor(points: FloatArray) -> MeasurementTable:
     """Measure the distance to the nearest other nucleus.
 
     Parameters
@@ -61,46 +61,42 @@ def nearest_neighbor(points: FloatArray) -> dict[str, FloatArray]:
 
     Returns
     -------
-    dict
-        `NEAREST`, between centroids, µm, float64 (n,); NaN without a centroid or another nucleus.
+    measurements
+        `NEAREST`, between centroids, µm; NaN without a centroid or another nucleus.
     """
     rows, tree = _tree(points)
     out = np.full(len(points), np.nan)
     if len(rows) > 1:
         out[rows] = tree.query(tree.data, [2], workers=-1)[0][:, 0]
-    return {NEAREST: out}
+    return MeasurementTable.of({NEAREST: out})
 
 
-def local_density(points: FloatArray, radii: Sequence[float]) -> dict[str, FloatArray]:
+def local_density(points: FloatArray, radius: float) -> MeasurementTable:
     """Count the nuclei around each nucleus.
 
     Parameters
     ----------
     points
         float64 (n, 2), centroids in µm; NaN for objects without one.
-    radii
+    radius
         µm.
 
     Returns
     -------
-    dict
-        Other nuclei within each radius over the circle's area, per mm², float64 (n,); NaN without
-        a centroid.
+    measurements
+        Other nuclei within the radius over the circle's area, per mm²; NaN without a centroid.
     """
     rows, tree = _tree(points)
-    out = {}
-    for radius in radii:
-        density = np.full(len(points), np.nan)
-        if len(rows):
-            count = tree.query_ball_point(tree.data, radius, return_length=True, workers=-1)
-            density[rows] = (count - 1) / (np.pi * radius**2) * 1e6
-        out[f"Local density {_short(radius)} µm per mm^2"] = density
-    return out
+    density = np.full(len(points), np.nan)
+    if len(rows):
+        count = tree.query_ball_point(tree.data, radius, return_length=True, workers=-1)
+        density[rows] = (count - 1) / (np.pi * radius**2) * 1e6
+    return MeasurementTable.of({fill(LOCAL_DENSITY, RADIUS=short(radius)): density})
 
 
 def smoothed(
-    points: FloatArray, measurements: Mapping[str, FloatArray], mpp: float, fwhm: float = 25.0
-) -> dict[str, FloatArray]:
+    points: FloatArray, measurements: MeasurementTable, mpp: float, fwhm: float = 25.0
+) -> MeasurementTable:
     """Smooth measurements over the objects around, as QuPath's *Add smoothed features*.
 
     Facts read in the source of QuPath 0.6 (``SmoothFeaturesPlugin``): objects count up to three
@@ -113,7 +109,7 @@ def smoothed(
     points
         float64 (n, 2), centroids in µm; NaN for objects without one.
     measurements
-        By name, float64 (n,) each; those that are smoothed already are passed over.
+        What is smoothed; what is smoothed already is passed over.
     mpp
         µm per pixel, the mean of x and y.
     fwhm
@@ -121,18 +117,16 @@ def smoothed(
 
     Returns
     -------
-    dict
+    measurements
         The weighted mean of each measurement, in its own unit, and the number of other objects
-        nearer than `fwhm`, float64 (n,) each, by the names that `DEFINITIONS` explains.
+        nearer than `fwhm`, by the names that `DEFINITIONS` explains.
     """
     n = len(points)
-    names = [name for name in measurements if not name.lower().startswith("smoothed")]
+    names = [name for name in measurements if recognize(SMOOTHED, name) is None]
     sigma = fwhm / np.sqrt(8 * np.log(2))
     steps = np.arange(int(3 * sigma / mpp + 0.5) + 2) * mpp
     weight = np.exp(-np.square(steps / sigma) / 2)
-    values = np.zeros((n, len(names)))
-    for column, name in enumerate(names):
-        values[:, column] = measurements[name]
+    values = measurements.select(names).matrix
     there = np.isfinite(values)
     values[~there] = 0
     gaps = np.flatnonzero(~there.all(axis=0))
@@ -147,14 +141,18 @@ def smoothed(
         with np.errstate(invalid="ignore", divide="ignore"):
             out[rows] = around @ values / total
     out[~there] = np.nan
-    prefix = f"Smoothed: {_short(fwhm)} µm: "
-    result = {prefix + name: column for name, column in zip(names, out.T, strict=True)}
-    return {**result, f"{prefix}Nearby detection counts": nearby}
+    return MeasurementTable(
+        (
+            *(fill(SMOOTHED, FWHM=short(fwhm), NAME=name) for name in names),
+            fill(NEARBY, FWHM=short(fwhm)),
+        ),
+        np.column_stack([out, nearby]),
+    )
 
 
 def orientation_entropy(
     points: FloatArray, orientation: FloatArray, radius: float
-) -> dict[str, FloatArray]:
+) -> MeasurementTable:
     """Measure how unlike the directions of neighbouring nuclei are.
 
     Parameters
@@ -168,9 +166,9 @@ def orientation_entropy(
 
     Returns
     -------
-    dict
-        Entropy in bits of the orientations within the radius, float64 (n,); NaN where less than
-        two of these nuclei have an orientation.
+    measurements
+        Entropy in bits of the orientations within the radius; NaN where less than two of these
+        nuclei have an orientation.
     """
     known = np.isfinite(orientation)
     bins = np.where(known, _bin(np.where(known, orientation, 0)), BINS)
@@ -180,25 +178,14 @@ def orientation_entropy(
         # The last bin holds those without an orientation.
         found = counts.reshape(len(rows), BINS + 1)[:, :BINS]
         out[rows] = np.where(found.sum(axis=1) > 1, _entropy(found), np.nan)
-    return {f"Orientation entropy {_short(radius)} µm": out}
+    return MeasurementTable.of({fill(ENTROPY, RADIUS=short(radius)): out})
 
 
-def summarize_orientation(orientation: FloatArray) -> dict[str, float]:
-    """Summarize the directions of a region's nuclei.
-
-    Parameters
-    ----------
-    orientation
-        float64 (n,), degrees, of an axis (180 is 0); NaN for nuclei without one.
-
-    Returns
-    -------
-    dict
-        `REGION_ENTROPY` in bits; NaN for less than two nuclei with an orientation.
-    """
+def orientation_entropy_of(orientation: FloatArray) -> float:
+    """Return the entropy in bits of the orientations (n,) of nuclei; NaN of less than two."""
     known = orientation[np.isfinite(orientation)]
     counts = np.bincount(_bin(known), minlength=BINS)[None]
-    return {REGION_ENTROPY: float(_entropy(counts)[0]) if len(known) > 1 else np.nan}
+    return float(_entropy(counts)[0]) if len(known) > 1 else np.nan
 
 
 def _bin(orientation: FloatArray) -> IntArray:
@@ -210,11 +197,6 @@ def _entropy(counts: IntArray) -> FloatArray:
     p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     entropy: FloatArray = 0 - (p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
     return entropy
-
-
-def _short(value: float) -> str:
-    """Write a number as QuPath does in names: up to two decimals."""
-    return f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def _tree(points: FloatArray) -> tuple[IntArray, cKDTree]:

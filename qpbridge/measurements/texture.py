@@ -22,7 +22,8 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.objects import FloatArray, IntArray
+from qpbridge.measurements.names import WHOLE, fill
+from qpbridge.objects import FloatArray, IntArray, MeasurementTable
 
 LEVELS = 32
 """QuPath's default number of grey levels."""
@@ -55,13 +56,18 @@ HARALICK: Mapping[str, str] = {
 
 CHROMATIN_ENTROPY, CHROMATIN_CV = "Chromatin: Entropy", "Chromatin: CV"
 
+FORMS = tuple(
+    f"SIZE µm per pixel: CHANNEL: Haralick {name} (F{i})" for i, name in enumerate(HARALICK)
+)
+"""How they are called, after what says of which part of an object they are."""
+
 DEFINITIONS: Mapping[str, str] = {
     **{
-        f"ROI: SIZE µm per pixel: CHANNEL: Haralick {name} (F{i})": (
+        form: (
             f"Haralick texture of CHANNEL at SIZE µm per pixel within the object, mean of four "
             f"directions: {text} (QuPath's Add intensity features)."
         )
-        for i, (name, text) in enumerate(HARALICK.items())
+        for form, text in zip(FORMS, HARALICK.values(), strict=True)
     },
     CHROMATIN_ENTROPY: (
         "Chromatin heterogeneity: Shannon entropy, in bits (0 to 5), of the hematoxylin optical "
@@ -75,7 +81,7 @@ DEFINITIONS: Mapping[str, str] = {
 """One line for each measurement of this module, by the pattern of its name."""
 
 
-def haralick_names(channel: str, mpp: float, region: str = "ROI") -> tuple[str, ...]:
+def haralick_names(channel: str, mpp: float, part: str = WHOLE) -> tuple[str, ...]:
     """Return the names of the Haralick features as QuPath writes them.
 
     Parameters
@@ -84,16 +90,15 @@ def haralick_names(channel: str, mpp: float, region: str = "ROI") -> tuple[str, 
         Name of the channel or stain.
     mpp
         µm per pixel of the image that is measured.
-    region
-        ``ROI`` for the object itself, ``Nucleus`` for the nucleus of a cell.
+    part
+        `WHOLE` for the object itself, `NUCLEUS` for the nucleus of a cell.
 
     Returns
     -------
     tuple
         Thirteen names, such as ``ROI: 0.50 µm per pixel: Hematoxylin: Haralick Entropy (F8)``.
     """
-    prefix = f"{region}: {mpp:.2f} µm per pixel: {channel}: Haralick"
-    return tuple(f"{prefix} {name} (F{i})" for i, name in enumerate(HARALICK))
+    return tuple(part + fill(form, SIZE=f"{mpp:.2f}", CHANNEL=channel) for form in FORMS)
 
 
 def haralick_features(
@@ -255,7 +260,7 @@ def _entropy(p: FloatArray) -> FloatArray:
 
 def chromatin_heterogeneity(
     hematoxylin: npt.NDArray[np.float32], owner: IntArray, pixel: IntArray, n: int
-) -> dict[str, FloatArray]:
+) -> MeasurementTable:
     """Measure how uneven the chromatin of nuclei is, by the first-order statistics of its stain.
 
     Entropy and coefficient of variation of the nucleus's optical densities, which are among the
@@ -267,9 +272,9 @@ def chromatin_heterogeneity(
 
     Returns
     -------
-    dict
-        `CHROMATIN_ENTROPY` in bits and `CHROMATIN_CV`, float64 (n,) each; NaN for nuclei without a
-        pixel, for the coefficient also where the mean isn't positive.
+    measurements
+        `CHROMATIN_ENTROPY` in bits and `CHROMATIN_CV`; NaN for nuclei without a pixel, for the
+        coefficient also where the mean isn't positive.
     """
     values = hematoxylin.reshape(-1)[pixel].astype(np.float64)
     count = np.bincount(owner, minlength=n).astype(np.float64)
@@ -280,4 +285,4 @@ def chromatin_heterogeneity(
         squares = np.bincount(owner, np.square(values - mean[owner]), n)
         deviation = np.sqrt(squares / np.maximum(count - 1, 1))
         cv = np.where(mean > 0, deviation / mean, np.nan)
-    return {CHROMATIN_ENTROPY: _entropy(p), CHROMATIN_CV: cv}
+    return MeasurementTable.of({CHROMATIN_ENTROPY: _entropy(p), CHROMATIN_CV: cv})

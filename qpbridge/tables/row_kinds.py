@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 import shapely
@@ -12,9 +12,10 @@ from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import find_subjects, locate
-from qpbridge.measurements.cells import stored_columns
-from qpbridge.measurements.summary import AREA, EVALUATED_AREA, LENGTH
-from qpbridge.objects import IntArray, ObjectTable
+from qpbridge.measurements.names import AREA, LENGTH
+from qpbridge.measurements.region_names import COUNT, EVALUATED_AREA, of_region
+from qpbridge.measurements.stored import stored_of_nuclei
+from qpbridge.objects import IntArray, MeasurementTable, ObjectTable
 from qpbridge.project.interface import ImageEntry
 from qpbridge.tables.column_types import Column, Columns, number, texts
 from qpbridge.tables.columns import IMAGE, ROOT_NAME, object_columns
@@ -57,9 +58,8 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     drawn = drawn_annotations(table, every_plane=True)
     columns["Num regions"] = number("int", len(drawn))
     size = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
-    for target in TARGETS:
-        for name, value in _summary(table, target, drawn, size, entry.server.mpp).items():
-            columns[name] = number("float", value)
+    for name, value in _sums(table, drawn, size, entry.server.mpp):
+        columns[name] = number("float", value)
     return columns
 
 
@@ -71,32 +71,37 @@ ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {
 """By the name that the command line has for them."""
 
 
-def _summary(
+def _sums(
     table: ObjectTable,
-    target: str,
     drawn: IntArray,
     size: tuple[int, int],
     mpp: tuple[float, float] | None,
-) -> dict[str, float]:
-    """Sum up what was found for a target, as the regions do; nothing where none was searched."""
-    regions, evaluated = _searched(table, target, drawn, *size)
-    if not regions:
-        return {}
-    from qpbridge.measurements.regions import summarize  # which takes time to import
+) -> Iterator[tuple[str, float]]:
+    """Sum up what was found for each target, as the regions do, where any was searched for it."""
+    subjects: Mapping[str, IntArray] | None = None
+    for target in TARGETS:
+        regions, evaluated = _searched(table, target, drawn, *size)
+        if not regions:
+            continue
+        # which takes time to import
+        from qpbridge.measurements.regions import summarize, summarize_arrangement
 
-    found = locate(target, table, find_subjects(table)[target], regions)
-    named = dict.fromkeys((AREA, LENGTH), np.full(len(found.rows), np.nan))
-    named |= stored_columns(found.table)
-    summary = summarize(target, named, found.points, evaluated, mpp)
-    return {name: value for name, value in summary.items() if name in table.measurement_names}
+        subjects = find_subjects(table) if subjects is None else subjects
+        found = locate(target, table, subjects[target], regions)
+        unknown = np.full(len(found.rows), np.nan)
+        measured = MeasurementTable.of({AREA: unknown, LENGTH: unknown})
+        measured |= stored_of_nuclei(found.table.measured)
+        sums = summarize(target, measured, evaluated)
+        sums |= summarize_arrangement(target, measured, found.points, evaluated, mpp)
+        yield from ((name, value) for name, value in sums.items() if name in table.measured)
 
 
 def _searched(
     table: ObjectTable, target: str, drawn: IntArray, width: int, height: int
 ) -> tuple[tuple[Region, ...], float]:
     """Find the regions that were searched for a target, and the area of their union in µm^2."""
-    count = f"{target.capitalize()}: Count"
-    if not {count, EVALUATED_AREA} <= set(table.measurement_names):
+    count = of_region(target, COUNT)
+    if count not in table.measured or EVALUATED_AREA not in table.measured:
         return (), 0.0
     rows = drawn[np.flatnonzero(~np.isnan(table.measurement(count)[drawn]))]
     ids = tuple(str(table.uuid(int(row))) for row in rows)

@@ -1,4 +1,4 @@
-"""What counts as a nucleus, a gland or a vessel, and how its measurements are called."""
+"""What counts as a nucleus, a gland or a vessel."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.engine.measuring.nuclei import name_for, shape_columns
 from qpbridge.hierarchy.provenance import mint_ids
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.subjects import find_subjects, hollow, locate
-from qpbridge.measurements.cells import stored_columns
 from qpbridge.objects import (
     ObjectKind,
     ObjectTable,
@@ -92,52 +90,3 @@ def test_a_cell_is_where_its_nucleus_is() -> None:
     assert found.outermost.tolist() == [1, 1]
     alone = locate("nuclei", table, np.arange(2), [small])
     assert alone.rows.tolist() == [0] and len(alone.table) == 1
-
-
-def test_shapes_of_cells() -> None:
-    found = shape_columns(cells(), (0.5, 0.5))
-    np.testing.assert_allclose(found["Area µm^2"], [4, np.nan])
-    np.testing.assert_allclose(found["Cell: Area µm^2"], [100, 25])
-    np.testing.assert_allclose(found["Nucleus/Cell area ratio"], [0.04, np.nan])
-    assert not any(name.startswith("Cell") for name in shape_columns(one(D), (1.0, 1.0)))
-
-
-@pytest.mark.parametrize(
-    ("name", "of_detection", "of_cell"),
-    [
-        ("Area µm^2", "Area µm^2", "Nucleus: Area µm^2"),
-        ("Cell: Area µm^2", None, "Cell: Area µm^2"),
-        ("Nucleus/Cell area ratio", None, "Nucleus/Cell area ratio"),
-        ("Delaunay: Num neighbors", "Delaunay: Num neighbors", "Delaunay: Num neighbors"),
-        (
-            "Smoothed: 25 µm: Area µm^2",
-            "Smoothed: 25 µm: Area µm^2",
-            "Smoothed: 25 µm: Nucleus: Area µm^2",
-        ),
-        (
-            "Smoothed: 25 µm: Eosin: Mean",
-            "Smoothed: 25 µm: Eosin: Mean",
-            "Smoothed: 25 µm: Nucleus: Eosin: Mean",
-        ),
-        (
-            "Smoothed: 25 µm: Nearby detection counts",
-            *["Smoothed: 25 µm: Nearby detection counts"] * 2,
-        ),
-    ],
-)
-def test_names(name: str, of_detection: str | None, of_cell: str) -> None:
-    own = shape_columns(cells(), (0.5, 0.5))
-    assert name_for(ObjectKind.DETECTION, name, own) == of_detection
-    assert name_for(ObjectKind.CELL, name, own) == of_cell
-
-
-def test_what_is_stored_of_cells_and_others_is_one_column() -> None:
-    table = ObjectTable.new(
-        ObjectKind.DETECTION,
-        Shapes.from_geometries([shapely.box(0, 0, 1, 1)] * 2),
-        measurement_names=("Hematoxylin: Mean", "Nucleus: Hematoxylin: Mean", "none"),
-        measurements=[[1, np.nan, np.nan], [np.nan, 2, np.nan]],
-    )
-    assert {k: v.tolist() for k, v in stored_columns(table).items()} == {
-        "Hematoxylin: Mean": [1, 2]
-    }

@@ -6,15 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from qpbridge.measurements.definitions import DEFINITIONS, INTENSITY, SHAPE, find, reference
+from qpbridge.measurements import intensity, shape
+from qpbridge.measurements.definitions import DEFINITIONS, find, reference
 from qpbridge.measurements.intensity import intensity_names
+from qpbridge.measurements.names import NUCLEUS
 from qpbridge.measurements.shape import shape_names
 from qpbridge.measurements.texture import haralick_names
 
 
 def test_what_is_measured_is_defined() -> None:
-    assert tuple(SHAPE) == shape_names((1.0, 1.0))
-    assert tuple(INTENSITY) == intensity_names(["STAIN"])
+    assert tuple(shape.DEFINITIONS) == shape_names((1.0, 1.0))
+    assert tuple(intensity.DEFINITIONS) == intensity_names(["STAIN"])
 
 
 def test_one_line_each_and_once() -> None:
@@ -50,7 +52,7 @@ def test_the_reference_page_is_current() -> None:
         ("Local density 50 µm per mm^2", "circle"),
         ("Signed distance to annotation with Tumor µm", "minus the distance"),
         (haralick_names("Hematoxylin", 0.5)[3], "variance of i"),
-        (haralick_names("Hematoxylin", 0.5, "Nucleus")[7], "entropy"),
+        (haralick_names("Hematoxylin", 0.5, NUCLEUS)[7], "entropy"),
         ("Nuclei: 0.50 µm per pixel: Hematoxylin: Haralick Entropy (F8) SD", "sample"),
         ("Membrane: Eosin: Max", "Largest"),
         ("Nottingham: Tubule score", "75 %"),

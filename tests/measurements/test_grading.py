@@ -15,15 +15,15 @@ from qpbridge.measurements.grading.gut import colorectal_grade, gastric_grade, t
 from qpbridge.measurements.grading.kidney import size_grade
 from qpbridge.measurements.grading.prostate import grade_group, main_patterns
 from qpbridge.measurements.hotspots import hotspot_measurements
+from qpbridge.measurements.morphometry import summarize_morphometry
+from qpbridge.measurements.regions import summarize_nuclei, summarize_structures
+from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.structures import (
-    area_measurements,
     lumen_measurements,
     neighbour_measurements,
     outline_measurements,
-    summarize_areas,
 )
-from qpbridge.measurements.summary import summarize_morphometry, summarize_nuclei
-from qpbridge.objects import Shapes
+from qpbridge.objects import MeasurementTable, Shapes
 
 NAN = math.nan
 
@@ -166,17 +166,18 @@ def test_what_they_need_is_what_summaries_give() -> None:
     ring = shapely.Point(0, 0).buffer(50).difference(shapely.Point(0, 0).buffer(30))
     glands = Shapes.from_geometries([ring, shapely.box(60, 0, 90, 30)])
     mpp = (1.0, 1.0)
-    values = area_measurements(glands, mpp) | lumen_measurements("glands", glands, mpp)
+    values = shape_measurements(glands, mpp) | lumen_measurements("glands", glands, mpp)
     values |= outline_measurements("glands", glands, mpp)
     values |= neighbour_measurements("glands", glands, mpp)
-    vessels = area_measurements(glands, mpp)
+    vessels = shape_measurements(glands, mpp)
     names = ("Area µm^2", "Max diameter µm", "Min diameter µm", "Nucleus/Cell area ratio")
+    nuclei = MeasurementTable(names, np.ones((3, 4)))
     summary = {
-        **summarize_areas("glands", values, 1e6),
-        **summarize_areas("vessels", vessels, 1e6),
+        **summarize_structures("glands", values, 1e6),
+        **summarize_structures("vessels", vessels, 1e6),
         **hotspot_measurements("vessels", np.zeros((2, 2)), mpp, 1e6)[0],
-        **summarize_nuclei(names, np.ones((3, 4)), 1e6),
-        **summarize_morphometry(names, np.ones((3, 4)), reference_area=2.0),
+        **summarize_nuclei(nuclei, 1e6),
+        **summarize_morphometry(nuclei, reference_area=2.0),
         "Nuclei: Orientation entropy": 1.0,
     }
     for system in SYSTEMS:

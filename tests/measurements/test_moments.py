@@ -13,13 +13,13 @@ from skimage.measure import regionprops
 from qpbridge.measurements.moments import (
     COMPACTNESS,
     DEFINITIONS,
-    DIAMETER,
     ECCENTRICITY,
     EXTENT,
     ORIENTATION,
     area_moments,
     moment_measurements,
 )
+from qpbridge.measurements.names import DIAMETER
 from qpbridge.measurements.raster import rasterize
 from qpbridge.objects import RoiKind, Shapes, concatenate_shapes
 

@@ -23,7 +23,8 @@ NAMES = ("Area", "Length", "Circularity", "Solidity", "Max diameter", "Min diame
 @pytest.mark.parametrize("case", CASES)
 def test_values_of_qupath(shared: Path, case: str) -> None:
     golden = read_golden(shared / "qupath" / "golden_measurements" / case)
-    names, values = shape_measurements(golden.shapes, golden.mpp)
+    found = shape_measurements(golden.shapes, golden.mpp)
+    names, values = found.names, found.matrix
     ellipse = golden.shapes.roi == RoiKind.ELLIPSE
     assert len(values) == 70
     for column, name in enumerate(names):
@@ -39,7 +40,7 @@ def test_length_of_ellipses_in_micrometres(shared: Path) -> None:
     folder = shared / "qupath" / "golden_measurements"
     golden = read_golden(folder / "he_uncalibrated")
     rows = np.flatnonzero(golden.shapes.roi == RoiKind.ELLIPSE)
-    _, values = shape_measurements(golden.shapes.take(rows), (0.25, 0.25))
+    values = shape_measurements(golden.shapes.take(rows), (0.25, 0.25)).matrix
     expected = [golden.value(int(i), "Length px") / 4 for i in rows]
     np.testing.assert_allclose(values[:, 1], expected, rtol=2e-7)
     assert values[0, 1] == pytest.approx(51.73, abs=0.005)
@@ -62,7 +63,7 @@ def test_names() -> None:
 def test_by_hand() -> None:
     square = shapely.box(1e5, 2e5, 1e5 + 40, 2e5 + 30)
     donut = square.difference(shapely.box(1e5 + 10, 2e5 + 10, 1e5 + 20, 2e5 + 20))
-    _, values = shape_measurements(np.array([square, donut]), (0.5, 0.5))
+    values = shape_measurements(np.array([square, donut]), (0.5, 0.5)).matrix
     circularity = 4 * np.pi * 300 / 70**2
     np.testing.assert_allclose(values[0], [300, 70, circularity, 1, 25, 15], rtol=1e-12)
     np.testing.assert_allclose(values[1], [275, 90, circularity, 275 / 300, 25, 15], rtol=1e-12)
@@ -79,7 +80,7 @@ def test_what_has_no_such_value_is_nan() -> None:
             None,
         ]
     )
-    _, values = shape_measurements(geometries, None)
+    values = shape_measurements(geometries, None).matrix
     nan = np.nan
     expected = [
         [nan, 5, nan, nan, 5, 0],
@@ -94,16 +95,17 @@ def test_what_has_no_such_value_is_nan() -> None:
 
 
 def test_no_objects() -> None:
-    names, values = shape_measurements(Shapes.empty(), (0.5, 0.5))
+    found = shape_measurements(Shapes.empty(), (0.5, 0.5))
+    names, values = found.names, found.matrix
     assert values.shape == (0, len(names))
-    _, values = shape_measurements(Shapes.empty(3), (0.5, 0.5))
+    values = shape_measurements(Shapes.empty(3), (0.5, 0.5)).matrix
     assert np.isnan(values).all()
 
 
 def test_the_input_stays_as_it_is() -> None:
     bow_tie = shapely.Polygon([(0, 0), (4, 4), (4, 0), (0, 4)])
     geometries = np.array([bow_tie, shapely.box(0, 0, 1, 1)])
-    _, values = shape_measurements(geometries, (1, 2))
+    values = shape_measurements(geometries, (1, 2)).matrix
     assert values[0, 0] == 16
     assert np.isnan(values[0, 2])
     assert geometries[0] is bow_tie
@@ -164,5 +166,5 @@ def test_measurements_turn_with_the_shape() -> None:
     cloud = shapely.MultiPoint(rng.normal(0, 20, (30, 2)))
     star = shapely.concave_hull(cloud, 0.3)
     turned = [shapely.affinity.rotate(star, angle, origin=(0, 0)) for angle in range(0, 360, 15)]
-    _, values = shape_measurements(np.array(turned), (0.25, 0.25))
+    values = shape_measurements(np.array(turned), (0.25, 0.25)).matrix
     np.testing.assert_allclose(values, np.tile(values[:1], (len(turned), 1)), rtol=1e-9)

@@ -10,16 +10,16 @@ import pytest
 import shapely
 import shapely.geometry
 
+from qpbridge import MeasurementTable
 from qpbridge.measurements import spatial
 from qpbridge.measurements.spatial import (
     DEFINITIONS,
     NEAREST,
-    REGION_ENTROPY,
     local_density,
     nearest_neighbor,
     orientation_entropy,
+    orientation_entropy_of,
     smoothed,
-    summarize_orientation,
 )
 
 
@@ -36,7 +36,7 @@ def test_smoothed_values_of_qupath(shared: Path) -> None:
         return np.array([values[f["id"]].get(name, np.nan) for f in features], float)
 
     given = {name: column(name) for name in features[0]["properties"]["measurements"]}
-    found = smoothed(points, given, mpp)
+    found = dict(smoothed(points, MeasurementTable.of(given), mpp))
     assert list(found) == [n for n in values[features[0]["id"]] if n.startswith("Smoothed")]
     counts = column("Smoothed: 25 µm: Nearby detection counts")
     np.testing.assert_array_equal(found.pop("Smoothed: 25 µm: Nearby detection counts"), counts)
@@ -68,7 +68,7 @@ def test_nearest_and_density_by_force() -> None:
     expected = np.array([np.nan if np.isnan(r).all() else np.nanmin(r) for r in apart])
     np.testing.assert_allclose(nearest_neighbor(points)[NEAREST], expected, atol=1e-9)
     assert nearest_neighbor(points)[NEAREST][40] == 0
-    found = local_density(points, [10, 12.5])
+    found = local_density(points, 10) | local_density(points, 12.5)
     assert list(found) == ["Local density 10 µm per mm^2", "Local density 12.5 µm per mm^2"]
     for radius, values in zip([10, 12.5], found.values(), strict=True):
         count = (apart <= radius).sum(axis=1)
@@ -83,7 +83,9 @@ def test_smoothed_by_force(monkeypatch: pytest.MonkeyPatch, pairs: int) -> None:
     rng = np.random.default_rng(0)
     a, b = rng.normal(5, 1, (2, len(points)))
     b[::3] = np.nan
-    found = smoothed(points, {"A": a, "B": b, "Smoothed: 10 µm: A": a}, mpp, fwhm)
+    found = smoothed(
+        points, MeasurementTable.of({"A": a, "B": b, "Smoothed: 10 µm: A": a}), mpp, fwhm
+    )
     assert list(found) == [
         "Smoothed: 12.5 µm: A",
         "Smoothed: 12.5 µm: B",
@@ -127,14 +129,10 @@ def test_orientations_by_hand() -> None:
     assert values.tolist() == [0] * 4
     (values,) = orientation_entropy(points, np.array([5, 15, 25, 179.9999]), 1).values()
     assert values.tolist() == [2] * 4
-    assert summarize_orientation(np.array([5, 15, np.nan, 25, 180]))[REGION_ENTROPY] == (
-        pytest.approx(1.5)
-    )
-    assert summarize_orientation(np.arange(5, 180, 10.0))[REGION_ENTROPY] == pytest.approx(
-        np.log2(18)
-    )
+    assert orientation_entropy_of(np.array([5, 15, np.nan, 25, 180])) == pytest.approx(1.5)
+    assert orientation_entropy_of(np.arange(5, 180, 10.0)) == pytest.approx(np.log2(18))
     for few in ([], [3.0], [3.0, np.nan]):
-        assert np.isnan(summarize_orientation(np.array(few))[REGION_ENTROPY])
+        assert np.isnan(orientation_entropy_of(np.array(few)))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 3])
@@ -143,23 +141,25 @@ def test_few_nuclei(n: int) -> None:
     one = np.ones(n)
     (nearest,) = nearest_neighbor(points).values()
     np.testing.assert_allclose(nearest, [np.nan] if n == 1 else [8**0.5] * n)
-    (density,) = local_density(points, [3]).values()
+    (density,) = local_density(points, 3).values()
     counts = {0: [], 1: [0], 2: [1, 1], 3: [1, 2, 1]}[n]
     np.testing.assert_allclose(density, np.array(counts) / (9 * np.pi) * 1e6)
-    mean, nearby = smoothed(points, {"A": one}, 1, 3).values()
+    mean, nearby = smoothed(points, MeasurementTable.of({"A": one}), 1, 3).values()
     np.testing.assert_allclose(mean, one)
     np.testing.assert_array_equal(nearby, counts)
     (entropy,) = orientation_entropy(points, one, 3).values()
     np.testing.assert_allclose(entropy, [np.nan] if n == 1 else [0] * n)
-    assert list(smoothed(points, {}, 1, 3)) == ["Smoothed: 3 µm: Nearby detection counts"]
+    assert list(smoothed(points, MeasurementTable.empty(n), 1, 3)) == [
+        "Smoothed: 3 µm: Nearby detection counts"
+    ]
 
 
 def test_no_centroids() -> None:
     points = np.full((3, 2), np.nan)
     found = {
         **nearest_neighbor(points),
-        **local_density(points, [5]),
-        **smoothed(points, {"A": np.ones(3)}, 1),
+        **local_density(points, 5),
+        **smoothed(points, MeasurementTable.of({"A": np.ones(3)}), 1),
         **orientation_entropy(points, np.ones(3), 5),
     }
     for values in found.values():
@@ -170,10 +170,9 @@ def test_every_measurement_is_defined() -> None:
     points, one = np.zeros((2, 2)), np.ones(2)
     found = {
         **nearest_neighbor(points),
-        **local_density(points, [50]),
-        **smoothed(points, {"NAME": one}, 1, 50),
+        **local_density(points, 50),
+        **smoothed(points, MeasurementTable.of({"NAME": one}), 1, 50),
         **orientation_entropy(points, one, 50),
-        **summarize_orientation(one),
     }
     patterns = [p.replace("RADIUS", "50").replace("FWHM", "50") for p in DEFINITIONS]
     assert list(found) == patterns

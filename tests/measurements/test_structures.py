@@ -4,16 +4,16 @@ import numpy as np
 import pytest
 import shapely
 
+from qpbridge.measurements.regions import summarize_structures
+from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.structures import (
     DEFINITIONS,
-    area_measurements,
     count_nuclei,
     hole_area,
     line_measurements,
     lumen_measurements,
     neighbour_measurements,
     outline_measurements,
-    summarize_areas,
 )
 from qpbridge.objects import Shapes
 
@@ -24,7 +24,7 @@ TWO = shapely.MultiPolygon([RING, shapely.box(20, 0, 30, 10)])
 
 def measure(shapes):
     square = (1.0, 1.0)
-    return area_measurements(shapes, square) | lumen_measurements("glands", shapes, square)
+    return shape_measurements(shapes, square) | lumen_measurements("glands", shapes, square)
 
 
 def test_lumina_by_hand():
@@ -37,10 +37,10 @@ def test_lumina_by_hand():
 
 def test_a_summary_by_hand():
     shapes = Shapes.from_geometries([BOX, RING])
-    values = area_measurements(shapes, (1.0, 1.0)) | lumen_measurements(
+    values = shape_measurements(shapes, (1.0, 1.0)) | lumen_measurements(
         "glands", shapes, (1.0, 1.0)
     )
-    summary = summarize_areas("glands", values, 1000.0)
+    summary = summarize_structures("glands", values, 1000.0)
     assert summary == {
         "Glands: Count": 2,
         "Glands: Density per mm^2": 2000,
@@ -118,7 +118,7 @@ def test_a_summary_of_all_that_is_measured():
     values = measure(shapes) | outline_measurements("glands", shapes, (1.0, 1.0))
     values |= neighbour_measurements("glands", shapes, (1.0, 1.0))
     values |= count_nuclei(shapes, np.array([[0.0, 40], [1, 5]]))
-    summary = summarize_areas("glands", values, 1e4)
+    summary = summarize_structures("glands", values, 1e4)
     # the box, without lumen, has no height of epithelium; it lies in the lumen of the first
     assert summary["Glands: Epithelial height mean µm"] == pytest.approx(15, rel=1e-3)
     assert summary["Glands: Touching %"] == pytest.approx(200 / 3)
@@ -135,17 +135,19 @@ def test_widths_count_by_length():
     lines = line_measurements(np.array([30.0, 10.0]), np.array([60.0, 60.0]), 0.5)
     assert lines["Centre line length µm"].tolist() == [15, 5]
     assert lines["Width mean µm"].tolist() == [1, 3]
-    summary = summarize_areas("vessels", area_measurements(shapes, (1.0, 1.0)) | lines, 1000.0)
+    summary = summarize_structures(
+        "vessels", shape_measurements(shapes, (1.0, 1.0)) | lines, 1000.0
+    )
     assert summary["Vessels: Centre line length µm"] == 20
     assert summary["Vessels: Width mean µm"] == pytest.approx(1.5)
 
 
 def test_nothing_gives_no_number():
     shapes = Shapes.empty()
-    values = area_measurements(shapes, (1.0, 1.0)) | lumen_measurements(
+    values = shape_measurements(shapes, (1.0, 1.0)) | lumen_measurements(
         "glands", shapes, (1.0, 1.0)
     )
-    summary = summarize_areas("glands", values, 0.0)
+    summary = summarize_structures("glands", values, 0.0)
     assert summary["Glands: Count"] == 0
     assert all(np.isnan(summary[f"Glands: {name}"]) for name in ("Area %", "Area mean µm^2"))
     assert np.isnan(line_measurements(np.zeros(1), np.zeros(1), 1.0)["Width mean µm"][0])

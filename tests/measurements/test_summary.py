@@ -7,21 +7,19 @@ import re
 import numpy as np
 import pytest
 
-from qpbridge.measurements.summary import (
-    DEFINITIONS,
-    SUMMARY_NAMES,
-    describe,
-    summarize_morphometry,
-    summarize_nuclei,
-    with_statistic,
-)
+from qpbridge.measurements import hotspots, morphometry, regions
+from qpbridge.measurements.morphometry import describe, summarize_morphometry
+from qpbridge.measurements.names import with_statistic
+from qpbridge.measurements.region_names import EVALUATED_AREA, FORMS, SUMMARY_NAMES
+from qpbridge.measurements.regions import summarize_nuclei
+from qpbridge.objects import MeasurementTable
 
 NAMES = ("Area µm^2", "Solidity", "Max diameter µm")
 
 
 def test_by_hand() -> None:
     rows = np.array([[30.0, 1, 6.0], [50.0, 1, 10.0], [40.0, 1, 8.0], [40.0, 1, 8.0]])
-    found = summarize_nuclei(NAMES, rows, 2e4)
+    found = summarize_nuclei(MeasurementTable(NAMES, rows), 2e4)
     deviation = np.sqrt(200 / 3)
     assert found == pytest.approx(
         {
@@ -38,13 +36,13 @@ def test_by_hand() -> None:
 
 
 def test_nothing_to_divide_by() -> None:
-    none = summarize_nuclei(NAMES, np.zeros((0, 3)), 0.0)
+    none = summarize_nuclei(MeasurementTable(NAMES, np.zeros((0, 3))), 0.0)
     assert none["Nuclei: Count"] == 0
     assert none["Evaluated area µm^2"] == 0
     assert all(np.isnan(none[name]) for name in SUMMARY_NAMES[1:6])
-    empty = summarize_nuclei(NAMES, np.zeros((0, 3)), 1e6)
+    empty = summarize_nuclei(MeasurementTable(NAMES, np.zeros((0, 3))), 1e6)
     assert empty["Nuclei: Density per mm^2"] == 0
-    one = summarize_nuclei(NAMES, np.array([[30.0, 1.0, 7.0]]), 1e6)
+    one = summarize_nuclei(MeasurementTable(NAMES, np.array([[30.0, 1.0, 7.0]])), 1e6)
     assert one["Nuclei: Area mean µm^2"] == 30
     assert np.isnan(one["Nuclei: Area SD µm^2"])
     assert np.isnan(one["Nuclei: Area CV"])
@@ -52,7 +50,7 @@ def test_nothing_to_divide_by() -> None:
 
 def test_morphometry_by_hand() -> None:
     rows = np.array([[30.0, 1, 6.0], [50.0, 1, 10.0], [40.0, 1, 8.0], [40.0, 1, 8.0]])
-    found = summarize_morphometry(NAMES, rows)
+    found = summarize_morphometry(MeasurementTable(NAMES, rows))
     expected = {
         "Nuclei: Area mean µm^2": 40,
         "Nuclei: Area SD µm^2": np.sqrt(200 / 3),
@@ -67,12 +65,12 @@ def test_morphometry_by_hand() -> None:
     assert {name: found[name] for name in expected} == pytest.approx(expected)
     assert len(found) == 5 * 4 + 3
     # what both tell is the same
-    short = summarize_nuclei(NAMES, rows, 2e4)
+    short = summarize_nuclei(MeasurementTable(NAMES, rows), 2e4)
     assert all(short[name] == found[name] for name in set(short) & set(found))
 
 
 def test_the_same_names_whatever_is_there() -> None:
-    some, none = (summarize_morphometry(NAMES, np.ones((n, 3))) for n in (3, 0))
+    some, none = (summarize_morphometry(MeasurementTable(NAMES, np.ones((n, 3)))) for n in (3, 0))
     assert list(some) == list(none)
     assert np.isnan(list(none.values())).all()
 
@@ -83,7 +81,7 @@ def test_large_nuclei() -> None:
     area = np.pi / 4 * diameter**2
     rows = np.column_stack([area, diameter, [8.0, 6.0, 16.0, 24.0]])
     names = ("Area µm^2", "Max diameter µm", "Min diameter µm")
-    found = summarize_morphometry(names, rows, np.pi / 4 * 49)
+    found = summarize_morphometry(MeasurementTable(names, rows), np.pi / 4 * 49)
     shares = [found[f"Nuclei: Equivalent diameter above {d} µm %"] for d in (10, 15, 20)]
     assert shares == [75, 50, 25]
     assert found["Nuclei: Above 11 x 7 µm %"] == 50
@@ -102,7 +100,7 @@ def test_which_measurements_are_summarized() -> None:
         "Orientation °",
         "Smoothed: 25 µm: Area µm^2",
     )
-    found = summarize_morphometry(names, np.ones((3, 7)))
+    found = summarize_morphometry(MeasurementTable(names, np.ones((3, 7))))
     means = [name for name in found if " mean" in name]
     assert means == [
         "Nuclei: Area mean µm^2",
@@ -129,15 +127,22 @@ def test_names(name: str, statistic: str, expected: str) -> None:
 
 
 def test_what_is_missing_does_not_count() -> None:
-    assert describe(np.array([1.0, np.nan, 3.0])) == pytest.approx(
+    assert tuple(describe(np.array([1.0, np.nan, 3.0])).values()) == pytest.approx(
         (2, np.sqrt(2), np.sqrt(2) / 2, 1.2, 2.8)
     )
-    assert np.isnan(describe(np.array([np.nan]))).all()
+    assert np.isnan(list(describe(np.array([np.nan])).values())).all()
 
 
 def test_definitions_name_what_is_written() -> None:
     names = ("Area µm^2", "Max diameter µm", "Min diameter µm")
-    found = summarize_nuclei(names, np.ones((2, 3)), 1.0)
-    found |= summarize_morphometry(names, np.ones((2, 3)), 1.0)
+    found = summarize_nuclei(MeasurementTable(names, np.ones((2, 3))), 1.0)
+    found |= summarize_morphometry(MeasurementTable(names, np.ones((2, 3))), 1.0)
     plain = [name for name in found if not re.search(r" (mean|SD|CV|p10|p90)( |$)", name)]
-    assert len(plain) == 9 and set(plain) <= set(DEFINITIONS)
+    assert len(plain) == 9 and set(plain) <= {*regions.NUCLEI, *morphometry.DEFINITIONS}
+
+
+def test_all_that_is_told_of_regions_goes_with_its_objects() -> None:
+    """What is defined of a region is what `outdated` takes away, and the area that all share."""
+    each = {name for name in SUMMARY_NAMES if re.search(r" (mean|SD|CV|p90)( |$)", name)}
+    assert {*regions.NUCLEI, *morphometry.DEFINITIONS} | each == {*FORMS["nuclei"], EVALUATED_AREA}
+    assert {*regions.STRUCTURES, *hotspots.DEFINITIONS} == {*FORMS["glands"], *FORMS["vessels"]}

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from skimage.feature import graycomatrix
 
 from qpbridge.measurements import texture
+from qpbridge.measurements.names import NUCLEUS
 from qpbridge.measurements.raster import covered_pixels
 from qpbridge.measurements.texture import (
     CHROMATIN_CV,
@@ -34,11 +35,11 @@ def test_names_of_qupath() -> None:
     )
     assert "µ".encode() == b"\xc2\xb5"
     assert len(names) == 13
-    assert haralick_names("DAB", 2, "Nucleus")[1].startswith("Nucleus: 2.00 µm per pixel: DAB: ")
+    assert haralick_names("DAB", 2, NUCLEUS)[1].startswith("Nucleus: 2.00 µm per pixel: DAB: ")
     patterns = [p for p in DEFINITIONS if "Haralick" in p]
-    assert [p.replace("SIZE", "0.50").replace("CHANNEL", "Hematoxylin") for p in patterns] == list(
-        names
-    )
+    assert [
+        "ROI: " + p.replace("SIZE", "0.50").replace("CHANNEL", "Hematoxylin") for p in patterns
+    ] == list(names)
 
 
 def test_grey_levels() -> None:

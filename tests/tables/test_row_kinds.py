@@ -12,8 +12,10 @@ from table_values import values
 
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.ids import random_ids
-from qpbridge.measurements.structures import area_measurements, lumen_measurements, summarize_areas
-from qpbridge.measurements.summary import EVALUATED_AREA, SUMMARY_NAMES, summarize_nuclei
+from qpbridge.measurements.region_names import EVALUATED_AREA, SUMMARY_NAMES
+from qpbridge.measurements.regions import summarize
+from qpbridge.measurements.shape import shape_measurements
+from qpbridge.measurements.structures import lumen_measurements
 from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.tables.row_kinds import ROWS
 
@@ -39,16 +41,14 @@ def searched(target: str, geometries: list[Any]) -> tuple[ObjectTable, ObjectTab
     """Regions with their summaries as a run writes them, and below them what it found."""
     kind = ObjectKind.DETECTION if target == "nuclei" else ObjectKind.ANNOTATION
     shapes = Shapes.from_geometries(shapely.transform(np.array(geometries), storable))
-    columns = area_measurements(shapes, (MPP, MPP))
+    columns = shape_measurements(shapes, (MPP, MPP))
     if target == "glands":
         columns |= lumen_measurements(target, shapes, (MPP, MPP))
     found = ObjectTable.new(
         kind,
         shapes,
         path_class=PathClass(("Nucleus" if target == "nuclei" else "Gland",)),
-        measurement_names=tuple(columns),
-        measurements=np.column_stack(list(columns.values())),
-    )
+    ).replace(measured=columns)
     found = found.replace(ids=mint_ids(found, target, random_ids(0)))
     inside = shapely.contains(
         np.array(list(REGIONS.values()))[:, None], shapely.centroid(shapes.geometries)
@@ -69,11 +69,7 @@ def searched(target: str, geometries: list[Any]) -> tuple[ObjectTable, ObjectTab
 
 
 def summary_of(target: str, found: ObjectTable, members: Any, area: float) -> dict[str, float]:
-    measured = found.measurements[members]
-    if target == "nuclei":
-        return summarize_nuclei(found.measurement_names, measured, area)
-    named = dict(zip(found.measurement_names, measured.T, strict=True))
-    return summarize_areas(target, named, area)
+    return summarize(target, found.measured.take(members), area)
 
 
 def joined(drawn: ObjectTable, found: ObjectTable) -> ObjectTable:

@@ -8,13 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import shapely
 
-from qpbridge.engine.measuring.nuclei import Columns
 from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measurements.cells import CELL
 from qpbridge.measurements.intensity import intensity_names, stains_of_shapes
+from qpbridge.measurements.names import CELL
 from qpbridge.objects import (
     FloatArray,
     IntArray,
+    MeasurementTable,
     ObjectKind,
     ObjectTable,
     Shapes,
@@ -30,13 +30,13 @@ WINDOW = 2048
 """Side of a window, in pixels of that size. Objects larger than it are not measured."""
 
 
-def intensity_columns(
+def measure_intensities(
     nuclei: ObjectTable,
     points: FloatArray,
     slide: Slide,
     mpp: tuple[float, float],
     stains: Stains,
-) -> Columns:
+) -> MeasurementTable:
     """Measure the stains of nuclei, and of the whole cells where they are parts of such.
 
     Parameters
@@ -54,8 +54,8 @@ def intensity_columns(
 
     Returns
     -------
-    dict
-        By name, float64 (n,); NaN where there is no pixel, no nucleus or no cell.
+    measurements
+        NaN where there is no pixel, no nucleus or no cell.
     """
     downsample = slide.snap(downsample_for(mpp, MPP))
     names = intensity_names(stains.stain_names)
@@ -70,21 +70,17 @@ def intensity_columns(
             x, y = np.floor(bounds[fits, :2].min(axis=0)).astype(int).tolist()
             x2, y2 = np.ceil(bounds[fits, 2:].max(axis=0)).astype(int).tolist()
             rgb = slide.read(x, y, x2 - x, y2 - y, downsample)
-            out[fits] = stains_of_shapes(rgb, stains, some.take(fits), (x, y), downsample)[1]
+            out[fits] = stains_of_shapes(rgb, stains, some.take(fits), (x, y), downsample).matrix
         return out
 
-    columns = _by_windows(measure, nuclei.inner_shapes, points / downsample, names)
-    empty = np.flatnonzero(hollow(nuclei))
-    for column in columns.values():
-        column[empty] = np.nan
+    measured = _by_windows(measure, nuclei.inner_shapes, points / downsample, names)
+    measured.matrix[hollow(nuclei)] = np.nan
     cells = np.flatnonzero(nuclei.kind == ObjectKind.CELL)
     if len(cells):
         shapes = nuclei.shapes.take(cells)
         of_cells = _by_windows(measure, shapes, points[cells] / downsample, names)
-        for name, values in of_cells.items():
-            columns[CELL + name] = np.full(len(nuclei), np.nan)
-            columns[CELL + name][cells] = values
-    return columns
+        measured |= of_cells.renamed(CELL.__add__).spread(len(nuclei), cells)
+    return measured
 
 
 def _by_windows(
@@ -92,7 +88,7 @@ def _by_windows(
     shapes: Shapes,
     points: FloatArray,
     names: tuple[str, ...],
-) -> Columns:
+) -> MeasurementTable:
     """Go through the windows that hold points, each with the shapes that are there."""
     window = np.floor(points / WINDOW).astype(np.int64)
     order = np.lexsort(window.T)
@@ -103,4 +99,4 @@ def _by_windows(
         found = threads.map(lambda rows: measure(shapes, rows), groups)
         for rows, some in zip(groups, found, strict=True):
             values[rows] = some
-    return dict(zip(names, values.T, strict=True))
+    return MeasurementTable(names, values)

@@ -11,7 +11,7 @@ from functools import partial
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
-from qpbridge.engine.measuring.intensities import intensity_columns
+from qpbridge.engine.measuring.intensities import measure_intensities
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
 from qpbridge.measurements.color import image_stains
@@ -97,7 +97,7 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
         pixels = None
         if slide is not None:
             stains = image_stains(now)
-            pixels = partial(intensity_columns, slide=slide, mpp=mpp, stains=stains)
+            pixels = partial(measure_intensities, slide=slide, mpp=mpp, stains=stains)
         edit, report = plan_measurements(now.objects, size, mpp, request, pixels)
         return replace(edit, steps=(step,)), report
 

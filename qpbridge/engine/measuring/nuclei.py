@@ -2,34 +2,48 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from qpbridge.engine.measuring.request import Surroundings
 from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, cell_measurements, stored_columns
-from qpbridge.measurements.delaunay import delaunay_edges, delaunay_measurements
+from qpbridge.measurement_table import joined, stacked
+from qpbridge.measurements import intensity
+from qpbridge.measurements.delaunay import (
+    CLUSTER_MEAN,
+    cluster_measurements,
+    delaunay_edges,
+    delaunay_measurements,
+)
 from qpbridge.measurements.distances import annotation_distances, structure_relations
-from qpbridge.measurements.moments import moment_measurements
+from qpbridge.measurements.moments import ORIENTATION, moment_measurements
+from qpbridge.measurements.names import CELL, NUCLEUS, fill, of_nucleus, recognized, short
+from qpbridge.measurements.nuclei import cell_shapes
 from qpbridge.measurements.shape import shape_measurements, shape_names
-from qpbridge.measurements.spatial import local_density, nearest_neighbor, smoothed
-from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.measurements.spatial import (
+    SMOOTHED,
+    local_density,
+    nearest_neighbor,
+    orientation_entropy,
+    smoothed,
+)
+from qpbridge.objects import (
+    FloatArray,
+    GeometryArray,
+    IntArray,
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    Shapes,
+)
 
 CHUNK = 2**15
 """Objects whose shapes are measured at a time; bounds the memory."""
 
-_ON_PIXELS = re.compile(r"[^:]+: (?:Mean|Variance)|Chromatin: .+|[^:]+: [^:]+: Haralick .+")
-"""Measurements that rest on pixels: read where they are, they are not taken again."""
 
-_SMOOTHED = re.compile(r"(Smoothed: [^:]+: )?(.*)")
-
-Columns = dict[str, FloatArray]
-
-
-def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:
+def measure_shapes(nuclei: ObjectTable, mpp: tuple[float, float]) -> MeasurementTable:
     """Measure nuclei one by one; the names are those of a nucleus that is no cell.
 
     Parameters
@@ -41,40 +55,34 @@ def shape_columns(nuclei: ObjectTable, mpp: tuple[float, float]) -> Columns:
 
     Returns
     -------
-    dict
-        By name, float64 (n,): QuPath's shape features, those by moments, and for cells those of
-        the whole cell and `RATIO`. NaN where there is no nucleus, or no cell.
+    measurements
+        QuPath's shape features, those by moments, and of cells those of the whole cell. NaN where
+        there is no nucleus, or no cell.
     """
     own = _in_chunks(nuclei.inner_shapes, mpp)
-    empty = np.flatnonzero(hollow(nuclei))
-    for column in own.values():
-        column[empty] = np.nan
+    own.matrix[hollow(nuclei)] = np.nan
     rows = np.flatnonzero(nuclei.kind == ObjectKind.CELL)
     if not len(rows):
         return own
     whole = nuclei.take(rows)
-    names, values = shape_measurements(whole.shapes, mpp)
     assert whole.nuclei is not None
-    of_cells = dict(zip([CELL + name for name in names], values.T, strict=True))
-    of_cells |= cell_measurements(whole.nuclei.geometries, whole.geometries)
-    for name, column in of_cells.items():
-        own[name] = np.full(len(nuclei), np.nan)
-        own[name][rows] = column
-    return own
+    return own | cell_shapes(whole.shapes, whole.nuclei, mpp).spread(len(nuclei), rows)
 
 
-def kept_columns(nuclei: ObjectTable) -> Columns:
-    """Return what was measured on the pixels of nuclei, by the names of those that are no cells."""
-    return {name: v for name, v in stored_columns(nuclei).items() if _ON_PIXELS.fullmatch(name)}
+def averaged(nuclei: MeasurementTable, mpp: tuple[float, float]) -> MeasurementTable:
+    """Choose what is averaged over neighbours: QuPath's shape features, and mean intensities."""
+    shape = shape_names(mpp)
+    means = (intensity.MEAN, f"{CELL}{intensity.MEAN}")
+    return nuclei.select([name for name in nuclei if name in shape or recognized(name, *means)])
 
 
-def surrounding_columns(
+def measure_surroundings(
     points: FloatArray,
     group: IntArray,
-    columns: Mapping[str, FloatArray],
+    nuclei: MeasurementTable,
     mpp: tuple[float, float],
     wanted: Surroundings,
-) -> Columns:
+) -> MeasurementTable:
     """Measure what is around nuclei, in each region for itself.
 
     Parameters
@@ -83,31 +91,47 @@ def surrounding_columns(
         float64 (n, 2), µm.
     group
         int64 (n,), the region that each is in: those of another one are no neighbours.
-    columns
-        What is smoothed.
+    nuclei
+        What is known of them one by one.
     mpp, wanted
         µm per pixel; what to measure.
     """
-    out: Columns = {}
-    for rows in _groups(group):
-        here = points[rows]
-        found = nearest_neighbor(here)
-        found |= delaunay_measurements(here, delaunay_edges(here, wanted.delaunay))
-        found |= local_density(here, wanted.density)
-        for fwhm in wanted.smooth:
-            given = {name: column[rows] for name, column in columns.items()}
-            found |= smoothed(here, given, (mpp[0] + mpp[1]) / 2, fwhm)
-        for name, values in found.items():
-            out.setdefault(name, np.full(len(points), np.nan))[rows] = values
-    return out
+    given = averaged(nuclei, mpp)
+    found = [
+        (rows, _around(points[rows], given.take(rows), nuclei[ORIENTATION][rows], mpp, wanted))
+        for rows in _groups(group)
+    ]
+    names = found[0][1].names
+    matrix = np.empty((len(points), len(names)), order="F")
+    for rows, some in found:
+        matrix[rows] = some.matrix
+    return MeasurementTable(names, matrix)
 
 
-def distance_columns(
+def _around(
+    points: FloatArray,
+    given: MeasurementTable,
+    orientation: FloatArray,
+    mpp: tuple[float, float],
+    wanted: Surroundings,
+) -> MeasurementTable:
+    """Measure what is around the nuclei of one region."""
+    edges = delaunay_edges(points, wanted.delaunay)
+    parts = [nearest_neighbor(points), delaunay_measurements(points, edges)]
+    if wanted.clusters:
+        parts.append(cluster_measurements(points, edges, given))
+    parts += [local_density(points, radius) for radius in wanted.density]
+    parts += [orientation_entropy(points, orientation, radius) for radius in wanted.orientation]
+    parts += [smoothed(points, given, (mpp[0] + mpp[1]) / 2, fwhm) for fwhm in wanted.smooth]
+    return joined(parts)
+
+
+def measure_distances(
     points: FloatArray,
     annotations: Mapping[str, GeometryArray],
     structures: Mapping[str, Shapes],
     mpp: tuple[float, float],
-) -> Columns:
+) -> MeasurementTable:
     """Measure how far nuclei are from annotations, glands and vessels; negative within.
 
     Parameters
@@ -121,59 +145,56 @@ def distance_columns(
     mpp
         µm per pixel (x, y).
     """
-    out = annotation_distances(points, annotations, mpp, signed=True)
-    for target, shapes in structures.items():
-        if len(shapes):
-            out |= structure_relations(target, points, shapes, mpp)[1]
-    return out
+    to_structures = [
+        structure_relations(target, points, shapes, mpp)[1]
+        for target, shapes in structures.items()
+        if len(shapes)
+    ]
+    return joined([annotation_distances(points, annotations, mpp), *to_structures])
 
 
-def smoothable(columns: Mapping[str, FloatArray], mpp: tuple[float, float]) -> Columns:
-    """Choose what is smoothed: QuPath's shape features, and mean intensities."""
-    names = shape_names(mpp)
-    return {k: v for k, v in columns.items() if k in names or k.endswith(": Mean")}
+def names_on(
+    kind: ObjectKind, nuclei: Iterable[str], wanted: Surroundings
+) -> Mapping[str, str | None]:
+    """Tell how objects of a kind call what is measured of nuclei, as QuPath has it.
 
-
-def name_for(kind: ObjectKind, name: str, own: Mapping[str, FloatArray]) -> str | None:
-    """Name a measurement of a nucleus as QuPath does.
+    Cells have a prefix for what is of the nucleus alone, also where it is averaged over neighbours.
 
     Parameters
     ----------
     kind
         Detection or cell.
-    name
-        As the functions of this module have it.
-    own
-        Measurements of nuclei one by one, by name.
+    nuclei
+        Names of what is measured of nuclei one by one, as they are without a cell.
+    wanted
+        What is averaged.
 
     Returns
     -------
-    name
-        None for what only cells have, of a detection. Cells have a prefix for what is of the
-        nucleus alone, also where it is smoothed.
+    names
+        For names of the functions of this module those on the objects, None for what only cells
+        have, of a detection. What is not there is called the same.
     """
-    match = _SMOOTHED.fullmatch(name)
-    assert match is not None
-    smoothed_by, base = match[1] or "", match[2]
-    of_cell = base == RATIO or base.startswith(CELL)
-    if kind is not ObjectKind.CELL:
-        return None if of_cell else name
-    alone = not of_cell and (base in own or base.endswith(": Mean"))
-    return f"{smoothed_by}{NUCLEUS}{base}" if alone else name
+    forms = ["NAME", CLUSTER_MEAN, *(fill(SMOOTHED, FWHM=short(fwhm)) for fwhm in wanted.smooth)]
+    names: dict[str, str | None] = {}
+    for name in nuclei:
+        of_cell = of_nucleus(name) is None
+        given = name if of_cell or kind is not ObjectKind.CELL else f"{NUCLEUS}{name}"
+        lacks = of_cell and kind is not ObjectKind.CELL
+        for form in forms:
+            names[fill(form, NAME=name)] = None if lacks else fill(form, NAME=given)
+    return names
 
 
-def _in_chunks(shapes: Shapes, mpp: tuple[float, float]) -> Columns:
+def _in_chunks(shapes: Shapes, mpp: tuple[float, float]) -> MeasurementTable:
     """Measure shapes, some at a time, on all processors."""
 
-    def measure(start: int) -> Columns:
+    def measure(start: int) -> MeasurementTable:
         some = shapes.take(np.arange(start, min(start + CHUNK, len(shapes))))
-        names, values = shape_measurements(some, mpp)
-        by_moments = moment_measurements(some, mpp)
-        return {**dict(zip(names, values.T, strict=True)), **by_moments}
+        return shape_measurements(some, mpp) | moment_measurements(some, mpp)
 
     with ThreadPoolExecutor() as threads:
-        chunks = list(threads.map(measure, range(0, max(len(shapes), 1), CHUNK)))
-    return {name: np.concatenate([chunk[name] for chunk in chunks]) for name in chunks[0]}
+        return stacked(list(threads.map(measure, range(0, max(len(shapes), 1), CHUNK))))
 
 
 def _groups(group: IntArray) -> Iterator[IntArray]:

@@ -16,13 +16,10 @@ from qpbridge.engine.measuring.grading import (
     needed,
 )
 from qpbridge.engine.measuring.nuclei import (
-    Columns,
-    distance_columns,
-    kept_columns,
-    name_for,
-    shape_columns,
-    smoothable,
-    surrounding_columns,
+    measure_distances,
+    measure_shapes,
+    measure_surroundings,
+    names_on,
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
 from qpbridge.hierarchy.drawn import drawn_annotations
@@ -32,8 +29,11 @@ from qpbridge.hierarchy.subjects import Located, find_subjects, locate
 from qpbridge.hierarchy.targets import STRUCTURES
 from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
-from qpbridge.measurements.regions import morphometry, structure_columns, summarize
+from qpbridge.measurements.morphometry import summarize_morphometry
+from qpbridge.measurements.regions import summarize, summarize_arrangement
 from qpbridge.measurements.spatial import NEAREST
+from qpbridge.measurements.stored import on_pixels, stored_of_nuclei
+from qpbridge.measurements.structures import measure_again
 from qpbridge.objects import FloatArray, IntArray, MeasurementTable, ObjectKind, ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 
@@ -49,7 +49,7 @@ def plan_measurements(
     size: tuple[int, int],
     mpp: Pair,
     request: MeasureRequest,
-    intensities: Callable[[ObjectTable, FloatArray], Columns] | None = None,
+    intensities: Callable[[ObjectTable, FloatArray], MeasurementTable] | None = None,
 ) -> tuple[Edit, MeasureReport]:
     """Measure what an image holds, and plan how it is written.
 
@@ -77,24 +77,33 @@ def plan_measurements(
     regions = _regions(objects, subjects, size, request.selection)
     located = {t: locate(t, objects, subjects[t], regions) for t in TARGETS}
     nuclei = located["nuclei"]
-    columns: dict[str, Columns] = {
-        target: structure_columns(target, located[target].table, nuclei.points, mpp)
+    measured = {
+        target: measure_again(target, located[target].table, nuclei.points, mpp)
         for target in STRUCTURES
     }
-    own = shape_columns(nuclei.table, mpp)
+    own = measure_shapes(nuclei.table, mpp)
     if intensities is not None:
         own |= intensities(nuclei.table, nuclei.points)
-    columns["nuclei"] = {**kept_columns(nuclei.table), **own}
-    around = _around(objects, subjects, nuclei, smoothable(columns["nuclei"], mpp), mpp, request)
+    measured["nuclei"] = on_pixels(stored_of_nuclei(nuclei.table.measured)) | own
+    around = _around(objects, subjects, nuclei, measured["nuclei"], mpp, request)
 
     grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)
     summed = [
-        _sum_up(objects, i, region, located, columns, mpp, request, grading)
+        _sum_up(objects, i, region, located, measured, mpp, request, grading)
         for i, region in enumerate(regions)
     ]
+    own_and_around = own | around
     updates = _of_regions(regions, [region.measurements for region in summed])
-    measure = _of_nuclei(nuclei.table, own, {**own, **around})
-    measure += [_of_structures(located[t].table.ids, columns[t], updates) for t in STRUCTURES]
+    measure = [
+        _update(
+            nuclei.table.ids,
+            own_and_around,
+            np.flatnonzero(nuclei.table.kind == kind),
+            names_on(kind, measured["nuclei"], request.surroundings),
+        )
+        for kind in (ObjectKind.DETECTION, ObjectKind.CELL)
+    ]
+    measure += [_of_structures(located[t].table.ids, measured[t], updates) for t in STRUCTURES]
     others = {t: ~made_by_us(located[t].table.ids, t) for t in TARGETS}
     return Edit(update=updates, measure=[m for m in measure if len(m.ids)]), MeasureReport(
         image="",
@@ -106,9 +115,9 @@ def plan_measurements(
     )
 
 
-def _twins(around: Columns) -> Iterator[str]:
+def _twins(around: MeasurementTable) -> Iterator[str]:
     """Say so if many nuclei were found twice."""
-    nearest = around.get(NEAREST, np.zeros(0))
+    nearest = around[NEAREST]
     near = int((nearest < TWINS).sum())
     if near > MANY_TWINS * len(nearest):
         yield (
@@ -135,13 +144,13 @@ def _around(
     objects: ObjectTable,
     subjects: Mapping[str, IntArray],
     nuclei: Located,
-    given: Columns,
+    given: MeasurementTable,
     mpp: Pair,
     request: MeasureRequest,
-) -> Columns:
+) -> MeasurementTable:
     """Measure what is around nuclei."""
     points = nuclei.points * mpp
-    found = surrounding_columns(points, nuclei.outermost, given, mpp, request.surroundings)
+    found = measure_surroundings(points, nuclei.outermost, given, mpp, request.surroundings)
     if request.surroundings.distances:
         structures = {target: objects.take(subjects[target]).shapes for target in STRUCTURES}
         some = drawn_annotations(objects)
@@ -149,7 +158,7 @@ def _around(
         classes = by_class_name(
             objects.shapes.take(some).geometries, objects.classes, objects.class_index[some]
         )
-        found |= distance_columns(points, classes, structures, mpp)
+        found |= measure_distances(points, classes, structures, mpp)
     return found
 
 
@@ -158,7 +167,7 @@ def _sum_up(
     index: int,
     region: Region,
     located: Mapping[str, Located],
-    columns: Mapping[str, Columns],
+    measured: Mapping[str, MeasurementTable],
     mpp: Pair,
     request: MeasureRequest,
     grading: Grading,
@@ -172,11 +181,12 @@ def _sum_up(
         members = located[target].members[index]
         if not len(members) and provenance_key(target) not in metadata:
             continue
-        inside = {name: column[members] for name, column in columns[target].items()}
+        inside = measured[target].take(members)
         points = located[target].points[members]
-        summary |= summarize(target, inside, points, area, mpp)
+        summary |= summarize(target, inside, area)
+        summary |= summarize_arrangement(target, inside, points, area, mpp)
         if target == "nuclei" and (request.morphometry or request.grading):
-            details = morphometry(inside, grading.reference_area)
+            details = summarize_morphometry(inside, grading.reference_area)
     aids: dict[str, Aid] = {}
     if summary and (request.reference is None or str(region.path_class) != request.reference):
         aids = grade_region(region, {**details, **summary}, grading, mpp)
@@ -205,39 +215,33 @@ def _of_regions(
     }
 
 
-def _of_nuclei(nuclei: ObjectTable, own: Columns, columns: Columns) -> list[MeasurementUpdate]:
-    """Write measurements on detections and on cells, under QuPath's names for each."""
-    updates = []
-    for kind in (ObjectKind.DETECTION, ObjectKind.CELL):
-        rows = np.flatnonzero(nuclei.kind == kind)
-        named = {}
-        for name, column in columns.items():
-            given = name_for(kind, name, own)
-            if given is not None:
-                named[given] = column
-        updates.append(_update(nuclei.ids, named, rows))
-    return updates
-
-
 def _of_structures(
-    ids: npt.NDArray[np.uint8], columns: Columns, updates: dict[bytes, AnnotationUpdate]
+    ids: npt.NDArray[np.uint8], measured: MeasurementTable, updates: dict[bytes, AnnotationUpdate]
 ) -> MeasurementUpdate:
     """Write measurements on glands or vessels; of those that are regions too, into `updates`."""
     both = np.array([uid.tobytes() in updates for uid in ids], bool)
     for row in np.flatnonzero(both).tolist():
         key = ids[row].tobytes()
-        own = {name: float(column[row]) for name, column in columns.items()}
+        own = dict(zip(measured, measured.matrix[row].tolist(), strict=True))
         updates[key] = replace(updates[key], measurements={**own, **updates[key].measurements})
-    return _update(ids, columns, np.flatnonzero(~both))
+    return _update(ids, measured, np.flatnonzero(~both), {})
 
 
 def _update(
-    ids: npt.NDArray[np.uint8], columns: Mapping[str, FloatArray], rows: IntArray
+    ids: npt.NDArray[np.uint8],
+    measured: MeasurementTable,
+    rows: IntArray,
+    names: Mapping[str, str | None],
 ) -> MeasurementUpdate:
-    """Write measurements of some objects, but for what could not be computed of any."""
-    names = [name for name, column in columns.items() if np.isfinite(column[rows]).any()]
-    values = np.empty((len(rows), len(names)))
-    for i, name in enumerate(names):
-        values[:, i] = columns[name][rows]
-    forget = [name for name in columns if name not in names] if len(rows) else []
-    return MeasurementUpdate(ids[rows], MeasurementTable(tuple(names), values), forget)
+    """Write measurements of some objects, but for what could not be computed of any.
+
+    `names` has what they are called on these objects; None: they don't have it.
+    """
+    called = {name: given for name in measured if (given := names.get(name, name)) is not None}
+    some = measured.take(rows)
+    known = {name for name in called if np.isfinite(some[name]).any()}
+    return MeasurementUpdate(
+        ids[rows],
+        some.select([name for name in called if name in known]).renamed(called.__getitem__),
+        [given for name, given in called.items() if name not in known] if len(rows) else [],
+    )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from qpbridge import checks
-from qpbridge.errors import RequestError
+from qpbridge.errors import CombinationError, RequestError
 from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.measurements.grading import SYSTEMS, Aid
 from qpbridge.project.each_image import Report
@@ -22,24 +22,42 @@ class Surroundings:
     ----------
     delaunay
         Edges of the triangulation as long as this, or longer, are left out.
+    clusters
+        Whether measurements are averaged over nuclei that the triangulation connects, for which
+        `delaunay` must be limited.
     density
         Radii in which nuclei are counted.
+    orientation
+        Radii in which it is measured how unlike the directions of nuclei are.
     smooth
         Full widths at half maximum of Gaussians that measurements are averaged with.
     distances
         Whether distances to annotations, glands and vessels are measured.
+
+    Raises
+    ------
+    RequestError
+        If a value makes no sense.
     """
 
     delaunay: float = math.inf
     density: tuple[float, ...] = ()
     smooth: tuple[float, ...] = ()
     distances: bool = False
+    clusters: bool = False
+    orientation: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         checks.number("delaunay", self.delaunay, "a length in µm, above 0", above=0)
-        for name in ("density", "smooth"):
+        for name in ("density", "smooth", "orientation"):
             object.__setattr__(self, name, checks.lengths(name, getattr(self, name)))
         checks.flag("distances", self.distances)
+        checks.flag("clusters", self.clusters)
+        if self.clusters and math.isinf(self.delaunay):
+            raise CombinationError(
+                "`clusters` needs `delaunay`: without a limit all are one.",
+                "clusters",
+            )
 
 
 @dataclass(frozen=True)

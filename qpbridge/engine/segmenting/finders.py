@@ -18,7 +18,7 @@ from qpbridge.engine.tiles.stages import Stages
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.regions import Region
 from qpbridge.measurements.color import image_stains
-from qpbridge.measurements.picture import HEMATOXYLIN
+from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectTable, Stains
 from qpbridge.project.interface import Edit

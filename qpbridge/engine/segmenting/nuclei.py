@@ -23,16 +23,16 @@ from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.engine.tiles.stages import Stages
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.hierarchy.targets import ids_below
-from qpbridge.measurements.cells import CELL, NUCLEUS, RATIO, nucleus_columns
-from qpbridge.measurements.intensity import STATISTICS
-from qpbridge.measurements.picture import Measuring, cell_shapes, measure_objects, measured_names
+from qpbridge.measurements import intensity
+from qpbridge.measurements.names import AREA, CELL, LENGTH, NUCLEUS, PROBABILITY, fill
+from qpbridge.measurements.nuclei import Measuring, cell_shapes, measure_objects, measured_names
 from qpbridge.measurements.positivity import classify_intensity
-from qpbridge.measurements.shape import shape_names
-from qpbridge.measurements.summary import AREA, LENGTH, PROBABILITY, summarize_nuclei
+from qpbridge.measurements.regions import summarize_each
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import (
     FloatArray,
     IntArray,
+    MeasurementTable,
     ObjectKind,
     ObjectTable,
     Shapes,
@@ -129,7 +129,7 @@ class NucleusFinder:
             )
         return TileObjects(
             nuclei,
-            np.column_stack([probability[near], measured]),
+            np.column_stack([probability[near], measured.matrix]),
             depth[near],
             np.zeros(len(near), np.int64),
             None if classes is None else classes[near],
@@ -181,12 +181,8 @@ class NucleusFinder:
         if self.options.positivity:
             new = self._by_intensity(new)
         areas = [region.area(self.mpp) for region in regions]
-        columns = nucleus_columns(self.names, new.measurements)
-        values = np.column_stack([columns[name] for name in (AREA, LENGTH)])
-        summaries = tuple(
-            summarize_nuclei((AREA, LENGTH), values[member], area)
-            for member, area in zip(inside, areas, strict=True)
-        )
+        sizes = MeasurementTable.of({n: new.measured[self._on_nuclei(n)] for n in (AREA, LENGTH)})
+        summaries = summarize_each("nuclei", sizes, inside, areas)
         below = ids_below(objects, regions, innermost, centroids[stay])
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type
@@ -195,14 +191,9 @@ class NucleusFinder:
 
     def _table(self, found: TileObjects, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
         """Make detections of nuclei, or cells around them that leave those alone that are kept."""
-        nuclei, measured = found.shapes, found.measurements
+        nuclei, measured = found.shapes, MeasurementTable(self.names, found.measurements)
         if self.options.cell_expansion is None:
-            return ObjectTable.new(
-                ObjectKind.DETECTION,
-                nuclei,
-                measurement_names=self.names,
-                measurements=measured,
-            )
+            return ObjectTable.new(ObjectKind.DETECTION, nuclei).replace(measured=measured)
         solid = kept.take(np.isin(kept.roi, ENCLOSING))
         cells = cells_of_image(
             concatenate_shapes([nuclei, solid]),
@@ -211,35 +202,34 @@ class NucleusFinder:
             self.options.cell_expansion,
             regions,
         )
-        return ObjectTable.new(
-            ObjectKind.CELL,
-            cells,
-            measurement_names=self.names,
-            measurements=self._remeasured(measured, cells, nuclei),
-        ).replace(nuclei=nuclei)
+        measured = self._remeasured(measured, cells, nuclei)
+        return ObjectTable.new(ObjectKind.CELL, cells).replace(nuclei=nuclei, measured=measured)
 
-    def _remeasured(self, measured: FloatArray, cells: Shapes, nuclei: Shapes) -> FloatArray:
+    def _remeasured(
+        self, measured: MeasurementTable, cells: Shapes, nuclei: Shapes
+    ) -> MeasurementTable:
         """Measure the shape of those cells again that a tile took for others.
 
         Their intensities stay as measured: by the border of a tile, on an outline that differs by
         what the tile saw otherwise.
         """
-        first = self.names.index(f"{CELL}{shape_names(self.mpp)[0]}")
-        last = self.names.index(RATIO)
         area = areas_of(cells) * self.mpp[0] * self.mpp[1]
-        other = np.flatnonzero(np.abs(area - measured[:, first]) > SAME_AREA * area)
-        measured = measured.copy()
-        measured[other, first : last + 1] = cell_shapes(
-            cells.take(other), nuclei.take(other), self._how
-        )
-        return measured
+        other = np.flatnonzero(np.abs(area - measured[f"{CELL}{AREA}"]) > SAME_AREA * area)
+        again = cell_shapes(cells.take(other), nuclei.take(other), self.mpp)
+        matrix = measured.matrix.copy()
+        columns = np.array([self.names.index(name) for name in again])
+        matrix[other[:, None], columns] = again.matrix
+        return MeasurementTable(self.names, matrix)
+
+    def _on_nuclei(self, name: str) -> str:
+        """Name a measurement of nuclei as the objects have it."""
+        return f"{NUCLEUS}{name}" if self._grows else name
 
     def _by_intensity(self, table: ObjectTable) -> ObjectTable:
-        name = f"{NUCLEUS if self._grows else ''}{DAB}: {STATISTICS[0]}"
         classes, index = classify_intensity(
             table.classes,
             table.class_index,
-            table.measurement(name),
+            table.measured[self._on_nuclei(fill(intensity.MEAN, STAIN=DAB))],
             self.options.positivity,
         )
         return replace(table, classes=classes, class_index=index)

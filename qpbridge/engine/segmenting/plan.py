@@ -12,7 +12,7 @@ from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan, plan_tiles
 from qpbridge.hierarchy.regions import Region, select_regions
-from qpbridge.measurements.summary import EVALUATED_AREA
+from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
 from qpbridge.project.each_image import Status
 from qpbridge.project.interface import ImageData, ImageEntry

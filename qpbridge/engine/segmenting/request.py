@@ -43,7 +43,7 @@ class NucleusOptions:
         One or three thresholds, ascending, for the mean optical density of DAB in a nucleus: it
         is Negative below the first, Positive above, or 1+, 2+, 3+. Empty: not classified so.
     all_features
-        Measure more of each nucleus: see `qpbridge.measurements.picture.Measuring`.
+        Measure more of each nucleus: see `qpbridge.measurements.nuclei.Measuring`.
     """
 
     cell_expansion: float | None = None

@@ -24,15 +24,12 @@ from qpbridge.engine.tiles.stitch import stitch_tiles
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.measurements.structures import (
-    area_measurements,
-    line_measurements,
-    lumen_measurements,
-    summarize_areas,
-)
-from qpbridge.measurements.summary import PROBABILITY
+from qpbridge.measurements.names import PROBABILITY
+from qpbridge.measurements.regions import summarize_each
+from qpbridge.measurements.shape import shape_measurements
+from qpbridge.measurements.structures import line_measurements, lumen_measurements
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import GeometryArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.objects import GeometryArray, MeasurementTable, ObjectKind, ObjectTable, Shapes
 from qpbridge.outlines import areas_um2, valid_areas, without_holes
 from qpbridge.project.interface import Edit
 
@@ -141,28 +138,20 @@ class StructureFinder:
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)
-        columns = {PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)}
-        columns |= area_measurements(shapes, self.mpp)
+        measured = MeasurementTable.of({PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)})
+        measured |= shape_measurements(shapes, self.mpp)
         if self._lines:
             # of what was cut off, the line is taken to be as long as its share of the area
             share = shapely.area(pieces) / shapely.area(whole[source])
-            columns |= line_measurements(sums[:, 2] * share, sums[:, 3] * share, self._line_mpp)
+            measured |= line_measurements(sums[:, 2] * share, sums[:, 3] * share, self._line_mpp)
         else:
-            columns |= lumen_measurements(target, shapes, self.mpp)
-        new = ObjectTable.new(
-            self.kind,
-            shapes,
-            measurement_names=tuple(columns),
-            measurements=np.column_stack(list(columns.values())),
-        )
+            measured |= lumen_measurements(target, shapes, self.mpp)
+        new = ObjectTable.new(self.kind, shapes).replace(measured=measured)
         classes = None if found.class_index is None else found.class_index[source]
         new = classify(new, self.bundle, classes)
         _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
         areas = [region.area(self.mpp) for region in regions]
-        summaries = tuple(
-            summarize_areas(target, {k: v[member] for k, v in columns.items()}, area)
-            for member, area in zip(inside, areas, strict=True)
-        )
+        summaries = summarize_each(target, measured, inside, areas)
         below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type

@@ -16,9 +16,9 @@ from qpbridge.measurements.grading.kidney import ISUP
 from qpbridge.measurements.grading.liver import LIVER
 from qpbridge.measurements.grading.prostate import GLEASON
 from qpbridge.measurements.grading.system import (
+    AREA_MEAN,
     DISCLAIMER,
     ORIGINS,
-    REFERENCE_RATIO,
     TUMOR_AREA,
     Aid,
     Summary,
@@ -26,6 +26,7 @@ from qpbridge.measurements.grading.system import (
     get,
 )
 from qpbridge.measurements.grading.vessels import MICROVESSELS
+from qpbridge.measurements.region_names import REFERENCE_RATIO
 
 __all__ = ["DEFINITIONS", "DISCLAIMER", "SYSTEMS", "TUMOR_AREA", "Aid", "System", "grade"]
 
@@ -55,8 +56,8 @@ def grade(system: str, summary: Summary, reference_area: float = math.nan) -> Ai
     system
         One of `SYSTEMS`.
     summary
-        The region's measurements, by name, as `summarize_nuclei`, `summarize_morphometry`,
-        `summarize_areas` and `hotspot_measurements` give them together.
+        The region's measurements, by name, as `summarize`, `summarize_arrangement` and
+        `summarize_morphometry` give them together.
     reference_area
         Mean area of reference nuclei in µm^2 (normal epithelium for breast, lymphocytes for
         bladder), if the summary was made without.
@@ -75,7 +76,7 @@ def grade(system: str, summary: Summary, reference_area: float = math.nan) -> Ai
     chosen = SYSTEMS[system]
     known = dict(summary)
     if reference_area > 0:
-        known[REFERENCE_RATIO] = get(summary, "Nuclei: Area mean µm^2") / reference_area
+        known[REFERENCE_RATIO] = get(summary, AREA_MEAN) / reference_area
     return Aid(
         chosen.title,
         chosen.compute(known),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from qpbridge.measurements.grading.system import REFERENCE_RATIO, Summary, System, get
+from qpbridge.measurements.grading.system import AREA_CV, AREA_MEAN, Summary, System, get
+from qpbridge.measurements.region_names import ENTROPY, GIANTS, LARGE, REFERENCE_RATIO
 
 _FROM = {
-    "Bladder: Nuclear area mean µm^2": "Nuclei: Area mean µm^2",
-    "Bladder: Anisonucleosis": "Nuclei: Area CV",
+    "Bladder: Nuclear area mean µm^2": AREA_MEAN,
+    "Bladder: Anisonucleosis": AREA_CV,
     "Bladder: Nuclear area ratio": REFERENCE_RATIO,
-    "Bladder: Giant nuclei %": "Nuclei: Area above 5x reference %",
-    "Bladder: Large nuclei %": "Nuclei: Above 11 x 7 µm %",
-    "Bladder: Orientation entropy": "Nuclei: Orientation entropy",
+    "Bladder: Giant nuclei %": GIANTS,
+    "Bladder: Large nuclei %": LARGE,
+    "Bladder: Orientation entropy": ENTROPY,
 }
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from qpbridge.measurements.grading.system import (
+    GLAND_AREA,
     GLAND_FORMATION,
     NORMAL_GLANDS,
-    REFERENCE_RATIO,
     STROMA,
     Summary,
     System,
@@ -15,6 +15,7 @@ from qpbridge.measurements.grading.system import (
     get,
     gland_formation,
 )
+from qpbridge.measurements.region_names import REFERENCE_RATIO
 
 
 def tubule_score(percent: float) -> float:
@@ -51,7 +52,7 @@ def _compute(summary: Summary) -> dict[str, float]:
 NOTTINGHAM = System(
     "Nottingham histologic grade of invasive breast carcinoma",
     _compute,
-    ("Glands: Area %", REFERENCE_RATIO),
+    (GLAND_AREA, REFERENCE_RATIO),
     {
         "Nottingham: Gland formation %": f"{GLAND_FORMATION}.",
         "Nottingham: Tubule score": "1 above 75 %, 2 from 10 to 75 %, 3 below 10 %.",

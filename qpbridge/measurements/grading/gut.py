@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from qpbridge.measurements.grading.system import (
+    GLAND_AREA,
     GLAND_FORMATION,
+    LUMEN_SHARE,
     NORMAL_GLANDS,
     STROMA,
     Summary,
@@ -44,7 +46,7 @@ def _gastric(summary: Summary) -> dict[str, float]:
     percent = gland_formation(summary)
     return {
         "Gastric: Gland formation %": percent,
-        "Gastric: Lumen/gland area ratio": get(summary, "Glands: Lumen/gland area ratio mean"),
+        "Gastric: Lumen/gland area ratio": get(summary, LUMEN_SHARE),
         "Gastric: Grade": gastric_grade(percent),
         "Gastric: Tier": tier(percent),
     }
@@ -53,7 +55,7 @@ def _gastric(summary: Summary) -> dict[str, float]:
 COLORECTAL = System(
     "WHO grade of colorectal adenocarcinoma (not otherwise specified)",
     _colorectal,
-    ("Glands: Area %",),
+    (GLAND_AREA,),
     {
         "Colorectal: Gland formation %": f"{GLAND_FORMATION}.",
         "Colorectal: Grade": "1 above 95 %, 2 from 50 to 95 %, 3 from 5 to 50 %, 4 below 5 %.",
@@ -80,7 +82,7 @@ COLORECTAL = System(
 GASTRIC = System(
     "WHO grade of gastric adenocarcinoma (tubular and papillary)",
     _gastric,
-    ("Glands: Area %", "Glands: Lumen/gland area ratio mean"),
+    (GLAND_AREA, LUMEN_SHARE),
     {
         "Gastric: Gland formation %": f"{GLAND_FORMATION}.",
         "Gastric: Lumen/gland area ratio": "Mean over glands.",

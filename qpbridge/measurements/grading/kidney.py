@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from qpbridge.measurements.grading.system import Summary, System, first_that_holds, get
+from qpbridge.measurements.names import DIAMETER
+from qpbridge.measurements.region_names import ABOVE, of_region
 
-MEAN = "Nuclei: Equivalent diameter mean µm"
-LARGE = "Nuclei: Equivalent diameter p90 µm"
-ABOVE_20 = "Nuclei: Equivalent diameter above 20 µm %"
+MEAN = of_region("nuclei", DIAMETER, "mean")
+LARGE = of_region("nuclei", DIAMETER, "p90")
+ABOVE_20 = ABOVE[20]
 
 
 def size_grade(diameter: float) -> float:

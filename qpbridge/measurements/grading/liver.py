@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from qpbridge.measurements.grading.system import Summary, System, get
+from qpbridge.measurements.grading.system import (
+    AREA_CV,
+    AREA_MEAN,
+    CELL_RATIO,
+    Summary,
+    System,
+    get,
+)
+from qpbridge.measurements.region_names import DENSITY, of_region
 
 _FROM = {
-    "Liver: Nucleus/cell area ratio": "Nuclei: Nucleus/Cell area ratio mean",
-    "Liver: Nuclear density per mm^2": "Nuclei: Density per mm^2",
-    "Liver: Nuclear area mean µm^2": "Nuclei: Area mean µm^2",
-    "Liver: Anisonucleosis": "Nuclei: Area CV",
+    "Liver: Nucleus/cell area ratio": CELL_RATIO,
+    "Liver: Nuclear density per mm^2": of_region("nuclei", DENSITY),
+    "Liver: Nuclear area mean µm^2": AREA_MEAN,
+    "Liver: Anisonucleosis": AREA_CV,
 }
 
 

@@ -4,7 +4,22 @@ from __future__ import annotations
 
 import math
 
-from qpbridge.measurements.grading.system import Summary, System, first_that_holds, get, ratio
+from qpbridge.measurements.grading.system import (
+    LUMEN_SHARE,
+    Summary,
+    System,
+    first_that_holds,
+    get,
+    ratio,
+)
+from qpbridge.measurements.names import CIRCULARITY, NEAREST, OUTLINE_SOLIDITY
+from qpbridge.measurements.region_names import SEVERAL_LUMINA, TOUCHING_SHARE, of_region
+
+SEVERAL = of_region("glands", SEVERAL_LUMINA)
+OUTLINES = of_region("glands", OUTLINE_SOLIDITY, "mean")
+ROUNDNESS = of_region("glands", CIRCULARITY, "mean")
+CROWDING = of_region("glands", NEAREST["glands"], "mean")
+TOUCHING = of_region("glands", TOUCHING_SHARE)
 
 PATTERNS = (3, 4, 5)
 MINOR = 0.05
@@ -49,14 +64,12 @@ def _compute(summary: Summary) -> dict[str, float]:
     primary, secondary = main_patterns(areas)
     total = sum(areas.values())
     return {
-        "Gleason: Lumen/gland area ratio": get(summary, "Glands: Lumen/gland area ratio mean"),
-        "Gleason: Glands with several lumina %": get(summary, "Glands: Several lumina %"),
-        "Gleason: Inverse solidity": ratio(1, get(summary, "Glands: Outline solidity mean")),
-        "Gleason: Inverse compactness": ratio(1, get(summary, "Glands: Circularity mean")),
-        "Gleason: Distance to nearest gland µm": get(
-            summary, "Glands: Distance to nearest gland mean µm"
-        ),
-        "Gleason: Touching glands %": get(summary, "Glands: Touching %"),
+        "Gleason: Lumen/gland area ratio": get(summary, LUMEN_SHARE),
+        "Gleason: Glands with several lumina %": get(summary, SEVERAL),
+        "Gleason: Inverse solidity": ratio(1, get(summary, OUTLINES)),
+        "Gleason: Inverse compactness": ratio(1, get(summary, ROUNDNESS)),
+        "Gleason: Distance to nearest gland µm": get(summary, CROWDING),
+        "Gleason: Touching glands %": get(summary, TOUCHING),
         **{f"Gleason: Pattern {p} %": 100 * ratio(areas[p], total) for p in PATTERNS},
         "Gleason: Primary pattern": primary,
         "Gleason: Secondary pattern": secondary,
@@ -70,12 +83,12 @@ GLEASON = System(
     "Gleason score and ISUP grade group of prostatic adenocarcinoma",
     _compute,
     (
-        "Glands: Lumen/gland area ratio mean",
-        "Glands: Several lumina %",
-        "Glands: Outline solidity mean",
-        "Glands: Circularity mean",
-        "Glands: Distance to nearest gland mean µm",
-        "Glands: Touching %",
+        LUMEN_SHARE,
+        SEVERAL,
+        OUTLINES,
+        ROUNDNESS,
+        CROWDING,
+        TOUCHING,
     ),
     {
         "Gleason: Lumen/gland area ratio": "Mean over glands; low where they are poorly formed.",

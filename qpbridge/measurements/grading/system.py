@@ -6,6 +6,14 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from qpbridge.measurements.names import AREA, LUMEN_RATIO, RATIO
+from qpbridge.measurements.region_names import (
+    AREA_SHARE,
+    EVALUATED_AREA,
+    REFERENCE_RATIO,
+    of_region,
+)
+
 Summary = Mapping[str, float]
 """The measurements of a region's annotation, by name."""
 
@@ -14,18 +22,22 @@ DISCLAIMER = (
     "grades, from the whole specimen."
 )
 
-REFERENCE_RATIO = "Nuclei: Area/reference area ratio"
-
 TUMOR_AREA = "Tumor: Area µm^2"
 """Area of the tumour's epithelium in a region, glands with their lumina and solid parts; optional,
 without it all of the region counts."""
+
+AREA_MEAN, AREA_CV = of_region("nuclei", AREA, "mean"), of_region("nuclei", AREA, "CV")
+CELL_RATIO = of_region("nuclei", RATIO, "mean")
+GLAND_AREA = of_region("glands", AREA_SHARE)
+LUMEN_SHARE = of_region("glands", LUMEN_RATIO["glands"], "mean")
+"""Names of what several systems rest on."""
 
 ORIGINS = {
     "Nuclei": "segment nuclei",
     "Glands": "segment glands",
     "Vessels": "segment vessels",
     REFERENCE_RATIO: "name a class of normal nuclei",
-    "Nuclei: Nucleus/Cell area ratio mean": "grow nuclei into cells",
+    CELL_RATIO: "grow nuclei into cells",
 }
 """What a person does to get measurements, by name or by the part before the colon."""
 
@@ -118,10 +130,10 @@ def gland_formation(summary: Summary) -> float:
 
     Of the region, where stroma counts too, it is at most what a pathologist would estimate.
     """
-    percent = get(summary, "Glands: Area %")
+    percent = get(summary, GLAND_AREA)
     if TUMOR_AREA not in summary:
         return percent
-    area = percent / 100 * get(summary, "Evaluated area µm^2")
+    area = percent / 100 * get(summary, EVALUATED_AREA)
     return min(100 * ratio(area, summary[TUMOR_AREA]), 100.0)
 
 

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from qpbridge.measurements.grading.system import Summary, System, get, ratio
+from qpbridge.measurements.region_names import (
+    DENSITY,
+    HOTSPOT_COUNT,
+    HOTSPOT_DENSITY,
+    of_region,
+)
 
-COUNT = "Vessels: Hotspot count"
-HOT, ALL = "Vessels: Hotspot density per mm^2", "Vessels: Density per mm^2"
+COUNT = of_region("vessels", HOTSPOT_COUNT)
+HOT, ALL = of_region("vessels", HOTSPOT_DENSITY), of_region("vessels", DENSITY)
 
 
 def _compute(summary: Summary) -> dict[str, float]:

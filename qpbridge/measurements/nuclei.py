@@ -2,31 +2,25 @@
 
 A nucleus on its own has plain names (``Area µm^2``, ``Hematoxylin: Mean``). A cell has those of its
 nucleus and its own with a word in front (``Nucleus: Area µm^2``, ``Cell: Area µm^2``), and the
-intensities of its compartments, see `qpbridge.measurements.cells`.
+intensities of its compartments, see `qpbridge.measurements.compartments`.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import shapely
 
-from qpbridge.measurements.cells import (
-    CELL,
-    CYTOPLASM,
-    MEMBRANE,
-    NUCLEUS,
-    RATIO,
-    Covered,
-    cell_measurements,
-    compartments,
-)
 from qpbridge.measurements.color import deconvolve
+from qpbridge.measurements.compartments import Covered, compartments
 from qpbridge.measurements.intensity import intensity_names, statistics
 from qpbridge.measurements.moments import DEFINITIONS as MOMENTS
 from qpbridge.measurements.moments import moment_measurements
+from qpbridge.measurements.names import CELL, CYTOPLASM, MEMBRANE, NUCLEUS, RATIO, WHOLE
 from qpbridge.measurements.raster import covered_pixels
 from qpbridge.measurements.shape import shape_measurements, shape_names
 from qpbridge.measurements.texture import (
@@ -36,9 +30,17 @@ from qpbridge.measurements.texture import (
     haralick_features,
     haralick_names,
 )
-from qpbridge.objects import FloatArray, Shapes, Stains
+from qpbridge.objects import FloatArray, GeometryArray, MeasurementTable, Shapes, Stains
 
 HEMATOXYLIN = "Hematoxylin"
+
+DEFINITIONS: Mapping[str, str] = {
+    RATIO: (
+        "Area of the nucleus over that of the whole cell, nucleus included; 1 at most (as QuPath "
+        "has it)."
+    ),
+}
+"""What a cell has beside what its parts have, by name."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def measure_objects(
     *,
     nuclei: Shapes | None = None,
     corner: tuple[float, float] = (0.0, 0.0),
-) -> FloatArray:
+) -> MeasurementTable:
     """Measure the nuclei, or the cells, of a picture.
 
     Parameters
@@ -107,8 +109,8 @@ def measure_objects(
 
     Returns
     -------
-    numpy.ndarray
-        float64 (n, number of `measured_names`); NaN where an object doesn't have it.
+    measurements
+        Those of `measured_names`; NaN where an object doesn't have it.
     """
     size = (rgb.shape[0], rgb.shape[1])
     inner = shapes if nuclei is None else nuclei
@@ -116,14 +118,14 @@ def measure_objects(
     stained = _stained(rgb, covered, how)
     n = len(shapes)
     if nuclei is None:
-        columns = [shape_measurements(shapes, how.mpp)[1], _intensity(stained, covered, n)]
+        columns = [shape_measurements(shapes, how.mpp).matrix, _intensity(stained, covered, n)]
     else:
         cell = covered_pixels(shapes, size, corner, how.downsample)
         of_cell = _stained(rgb, cell, how)
         cytoplasm, membrane = compartments(cell, covered, size)
         columns = [
-            shape_measurements(nuclei, how.mpp)[1],
-            cell_shapes(shapes, nuclei, how),
+            shape_measurements(nuclei, how.mpp).matrix,
+            cell_shapes(shapes, nuclei, how.mpp).matrix,
             _intensity(stained, covered, n),
             *(
                 _intensity(of_cell[:, part], (cell[0][part], cell[1][part]), n)
@@ -132,19 +134,32 @@ def measure_objects(
         ]
     if how.all_features:
         columns.append(_further(stained, inner, covered, size, how))
-    return np.concatenate(columns, axis=1)
+    names = measured_names(how, cells=nuclei is not None)
+    return MeasurementTable(names, np.concatenate(columns, axis=1))
 
 
-def cell_shapes(cells: Shapes, nuclei: Shapes, how: Measuring) -> FloatArray:
+def cell_shapes(cells: Shapes, nuclei: Shapes, mpp: tuple[float, float]) -> MeasurementTable:
     """Measure what of the shape of cells is not that of their nuclei alone.
 
     Returns
     -------
-    numpy.ndarray
-        float64 (n, 7): the columns ``Cell: Area µm^2`` to ``Nucleus/Cell area ratio``.
+    measurements
+        ``Cell: Area µm^2`` to ``Nucleus/Cell area ratio``, seven.
     """
-    ratio = cell_measurements(nuclei.geometries, cells.geometries)[RATIO]
-    return np.column_stack([shape_measurements(cells, how.mpp)[1], ratio])
+    shape = shape_measurements(cells, mpp).renamed(CELL.__add__)
+    return shape | MeasurementTable.of({RATIO: area_ratio(nuclei.geometries, cells.geometries)})
+
+
+def area_ratio(nuclei: GeometryArray, cells: GeometryArray) -> FloatArray:
+    """Divide the areas of nuclei by those of their cells, float64 (n,); see `DEFINITIONS`.
+
+    Where cells are nuclei grown by a fixed distance, the ratio follows from the size of the nucleus
+    and from how dense the nuclei are: it says nothing about cytoplasm that was never seen. NaN for
+    a cell without area.
+    """
+    inner, whole = shapely.area(nuclei), shapely.area(cells)
+    ratio: FloatArray = np.divide(inner, whole, out=np.full(len(whole), np.nan), where=whole > 0)
+    return np.minimum(ratio, 1.0, out=ratio)
 
 
 def _stained(
@@ -162,8 +177,7 @@ def _intensity(values: npt.NDArray[np.float32], covered: Covered, n: int) -> Flo
 def _further_names(how: Measuring, prefix: str) -> tuple[str, ...]:
     if not how.all_features:
         return ()
-    region = prefix.removesuffix(": ") or "ROI"
-    texture = haralick_names(HEMATOXYLIN, how.pixel, region)
+    texture = haralick_names(HEMATOXYLIN, how.pixel, prefix or WHOLE)
     chromatin = (CHROMATIN_ENTROPY, CHROMATIN_CV)
     return (*(f"{prefix}{n}" for n in MOMENTS), *texture, *(f"{prefix}{n}" for n in chromatin))
 
@@ -179,12 +193,10 @@ def _further(
     n = len(nuclei)
     channel = np.zeros(size, np.float32)
     channel.ravel()[pixel] = stained[how.stains.stain_names.index(HEMATOXYLIN)]
-    chromatin = chromatin_heterogeneity(channel, owner, pixel, n)
     return np.column_stack(
         [
-            *moment_measurements(nuclei, how.mpp).values(),
+            moment_measurements(nuclei, how.mpp).matrix,
             haralick_features(channel, owner, pixel, n),
-            chromatin[CHROMATIN_ENTROPY],
-            chromatin[CHROMATIN_CV],
+            chromatin_heterogeneity(channel, owner, pixel, n).matrix,
         ]
     )

@@ -1,31 +1,19 @@
-"""Measurements of cells that were grown from nuclei, and the compartments that a cell has."""
+"""The compartments of cells: which pixels are cytoplasm, which are membrane."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
-import shapely
 
-from qpbridge.objects import FloatArray, GeometryArray, IntArray, ObjectTable
+from qpbridge.measurements.names import CELL, CYTOPLASM, MEMBRANE, NUCLEUS, WHOLE
+from qpbridge.objects import IntArray
 
 Covered = tuple[IntArray, IntArray]
 """Owner and pixel, as `qpbridge.measurements.raster.covered_pixels` gives them."""
 
-NUCLEUS, CYTOPLASM, MEMBRANE, CELL = "Nucleus: ", "Cytoplasm: ", "Membrane: ", "Cell: "
-
-RATIO = "Nucleus/Cell area ratio"
-
 DEFINITIONS: Mapping[str, str] = {
-    RATIO: (
-        "Area of the nucleus over that of the whole cell, nucleus included; 1 at most (as QuPath "
-        "has it)."
-    ),
-}
-"""What each measurement is, by name."""
-
-COMPARTMENTS: Mapping[str, str] = {
     f"{NUCLEUS}NAME": "A measurement of the nucleus of a cell; NAME as it is without a cell.",
     f"{CYTOPLASM}NAME": "An intensity of those pixels of the cell that are not of its nucleus.",
     f"{MEMBRANE}NAME": (
@@ -33,29 +21,9 @@ COMPARTMENTS: Mapping[str, str] = {
         "left or right), of the nucleus or not."
     ),
     f"{CELL}NAME": "A measurement of the whole cell, nucleus included.",
+    f"{WHOLE}NAME": "A texture of an object that is no cell.",
 }
-"""What the first word of a cell's measurement stands for; QuPath's (from 0.6 on)."""
-
-
-def cell_measurements(nuclei: GeometryArray, cells: GeometryArray) -> dict[str, FloatArray]:
-    """Measure cells; for what is defined how, see `DEFINITIONS`.
-
-    Where cells are nuclei grown by a fixed distance, the ratio follows from the size of the nucleus
-    and from how dense the nuclei are: it says nothing about cytoplasm that was never seen.
-
-    Parameters
-    ----------
-    nuclei, cells
-        Polygons (n,), of the same cells.
-
-    Returns
-    -------
-    dict
-        By name, float64 (n,); NaN for a cell without area.
-    """
-    inner, whole = shapely.area(nuclei), shapely.area(cells)
-    ratio = np.divide(inner, whole, out=np.full(len(whole), np.nan), where=whole > 0)
-    return {RATIO: np.minimum(ratio, 1)}
+"""What the first word of a measurement stands for; QuPath's (from 0.6 on)."""
 
 
 def compartments(
@@ -113,35 +81,3 @@ def _finder(covered: Covered, whole: int) -> Callable[[IntArray, IntArray], npt.
         return there
 
     return find
-
-
-def nucleus_columns(names: Sequence[str], measurements: FloatArray) -> dict[str, FloatArray]:
-    """Take what is measured of nuclei, whether they are objects of their own or parts of cells.
-
-    Parameters
-    ----------
-    names
-        Names of the measurements.
-    measurements
-        float64 (n, len(names)).
-
-    Returns
-    -------
-    dict
-        float64 (n,) by the name that a nucleus has it by; without what is measured of cytoplasm,
-        membrane or whole cells.
-    """
-    columns: dict[str, FloatArray] = {}
-    for name, column in zip(names, measurements.T, strict=True):
-        if name == RATIO or name.startswith((CYTOPLASM, MEMBRANE, CELL)):
-            continue
-        plain = name.removeprefix(NUCLEUS).removeprefix("ROI: ")
-        known = columns.get(plain)
-        columns[plain] = column if known is None else np.where(np.isnan(known), column, known)
-    return columns
-
-
-def stored_columns(nuclei: ObjectTable) -> dict[str, FloatArray]:
-    """Return what is stored of nuclei, by the names of those that are no cells."""
-    columns = nucleus_columns(nuclei.measurement_names, nuclei.measurements)
-    return {name: column for name, column in columns.items() if np.isfinite(column).any()}

@@ -9,12 +9,20 @@ import pytest
 import shapely
 from golden_measurements import read_golden
 
-from qpbridge.measurements.cells import compartments, nucleus_columns
 from qpbridge.measurements.color import H_DAB, H_E
-from qpbridge.measurements.picture import Measuring, cell_shapes, measure_objects, measured_names
+from qpbridge.measurements.compartments import compartments
+from qpbridge.measurements.nuclei import (
+    DEFINITIONS,
+    Measuring,
+    area_ratio,
+    cell_shapes,
+    measure_objects,
+    measured_names,
+)
 from qpbridge.measurements.raster import covered_pixels
 from qpbridge.measurements.shape import shape_names
-from qpbridge.objects import RoiKind, Shapes
+from qpbridge.measurements.stored import on_pixels, stored_of_nuclei
+from qpbridge.objects import MeasurementTable, RoiKind, Shapes
 
 CASES = {"he_calibrated": H_E, "hdab_calibrated": H_DAB}
 
@@ -35,7 +43,7 @@ def test_cells_of_qupath(shared: Path, case: str) -> None:
     assert golden.mpp is not None
     how = Measuring(golden.mpp, CASES[case])
     names = measured_names(how, cells=True)
-    values = measure_objects(golden.image, cells, how, nuclei=nuclei)
+    values = measure_objects(golden.image, cells, how, nuclei=nuclei).matrix
     assert values.shape == (len(rows), len(names)) == (15, 13 + 48)
 
     size = golden.image.shape[:2]
@@ -72,7 +80,7 @@ def test_detections_of_qupath(shared: Path, case: str) -> None:
     assert golden.mpp is not None
     how = Measuring(golden.mpp, CASES[case])
     shapes = golden.shapes.take(rows)
-    values = measure_objects(golden.image, shapes, how)
+    values = measure_objects(golden.image, shapes, how).matrix
     counts = np.bincount(covered_pixels(shapes, golden.image.shape[:2])[0], minlength=len(rows))
     same = counts == [golden.objects[i]["mask"]["pixels"] for i in rows]
     assert same.sum() >= len(rows) - 1 > 30
@@ -136,14 +144,8 @@ def test_parts_of_a_cell_add_up() -> None:
     rgb = np.random.default_rng(3).integers(0, 256, (50, 60, 3)).astype(np.uint8)
     cells, nuclei = random_cells(1)
     how = Measuring((0.5, 0.5), H_E, all_features=True)
-    named = dict(
-        zip(
-            measured_names(how, cells=True),
-            measure_objects(rgb, cells, how, nuclei=nuclei).T,
-            strict=True,
-        )
-    )
-    alone = dict(zip(measured_names(how), measure_objects(rgb, nuclei, how).T, strict=True))
+    named = measure_objects(rgb, cells, how, nuclei=nuclei)
+    alone = measure_objects(rgb, nuclei, how)
     for name, column in alone.items():
         ours = named.get(f"Nucleus: {name}", named.get(name.replace("ROI", "Nucleus")))
         np.testing.assert_array_equal(ours, column, err_msg=name)
@@ -154,7 +156,10 @@ def test_parts_of_a_cell_add_up() -> None:
     total += named["Cytoplasm: Eosin: Mean"] * (pixels[1] - pixels[0])
     np.testing.assert_allclose(total, named["Cell: Eosin: Mean"] * pixels[1], rtol=1e-6)
     assert (named["Nucleus/Cell area ratio"] < 1).all()
-    np.testing.assert_array_equal(cell_shapes(cells, nuclei, how)[:, 0], named["Cell: Area µm^2"])
+    again = cell_shapes(cells, nuclei, how.mpp)
+    assert again.names[0] == "Cell: Area µm^2" and again.names[-1] == "Nucleus/Cell area ratio"
+    for name, column in again.items():
+        np.testing.assert_array_equal(column, named[name])
 
 
 def test_the_window_changes_nothing() -> None:
@@ -162,8 +167,8 @@ def test_the_window_changes_nothing() -> None:
     lines = shapely.linestrings([[[60, 70], [64, 72]], [[90, 80], [93, 74]]])
     cells, nuclei = (Shapes.from_geometries(shapely.buffer(lines, r)) for r in (15.0, 8.0))
     how = Measuring((0.25, 0.25), H_E, 2.0, all_features=True)
-    whole = measure_objects(rgb, cells, how, nuclei=nuclei)
-    part = measure_objects(rgb[20:, 15:], cells, how, nuclei=nuclei, corner=(15, 20))
+    whole = measure_objects(rgb, cells, how, nuclei=nuclei).matrix
+    part = measure_objects(rgb[20:, 15:], cells, how, nuclei=nuclei, corner=(15, 20)).matrix
     np.testing.assert_array_equal(whole, part)
     assert np.isfinite(whole).all()
 
@@ -172,20 +177,36 @@ def test_the_window_changes_nothing() -> None:
 def test_no_objects_and_cells_without_nucleus(all_features: bool) -> None:
     rgb = np.zeros((20, 20, 3), np.uint8)
     how = Measuring((0.5, 0.5), H_E, all_features=all_features)
-    assert measure_objects(rgb, Shapes.empty(), how).shape == (0, len(measured_names(how)))
+    assert measure_objects(rgb, Shapes.empty(), how).matrix.shape == (0, len(measured_names(how)))
     names = measured_names(how, cells=True)
-    none = measure_objects(rgb, Shapes.empty(), how, nuclei=Shapes.empty())
+    none = measure_objects(rgb, Shapes.empty(), how, nuclei=Shapes.empty()).matrix
     assert none.shape == (0, len(names))
     cell = Shapes.from_geometries([shapely.box(2, 2, 9, 9)])
-    values = dict(
-        zip(names, measure_objects(rgb, cell, how, nuclei=Shapes.empty(1))[0], strict=True)
-    )
-    assert all(np.isnan(v) == n.startswith("Nucleus") for n, v in values.items())
+    values = measure_objects(rgb, cell, how, nuclei=Shapes.empty(1))
+    assert all(np.isnan(v[0]) == n.startswith("Nucleus") for n, v in values.items())
     assert values["Cell: Area µm^2"] == pytest.approx(49 / 4)
 
 
 def test_nuclei_of_cells_and_nuclei_on_their_own_are_one_column() -> None:
-    names = ["Area µm^2", "Cell: Area µm^2", "Nucleus: Area µm^2", "Nucleus/Cell area ratio"]
+    names = ("Area µm^2", "Cell: Area µm^2", "Nucleus: Area µm^2", "Nucleus/Cell area ratio")
     values = np.array([[1, np.nan, np.nan, np.nan], [np.nan, 9, 4, 0.5]])
-    columns = nucleus_columns(names, values)
+    columns = stored_of_nuclei(MeasurementTable(names, values))
     assert {name: column.tolist() for name, column in columns.items()} == {"Area µm^2": [1, 4]}
+
+
+def test_what_rests_on_pixels_is_known_by_its_name() -> None:
+    how = Measuring((0.3, 0.3), H_DAB, 2.0, all_features=True)
+    names = (*measured_names(how, cells=True), "my score", "Other: Mean: 2", "Smoothed: 25 µm: a")
+    table = stored_of_nuclei(MeasurementTable(names, np.ones((1, len(names)))))
+    expected = ["Hematoxylin: Mean", "Hematoxylin: Variance", "DAB: Mean", "DAB: Variance"]
+    kept = list(on_pixels(table))
+    assert kept[:4] == expected
+    assert all(name.startswith(("0.60 µm per pixel: Hematoxylin: H", "Chro")) for name in kept[4:])
+    assert len(kept) == 4 + 13 + 2
+
+
+def test_the_ratio_by_hand() -> None:
+    nuclei = np.array([shapely.box(2, 2, 4, 4), shapely.Polygon()], object)
+    cells = np.array([shapely.box(0, 0, 4, 5), shapely.Polygon()], object)
+    np.testing.assert_array_equal(area_ratio(nuclei, cells), [0.2, np.nan])
+    assert list(DEFINITIONS) == ["Nucleus/Cell area ratio"]
