@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import enum
 import html
-import unicodedata
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -24,20 +23,13 @@ from qpbridge.ids import random_ids
 from qpbridge.measurement_table import FloatArray as FloatArray
 from qpbridge.measurement_table import IntArray as IntArray
 from qpbridge.measurement_table import MeasurementTable as MeasurementTable
+from qpbridge.texts import same_name
 
 GeometryArray = npt.NDArray[np.object_]
 T = TypeVar("T")
 
 ELLIPSE_VERTICES = 96
 """Vertices of the polygon that stands for an ellipse where a geometry is needed."""
-
-
-def same_name(text: str) -> str:
-    """Write a name in the form in which names are compared (NFC): é may be one character or two.
-
-    What macOS hands out is taken apart, what is typed is not. Names are stored as they come.
-    """
-    return unicodedata.normalize("NFC", text)
 
 
 class ObjectKind(enum.IntEnum):

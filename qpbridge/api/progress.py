@@ -11,7 +11,8 @@ from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemaini
 from rich.progress import Progress as Bars
 
 from qpbridge.engine.segmenting.request import ImageReport, Missing, Progress
-from qpbridge.errors import RequestError, printable
+from qpbridge.errors import RequestError
+from qpbridge.texts import printable
 
 _log = logging.getLogger("qpbridge")
 

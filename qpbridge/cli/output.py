@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from qpbridge.cli.wording import in_options
-from qpbridge.errors import MissingImageError, printable
+from qpbridge.errors import MissingImageError
+from qpbridge.texts import printable
 
 
 class _PlainConsole(Console):

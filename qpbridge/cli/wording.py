@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from qpbridge.errors import CombinationError, QpbridgeError, RequestError, printable
+from qpbridge.errors import CombinationError, QpbridgeError, RequestError
+from qpbridge.texts import printable
 
 OPTIONS = {
     "area_kind": "--write",

@@ -13,8 +13,9 @@ import shapely
 from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, CombinationError, RequestError, SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations
-from qpbridge.objects import GeometryArray, ObjectTable, PathClass, same_name
+from qpbridge.objects import GeometryArray, ObjectTable, PathClass
 from qpbridge.outlines import ENCLOSING, ROUNDING, areas_um2, each_held, valid_areas
+from qpbridge.texts import same_name
 
 _REGION_CLASS = "Region*"
 

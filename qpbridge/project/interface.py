@@ -15,15 +15,9 @@ import numpy.typing as npt
 
 from qpbridge import checks
 from qpbridge.errors import MissingImageError, SlideError, UnknownImageError
-from qpbridge.objects import (
-    ImageType,
-    IntArray,
-    MeasurementTable,
-    ObjectTable,
-    PathClass,
-    same_name,
-)
+from qpbridge.objects import ImageType, IntArray, MeasurementTable, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
+from qpbridge.texts import same_name
 
 
 @dataclass(frozen=True)

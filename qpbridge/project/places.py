@@ -13,8 +13,8 @@ from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 
 from qpbridge.errors import MissingImageError, RequestError, SlideError
-from qpbridge.objects import same_name
 from qpbridge.project.uris import path_from_uri
+from qpbridge.texts import same_name
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ import tifffile
 from PIL import Image, UnidentifiedImageError
 from tiffslide import TiffSlide
 
-from qpbridge.errors import SlideError, printable
+from qpbridge.errors import SlideError
 from qpbridge.slides.claims import (
     check_neighbours,
     check_page,
@@ -32,6 +32,7 @@ from qpbridge.slides.claims import (
     whole_file,
 )
 from qpbridge.slides.describe import Description, describe, properties_of
+from qpbridge.texts import printable
 
 # What it has to say about a broken file, line by line, is said in one sentence here.
 logging.getLogger("tifffile").addHandler(logging.NullHandler())
