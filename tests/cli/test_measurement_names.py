@@ -86,11 +86,11 @@ def test_what_is_written_is_documented_and_what_is_documented_is_written(
     everything += ["--delaunay", 400, "--clusters", "--orientation", 300, "--reference", "Normal"]
     everything += ["--epithelium", "Tumor", *(v for s in SYSTEMS for v in ("--grading", s))]
 
-    run("segment", project, "--target", "vessels", "--model", models["lines"])
+    run("segment", project, "--target", "vessels", "--model", models["lines"], "--trust")
     run("measure", project)
     qpbridge("remove", project, "--target", "vessels")
     for target in ("glands", "vessels"):
-        run("segment", project, "--target", target, "--model", models[target])
+        run("segment", project, "--target", target, "--model", models[target], "--trust")
         qpbridge("remove", project, "--target", target)
     draw(project)
     run("segment", project, "--features", "all")
