@@ -1,0 +1,48 @@
+"""Every promise of docs/safety.md has a test that holds it, and the README leads there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+KEPT = {
+    "own-only": "engine/test_edit.py::test_a_nucleus_that_was_moved_away_keeps_its_id_and_the_one_"
+    "found_again_gets_another",
+    "byte-for-byte": "project/qpdata/test_edit.py",
+    "whole-or-not": "project/files/test_atomic.py::test_any_failure_leaves_all_or_nothing",
+    "any-moment": "engine/segmenting/test_kills.py::test_killed_before_any_call",
+    "inside": "project/test_links.py::test_links_lead_nowhere",
+    "one-writer": "project/files/test_leases.py::test_of_several_who_take_over_one_has_it",
+    "shared-work": "engine/segmenting/test_two_runs.py::test_each_does_what_the_other_does_not",
+    "meanwhile": "project/test_crashes.py::test_a_person_saves_all_the_time",
+    "lost-data": "project/test_links.py::test_are_told",
+    "nothing-runs": "project/test_hostile.py::test_no_class_is_ever_made_from_a_stream",
+}
+
+
+def promises() -> dict[str, str]:
+    text = (ROOT / "docs/safety.md").read_text("utf-8")
+    return dict(re.findall(r"^- `([a-z-]+)`: (.+)", text, re.MULTILINE))
+
+
+def test_every_promise_is_kept_by_a_test() -> None:
+    text = (ROOT / "docs/safety.md").read_text("utf-8")
+    assert len(promises()) == len(re.findall("^- ", text, re.MULTILINE)), "each has a name"
+    assert promises().keys() == KEPT.keys()
+
+
+@pytest.mark.parametrize("promise", KEPT)
+def test_the_test_is_there(promise: str) -> None:
+    file, _, name = KEPT[promise].partition("::")
+    tree = ast.parse((ROOT / "tests" / file).read_text("utf-8"))
+    found = [n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
+    assert (name in found) if name else any(n.startswith("test_") for n in found)
+
+
+def test_the_readme_leads_there() -> None:
+    assert "docs/safety.md" in (ROOT / "README.md").read_text("utf-8")
