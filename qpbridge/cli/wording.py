@@ -41,6 +41,7 @@ OPTIONS = {
     "relocate": "'qpbridge relocate'",
     "rows": "--rows",
     "search": "--search",
+    "seed": "--seed",
     "selected": "--selected",
     "smooth": "--smooth",
     "steps": "--steps",

@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,20 @@ import numpy as np
 import torch
 from torch import nn
 
+from qpbridge import checks
 from qpbridge.errors import QpbridgeError
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import half_precision
 from qpbridge.training.augment import vary_appearance
 from qpbridge.training.data import PatchSampler
+from qpbridge.training.tasks import Task
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 CHECKPOINT, CURVE = "checkpoint.pt", "curve.csv"
 """Files of a run."""
+
+ROW_STEPS = 20
+"""Steps between the rows of the learning curve."""
 
 CHECKS = 20
 """How often in a run the validation images are scored."""
@@ -66,6 +71,22 @@ class TrainConfig:
     learning_rate: float = 2e-3
     weight_decay: float = 0.03
     average: float = 0.999
+
+    def __post_init__(self) -> None:
+        if self.minutes is not None:
+            checks.number("minutes", self.minutes, "minutes, above 0", above=0, most=1e9)
+        if self.steps is not None:
+            checks.whole("steps", self.steps, 1)
+        checks.whole("seed", self.seed, 0)
+        checks.whole("batch_size", self.batch, 1)
+
+    def share_done(self, step: int, spent: float) -> float:
+        """Return which share of the run is done after steps and seconds."""
+        return spent / (60 * self.minutes) if self.minutes else step / (self.steps or 1)
+
+    def rate_at(self, done: float) -> float:
+        """Return the learning rate after a share of the run."""
+        return self.learning_rate * min(done / 0.03, 1.0) * (1 + math.cos(math.pi * done)) / 2
 
 
 @dataclass
@@ -125,102 +146,157 @@ def train(
     """
     if (config.minutes is None) == (config.steps is None):
         raise QpbridgeError("Give either the minutes or the steps to train, not both.")
-    torch.manual_seed(config.seed)
-    network = build_network(config.network).to(device)
-    if start is not None:
-        _begin_with(network, start)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    averaged = copy.deepcopy(network)
-    best = copy.deepcopy(network)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
-    )
-    stored: dict[str, nn.Module | torch.optim.Optimizer] = {
-        "network": network,
-        "averaged": averaged,
-        "best": best,
-        "optimizer": optimizer,
-    }
+    run = _Run.begin(config, sampler.task, device, start)
     folder.mkdir(parents=True, exist_ok=True)
-    checkpoint = folder / CHECKPOINT
-    state = _State()
+    checkpoint, state = folder / CHECKPOINT, run.state
     if checkpoint.is_file():
-        saved = torch.load(checkpoint, map_location=device, weights_only=True)
-        if saved["config"] != _plain(config):
-            raise QpbridgeError(
-                f"{checkpoint} belongs to a run with other settings. Remove it, or train into "
-                "another folder."
-            )
-        for name, module in stored.items():
-            module.load_state_dict(saved[name])
-        state = _State(**saved["state"])
+        run.load(checkpoint)
     spent, started = state.spent, time.monotonic()
     last_saved = started
-
-    def save() -> None:
-        partial = checkpoint.with_suffix(".tmp")
-        contents = {name: module.state_dict() for name, module in stored.items()}
-        torch.save({"config": _plain(config), "state": asdict(state), **contents}, partial)
-        partial.replace(checkpoint)
-
-    def check() -> dict[str, float]:
-        if validate is None:
-            return {}
-        averaged.eval()
-        score = validate(averaged)
-        if score >= state.best_score * (1 - TOLERANCE):
-            state.best_score = max(score, state.best_score)
-            state.best_check = state.check
-            best.load_state_dict(averaged.state_dict())
-        return {"score": score}
-
-    # float16 would need its gradients scaled
-    mixed = half_precision(torch.device(device)) == torch.bfloat16
-    network.train()
-    sums: dict[str, float] = {}
-    summed = 0
-    for images, targets in _batches(sampler, config, state.step):
+    means = _Means()
+    for batch in _batches(sampler, config, state.step):
         state.spent = spent + time.monotonic() - started
-        done = (
-            state.spent / (60 * config.minutes)
-            if config.minutes
-            else state.step / (config.steps or 1)
-        )
+        done = config.share_done(state.step, state.spent)
         if done >= 1 or (validate and state.check - state.best_check >= PATIENCE):
             break
-        rate = config.learning_rate * min(done / 0.03, 1.0) * (1 + math.cos(math.pi * done)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = max(rate, 1e-6)
-        pixels = images.to(device, memory_format=torch.channels_last)
-        with torch.autocast(pixels.device.type, torch.bfloat16, enabled=mixed):
-            output = network(1 - pixels)
-        losses = sampler.task.loss(output.float(), targets.to(device))
-        optimizer.zero_grad(set_to_none=True)
-        losses["total"].backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-        optimizer.step()
-        _average(averaged, network, min(config.average, (1 + state.step) / (10 + state.step)))
-        state.step += 1
-        for name, value in losses.items():
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        summed += 1
-        if state.step % 20 == 0:
+        rate = config.rate_at(done)
+        means.add(run.learn(batch, rate))
+        if state.step % ROW_STEPS == 0:
             row = {"step": state.step, "minutes": state.spent / 60, "learning_rate": rate}
-            row |= {name: value / summed for name, value in sums.items()}
-            sums, summed = {}, 0
+            row |= means.taken()
             if done * CHECKS >= state.check + 1:
                 state.check = int(done * CHECKS)
-                row |= check()
+                row |= run.score(validate)
             _append(folder / CURVE, row)
             if progress is not None:
                 progress(row)
         if time.monotonic() - last_saved > checkpoint_seconds:
-            save()
+            run.save(checkpoint)
             last_saved = time.monotonic()
     state.check += 1
-    check()
-    save()
-    return (averaged if validate is None else best).eval()
+    run.score(validate)
+    run.save(checkpoint)
+    return (run.averaged if validate is None else run.best).eval()
+
+
+@dataclass
+class _Run:
+    """The networks of a run: as it learns, averaged over its steps, and the best average so far."""
+
+    config: TrainConfig
+    task: Task
+    network: nn.Module
+    averaged: nn.Module
+    best: nn.Module
+    optimizer: torch.optim.Optimizer
+    device: torch.device
+    state: _State = field(default_factory=_State)
+
+    @classmethod
+    def begin(
+        cls,
+        config: TrainConfig,
+        task: Task,
+        device: str,
+        start: Mapping[str, torch.Tensor] | None,
+    ) -> _Run:
+        """Build what a run needs, with weights to begin with, if any."""
+        torch.manual_seed(config.seed)
+        network = build_network(config.network).to(device)
+        if start is not None:
+            _begin_with(network, start)
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        optimizer = torch.optim.AdamW(
+            network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        )
+        averaged, best = copy.deepcopy(network), copy.deepcopy(network)
+        run = cls(config, task, network, averaged, best, optimizer, torch.device(device))
+        network.train()
+        return run
+
+    @property
+    def _stored(self) -> dict[str, nn.Module | torch.optim.Optimizer]:
+        names = ("network", "averaged", "best", "optimizer")
+        return {name: getattr(self, name) for name in names}
+
+    def load(self, checkpoint: Path) -> None:
+        """Go on where a run was stopped.
+
+        Raises
+        ------
+        QpbridgeError
+            If it was one with other settings.
+        """
+        saved = torch.load(checkpoint, map_location=self.device, weights_only=True)
+        if saved["config"] != _plain(self.config):
+            raise QpbridgeError(
+                f"{checkpoint} belongs to a run with other settings. Remove it, or train into "
+                "another folder."
+            )
+        for name, module in self._stored.items():
+            module.load_state_dict(saved[name])
+        for name, value in saved["state"].items():
+            setattr(self.state, name, value)
+
+    def save(self, checkpoint: Path) -> None:
+        """Write all that a run needs to go on."""
+        partial = checkpoint.with_suffix(".tmp")
+        contents = {name: module.state_dict() for name, module in self._stored.items()}
+        state = {"config": _plain(self.config), "state": asdict(self.state)}
+        torch.save({**state, **contents}, partial)
+        partial.replace(checkpoint)
+
+    def learn(self, batch: Batch, rate: float) -> dict[str, torch.Tensor]:
+        """Take one step, and return its losses."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = max(rate, 1e-6)
+        images, targets = batch
+        pixels = images.to(self.device, memory_format=torch.channels_last)
+        # float16 would need its gradients scaled
+        mixed = half_precision(self.device) == torch.bfloat16
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=mixed):
+            output = self.network(1 - pixels)
+        losses = self.task.loss(output.float(), targets.to(self.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        losses["total"].backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self.optimizer.step()
+        step = self.state.step
+        _average(self.averaged, self.network, min(self.config.average, (1 + step) / (10 + step)))
+        self.state.step += 1
+        return losses
+
+    def score(self, validate: Callable[[nn.Module], float] | None) -> dict[str, float]:
+        """Score the averaged weights, and keep them if they are as good as any before."""
+        if validate is None:
+            return {}
+        self.averaged.eval()
+        score = validate(self.averaged)
+        state = self.state
+        if score >= state.best_score * (1 - TOLERANCE):
+            state.best_score = max(score, state.best_score)
+            state.best_check = state.check
+            self.best.load_state_dict(self.averaged.state_dict())
+        return {"score": score}
+
+
+class _Means:
+    """Losses summed since the last row of the learning curve."""
+
+    def __init__(self) -> None:
+        self.sums: dict[str, float] = {}
+        self.steps = 0
+
+    def add(self, losses: Mapping[str, torch.Tensor]) -> None:
+        for name, value in losses.items():
+            self.sums[name] = self.sums.get(name, 0.0) + float(value.detach())
+        self.steps += 1
+
+    def taken(self) -> dict[str, float]:
+        """Return the means, and begin anew."""
+        means = {name: value / self.steps for name, value in self.sums.items()}
+        self.sums, self.steps = {}, 0
+        return means
 
 
 def _begin_with(network: nn.Module, start: Mapping[str, torch.Tensor]) -> None:
