@@ -259,8 +259,7 @@ def _nothing_selected(
     names = {objects.names.get(row) or _label(objects, row) for row in rows.tolist()}
     classes = {str(c) for row in rows.tolist() if (c := objects.path_class(row)) is not None}
     there = [_listed(classes)] if selection.within else []
-    there += [_listed(names)] if selection.selected else []
-    return f"no {selection}; there are: {'; and called '.join(there)}"
+    return f"no {selection}; there are: {'; and called '.join([*there, _listed(names)])}"
 
 
 def _listed(names: set[str]) -> str:
