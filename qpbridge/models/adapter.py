@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from qpbridge.models.config import Config
-from qpbridge.models.maps import checked_maps
+from qpbridge.models.maps import answer, checked_maps
 from qpbridge.models.windows import Windows
 
 HOVER = {
@@ -63,7 +63,7 @@ class FinalMaps(nn.Module):
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor:
         """Return maps (n, C, s, s): probabilities, and distances of a HoVer-Net."""
-        raw = self.network(pixels)
+        raw = answer(self.network, pixels)
         if self.output == "hover":
             parts = {HOVER[name]: value for name, value in raw.items() if name in HOVER}
             foreground = parts["nucleus_prediction"].softmax(1)[:, 1:2]

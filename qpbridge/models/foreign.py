@@ -223,16 +223,20 @@ def _guess(side: int, outputs: Mapping[str, Fields]) -> _Probe:
     """Say what a network is likely to make of one window, from what its metadata says."""
     hover = {HOVER[name]: fields for name, fields in outputs.items() if name in HOVER}
     first = next(iter(outputs.values()))
-    counts = [fields.values.get("num_channels") for fields in outputs.values()]
-    count = counts[0] if isinstance(counts[0], int) and 0 < counts[0] <= MAX_MAPS else 1
     shape = first.values.get("spatial_shape")
     stated = shape[0] if isinstance(shape, list) and shape and isinstance(shape[0], int) else side
     inner = stated if 0 < stated <= side else side
-    if len(hover) < 2:
-        return _Probe(inner, count, "softmax" if count > 1 else "sigmoid")
-    types = hover.get("type_prediction")
-    number = types.values.get("num_channels") if types is not None else 0
-    return _Probe(inner, 3 + (number if isinstance(number, int) else 0), "hover")
+    if len(hover) > 1:
+        types = hover.get("type_prediction")
+        return _Probe(inner, 3 + (_stated_maps(types) if types is not None else 0), "hover")
+    count = max(1, _stated_maps(first))
+    return _Probe(inner, count, "softmax" if count > 1 else "sigmoid")
+
+
+def _stated_maps(output: Fields) -> int:
+    if "num_channels" in output:
+        return output.whole("num_channels", 1, MAX_MAPS)
+    return len(output.inner("channel_def").values)
 
 
 def _output(raw: Any) -> str:

@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
+from torch import nn
 
 from qpbridge.errors import InferenceError
+
+
+def answer(network: nn.Module, pixels: torch.Tensor) -> Any:
+    """Return what a network makes of pixels.
+
+    Raises
+    ------
+    InferenceError
+        If it fails, but for memory that doesn't do.
+    """
+    try:
+        return network(pixels)
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # whatever a network says of what it doesn't take
+        raise InferenceError(f"it can't be run: {error or type(error).__name__}") from error
 
 
 def checked_maps(maps: torch.Tensor, rgb: torch.Tensor, count: int) -> torch.Tensor:

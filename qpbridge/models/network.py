@@ -9,8 +9,8 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from qpbridge.errors import ModelError
-from qpbridge.models.maps import checked_maps
+from qpbridge.errors import InferenceError, ModelError
+from qpbridge.models.maps import answer, checked_maps
 
 OFFSETS = ("offset_x", "offset_y")
 """Names of the maps that together are a direction in the image."""
@@ -67,7 +67,9 @@ class MapNetwork(nn.Module):
     def _maps(self, rgb: torch.Tensor) -> torch.Tensor:
         with torch.autocast(rgb.device.type, self.precision, enabled=self.precision is not None):
             pixels = rgb.to(dtype=self.scale.dtype, memory_format=torch.channels_last)
-            raw = self.network(1 - pixels / 255)
+            raw = answer(self.network, 1 - pixels / 255)
+        if not isinstance(raw, torch.Tensor):
+            raise InferenceError(f"it answers a {type(raw).__name__}, where maps were expected")
         raw = checked_maps(raw.float(), rgb, len(self.scale))
         for index in self.sigmoid:
             raw[:, index] = raw[:, index].sigmoid()

@@ -33,7 +33,9 @@ def hover(tmp_path):
 
 
 def test_a_hover_net_in_a_zip_finds_nuclei_with_their_types(qpbridge, project, hover, truth):
-    report = qpbridge.json("segment", project, "--model", hover)
+    qpbridge("segment", project, "--model", hover, code=1)
+    assert "--trust" in qpbridge.stderr
+    report = qpbridge.json("segment", project, "--model", hover, "--trust")
     assert report["target"] == "nuclei" and report["images"][0]["found"] > 30
     found = nuclei_of(project)
     assert {str(found.path_class(row)) for row in range(len(found))} == {"Tumor"}
@@ -45,7 +47,7 @@ def test_a_hover_net_in_a_zip_finds_nuclei_with_their_types(qpbridge, project, h
 
 def test_a_semantic_network_finds_glands_when_told_so(qpbridge, project, tmp_path):
     folder = write(tmp_path / "dark", script=Level())
-    qpbridge("segment", project, "--model", folder, "--target", "glands", code=1)
+    qpbridge("segment", project, "--model", folder, "--target", "glands", "--trust", code=1)
     assert "--model-mpp" in qpbridge.stderr
     arguments = ("--model", folder, "--target", "glands", "--model-mpp", 0.5)
     report = qpbridge.json("segment", project, *arguments)

@@ -130,7 +130,7 @@ def _weights(choose: random.Random | None) -> bytes:
     elif way == 0:
         state[name] = torch.zeros(1).expand(10**10)
     elif way == 1:
-        state[name] = torch.full_like(state[name], torch.nan)
+        state[name] = state[name] * torch.nan
     elif way == 2:
         state[name] = choose.choice((None, "text", [1], torch.zeros(3, 3), torch.Size((1,))))
     elif way == 3:
