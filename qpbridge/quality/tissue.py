@@ -1,10 +1,7 @@
 """Where the tissue is: outlines found at low resolution.
 
-Glass is bright and colourless, stained tissue is neither. What counts is how much more one colour
-is absorbed than another (in optical density, relative to the slide's own glass), which neither
-shadows nor black borders and pens have; a little is added for darkness, for pale grey-blue tissue.
-Green and blue pens absorb other colours than hematoxylin, eosin and DAB do, and are left out; red
-pens look like eosin or blood, and are not.
+Glass is bright and colourless, stained tissue is neither (`masks.stain_of`). Fill and ink are never
+tissue (`masks.fill_mask`, `masks.ink_mask`), except for red ink, which looks like eosin or blood.
 """
 
 from __future__ import annotations
@@ -15,10 +12,17 @@ import shapely
 from scipy import ndimage
 from skimage import filters, measure
 
+from qpbridge.quality.masks import (
+    Mask,
+    density_of,
+    fill_mask,
+    glass_colour,
+    ink_mask,
+    planes_of,
+    stain_of,
+)
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 from qpbridge.slides.slide import Slide
-
-Mask = npt.NDArray[np.bool_]
 
 MAX_SIDE = 2000
 """Pixels of the picture in which tissue is looked for, along its longer side."""
@@ -35,8 +39,8 @@ SMOOTHING = 12.0
 GAP = 40.0
 """µm; gaps in tissue that are narrower are closed."""
 
-PEN = 20.0
-"""µm; half the width of the finest pen or border. Nuclei can have the same colours."""
+FILL_MARGIN = 4.0
+"""µm; around black fill, whose edge is sharp, and beside which tissue may go on."""
 
 SPECK = 0.02
 """mm^2; smaller pieces are dropped (or those below a hundredth of the image, if that is less)."""
@@ -97,19 +101,11 @@ def tissue_mask(picture: npt.NDArray[np.uint8], mpp: float) -> Mask:
     numpy.ndarray
         bool (H, W).
     """
-    blurred = np.stack(
-        [ndimage.gaussian_filter(picture[..., i].astype(np.float32), 0.5) for i in range(3)]
-    )
-    glass = _glass_colour(blurred)
-    density = np.log10(glass[:, None, None] / np.maximum(blurred, 1))
-    red, green, blue = density
-    stain = density.max(axis=0) - density.min(axis=0) + 0.3 * np.maximum(density.mean(axis=0), 0)
-    brightest = blurred.max(axis=0)
-    colour = brightest - blurred.min(axis=0)
-    black = (brightest < 90) & (colour < 30)
-    green_pen = (green < red - 0.12) & (green < blue + 0.03)
-    blue_pen = (red > 0.35) & (green < 0.75 * red) & (blue < 0.4 * red)
-    foreign = _broad(black | green_pen | blue_pen, PEN / mpp, 3 * SMOOTHING / mpp)
+    planes = planes_of(picture)
+    density = density_of(planes, glass_colour(planes))
+    stain = stain_of(density)
+    ink = _with_margin(ink_mask(planes, density, mpp), 3 * SMOOTHING / mpp)
+    foreign = ink | _with_margin(fill_mask(planes, mpp), FILL_MARGIN / mpp)
     stain[foreign] = 0
     # Strong stain is levelled first, or the blur would push its edge outwards.
     stain = ndimage.gaussian_filter(np.minimum(stain, 3 * STRONGEST), SMOOTHING / mpp)
@@ -119,24 +115,11 @@ def tissue_mask(picture: npt.NDArray[np.uint8], mpp: float) -> Mask:
     return closed
 
 
-def _glass_colour(picture: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Find the colour of empty glass, float32 (3,): the median of bright, almost grey pixels."""
-    low, high = picture.min(axis=0), picture.max(axis=0)
-    empty = (low > 200) & (high - low < 22)
-    if empty.mean() < 0.005:
-        return np.full(3, 243, np.float32)
-    # Pale tissue is among them, glass is brighter.
-    brightness = picture[:, empty].sum(axis=0)
-    brightest = brightness >= np.median(brightness)
-    return np.median(picture[:, empty][:, brightest], axis=1).astype(np.float32)
-
-
-def _broad(mask: Mask, radius: float, margin: float) -> Mask:
-    """Keep what is broader than twice the radius, with a margin around it."""
-    core = ndimage.distance_transform_edt(np.pad(mask, 1, mode="edge"))[1:-1, 1:-1] > radius
-    if not core.any():
-        return np.zeros_like(mask)
-    grown: Mask = ndimage.distance_transform_edt(~core) <= radius + margin
+def _with_margin(mask: Mask, margin: float) -> Mask:
+    """Grow a mask by some pixels: its edge is pale, and has the colours of stain."""
+    if not mask.any():
+        return mask
+    grown: Mask = ndimage.distance_transform_edt(~mask) <= margin
     return grown
 
 

@@ -11,8 +11,8 @@ import shapely
 from PIL import Image, ImageDraw
 from slide_factory import make_slide
 
+from qpbridge.quality.tissue import tissue_mask, tissue_outline
 from qpbridge.slides import open_slide
-from qpbridge.slides.tissue import tissue_mask, tissue_outline
 
 WIDTH, HEIGHT = 1200, 900
 HOLE = shapely.Point(450, 425).buffer(100)
