@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
@@ -10,6 +11,7 @@ import qpbridge
 from qpbridge.cli.options import json_option, model_mpp_option, trust_option
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
+from qpbridge.errors import ModelError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import Bundle
 from qpbridge.training.readme import SCORES
@@ -19,6 +21,9 @@ SHOWN = {
     "glands": ("object_f1", "object_dice", "object_hausdorff"),
     "vessels": ("pq", "dice"),
 }
+
+README_BYTES = 200_000
+"""What is shown of a bundle's own description."""
 
 
 @click.group()
@@ -102,6 +107,14 @@ def show_model(
         print_json({"name": bundle.name, "path": str(bundle.path), **bundle.metadata})
         return
     readme = bundle.path / "docs" / "README.md"
-    text = readme.read_text("utf-8", "replace") if readme.is_file() else str(bundle.metadata)
+    text = _beginning(readme) if readme.is_file() else str(bundle.metadata)
     for line in text.splitlines():
         say(line)
+
+
+def _beginning(readme: Path) -> str:
+    try:
+        with readme.open("rb") as file:
+            return file.read(README_BYTES).decode("utf-8", "replace")
+    except OSError as error:
+        raise ModelError(f"{readme}: can't be read ({error.strerror or error}).") from error

@@ -39,6 +39,9 @@ SCRIPT_NOTICE = (
     "its network is TorchScript, a program, and was not run to tell this; it needs `trust`"
 )
 
+BLOCK = 2**24
+"""Bytes of a file that are read at a time."""
+
 REQUIRED = ("target", "mpp", "halo", "stride", "channels", "decode")
 
 
@@ -211,11 +214,25 @@ class Bundle:
         return ready.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
     def digest(self) -> str:
-        """Return a checksum of weights and configuration, in hexadecimal digits."""
+        """Return a checksum of weights and configuration, in hexadecimal digits.
+
+        It is of the files that the network is made of; whatever else lies beside them is not read.
+
+        Raises
+        ------
+        ModelError
+            If they can't be read.
+        """
         digest = hashlib.blake2b(digest_size=16)
-        for folder in ("configs", "models"):
-            for path in sorted((self.path / folder).glob("*")):
-                digest.update(path.read_bytes())
+        configs = (config_path(self.path), self.path / "configs" / "metadata.json")
+        for path in (*configs, *(self.path / "models" / name for name in (*WEIGHTS, SCRIPT.name))):
+            try:
+                if path.is_file():
+                    with path.open("rb") as file:
+                        while block := file.read(BLOCK):
+                            digest.update(block)
+            except OSError as error:
+                raise ModelError(f"{path}: can't be read ({error}).") from error
         return digest.hexdigest()
 
     def state(self) -> dict[str, torch.Tensor]:

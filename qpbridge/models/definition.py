@@ -24,7 +24,7 @@ from qpbridge.errors import ModelError
 from qpbridge.models.config import SCRIPT, Config, config_path, expand, read_config
 from qpbridge.models.limits import bounded_building
 from qpbridge.models.script import read_script
-from qpbridge.models.weights import read_state
+from qpbridge.models.weights import read_state, size_of_weights
 
 ROOMS = (
     "monai.networks.nets",
@@ -51,11 +51,16 @@ LOADERS = (
 )
 """Modules in these whose networks are made by other packages, of names and files."""
 
-_LOADS = re.compile(r"pretrained|progress|(checkpoint|weights|url|file|dir|(?<!drop_)path)$")
+_LOADS = re.compile(
+    r"pretrained|progress|((?<!use_)checkpoint|weights|url|file|dir|(?<!drop_)path)$"
+)
 """Names of arguments that make a network download or read something."""
 
 _TEXT = re.compile(r"[A-Za-z0-9_+ -]{0,100}")
 """Names of activations, norms, modes; never a path, a dotted name or an expression."""
+
+SAYS_NOTHING = (("_disabled_", False), ("_mode_", "default"))
+"""Of MONAI's keys beside ``_target_``, those that change nothing; ``_desc_`` is a remark."""
 
 MAX_NUMBER = 2**16
 MAX_ITEMS = 64
@@ -83,7 +88,7 @@ def load_network(folder: Path, script: bytes | None = None) -> nn.Module:
     definition = config.get("network_def", config.get("network"))
     if not isinstance(definition, Mapping):
         raise ModelError(f"{source}: no network_def in it, and no models/model.ts.")
-    network = build_network(definition, config, source)
+    network = build_network(definition, config, source, size_of_weights(folder))
     state, weights = read_state(folder)
     try:
         network.load_state_dict(state)
@@ -93,7 +98,10 @@ def load_network(folder: Path, script: bytes | None = None) -> nn.Module:
 
 
 def build_network(
-    definition: Mapping[str, Any], config: Config | None = None, source: object = "network_def"
+    definition: Mapping[str, Any],
+    config: Config | None = None,
+    source: object = "network_def",
+    weights: int | None = None,
 ) -> nn.Module:
     """Build a network, with random weights.
 
@@ -105,6 +113,8 @@ def build_network(
         Where ``@name`` in it is looked up.
     source
         For messages.
+    weights
+        Bytes of the file with its weights, if there is one.
 
     Raises
     ------
@@ -117,10 +127,12 @@ def build_network(
         raise ModelError(f"{source}: network_def can't be read: {error}.") from error
     if "_target_" not in plain:
         raise ModelError(f"{source}: network_def has no _target_.")
-    with bounded_building(source):
+    with bounded_building(source, weights):
         network = _build(plain, "network_def", source)
     if not isinstance(network, nn.Module):
         raise ModelError(f"{source}: network_def is no network: {plain['_target_']!r}.")
+    if any(values.device.type != "cpu" for values in (*network.parameters(), *network.buffers())):
+        raise ModelError(f"{source}: network_def names a device; which one is the user's to say.")
     return network
 
 
@@ -176,7 +188,7 @@ def _build(value: Any, field: str, source: object, level: int = 0) -> Any:
         return _data(value, field, source)
     arguments = {}
     for key, content in value.items():
-        if key == "_target_":
+        if key == "_target_" or (key, content) in SAYS_NOTHING or key == "_desc_":
             continue
         if key.startswith("_") or not key.isidentifier():
             raise ModelError(f"{source}: {field} has {key} = {str(content)[:100]!r}.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -18,11 +18,20 @@ from qpbridge.models.memory import machine_memory
 MAX_MODULES = 20_000
 """Parts of a network; the largest of MONAI's have some thousand."""
 
+MAX_TENSORS = 100_000
+"""Tensors that are made while a network is built; the largest of MONAI's make some thousand."""
+
 MAX_OPERATIONS = 2e12
 """Multiplications for one window: a minute on a slow processor."""
 
 _SHARE = 4
 """A network, and each of its maps, may take this part of the memory: others are there as well."""
+
+_UNPACKED, _SLACK = 4, 2**28
+"""Bytes of a parameter for one in the file, and bytes of what isn't kept in files."""
+
+_REMADE = 4
+"""Times that parameters may be made until a network is built: copied, or made and thrown away."""
 
 
 @contextmanager
@@ -39,8 +48,15 @@ def bounded_memory(source: object) -> Iterator[None]:
 
 
 @contextmanager
-def bounded_building(source: object) -> Iterator[None]:
+def bounded_building(source: object, weights: int | None = None) -> Iterator[None]:
     """Refuse a network with more parameters than the memory holds, or endlessly many parts.
+
+    Parameters
+    ----------
+    source
+        For the message.
+    weights
+        Bytes of the file with its weights, if there is one: all of its parameters must be in it.
 
     Raises
     ------
@@ -48,6 +64,8 @@ def bounded_building(source: object) -> Iterator[None]:
         That names `source`.
     """
     most = machine_memory() // _SHARE
+    if weights is not None:
+        most = min(most, _UNPACKED * weights + _SLACK)
     parts, size = 0, 0
 
     def count_part(_module: nn.Module, _name: str, _part: nn.Module | None) -> None:
@@ -69,7 +87,7 @@ def bounded_building(source: object) -> Iterator[None]:
             registry.register_module_buffer_registration_hook(count_values),
         ):
             hooks.callback(handle.remove)
-        hooks.enter_context(bounded_memory(source))
+        hooks.enter_context(_Building(source, most))
         yield
 
 
@@ -85,9 +103,7 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> Any:
         kwargs = dict(kwargs or {})
         result = _on_paper(func, args, kwargs)
-        size = max((_bytes(t) for t in _tensors(result)), default=0)
-        if size > self.most:
-            _refuse(self.source, size, self.most)
+        self.check(str(func), [_bytes(tensor) for tensor in _tensors(result)])
         self.operations += _operations(str(func), args, result)
         if self.operations > MAX_OPERATIONS:
             raise ModelError(
@@ -95,6 +111,30 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 "which no network for tissue does."
             )
         return func(*args, **kwargs)
+
+    def check(self, _name: str, sizes: Sequence[int]) -> None:
+        """Refuse a result of so many bytes."""
+        if max(sizes, default=0) > self.most:
+            _refuse(self.source, max(sizes), self.most)
+
+
+class _Building(_Bounded):
+    """Adds up as well what is made while a network is built: copies of parts are not registered."""
+
+    def __init__(self, source: object, most: int) -> None:
+        super().__init__(source, most)
+        self.made, self.bytes = 0, 0
+
+    def check(self, name: str, sizes: Sequence[int]) -> None:
+        """Refuse a result of so many bytes, or the last of too many."""
+        super().check(name, sizes)
+        if name.split(".")[1].endswith("_"):  # it changes what is there
+            return
+        self.made, self.bytes = self.made + len(sizes), self.bytes + sum(sizes)
+        if self.made > MAX_TENSORS:
+            raise ModelError(f"{self.source}: the network has more than {MAX_TENSORS} tensors.")
+        if self.bytes > _REMADE * self.most:
+            _refuse(self.source, self.bytes, _REMADE * self.most)
 
 
 def _on_paper(func: Any, args: Any, kwargs: Mapping[str, Any]) -> Any:
@@ -141,5 +181,5 @@ def _operations(name: str, args: Any, result: Any) -> float:
 def _refuse(source: object, size: int, most: int) -> None:
     raise ModelError(
         f"{source}: the network needs {size / 1e9:.3g} GB of memory or more for one of its parts; "
-        f"on this machine it may have {most / 1e9:.2g} GB."
+        f"for this machine, and the file with its weights, {most / 1e9:.2g} GB are the most."
     )

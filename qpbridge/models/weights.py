@@ -35,15 +35,15 @@ def read_state(folder: Path) -> tuple[State, Path]:
     ModelError
         If both are missing, damaged, or hold something else than tensors.
     """
-    weights, safe = (folder / "models" / name for name in WEIGHTS)
-    path = safe if safe.is_file() and not weights.is_file() else weights
+    path = _weights_path(folder)
     try:
         if not path.is_file():
             raise FileNotFoundError
         size = path.stat().st_size
         if size > machine_memory() // 4:
             raise ModelError(f"{path}: {size / 1e9:.2g} GB are more than this machine's memory.")
-        content = _read_safetensors(path) if path == safe else _read_tensors(path, size)
+        safe = path.suffix == ".safetensors"
+        content = _read_safetensors(path) if safe else _read_tensors(path, size)
     except FileNotFoundError as error:
         raise ModelError(f"{path}: missing. Install the model again.") from error
     except pickle.UnpicklingError as error:
@@ -56,6 +56,17 @@ def read_state(folder: Path) -> tuple[State, Path]:
     except Exception as error:  # what damaged files raise has no common class
         raise ModelError(f"{path}: damaged ({error or type(error).__name__}).") from error
     return _floats(path, content, size), path
+
+
+def size_of_weights(folder: Path) -> int | None:
+    """Return the bytes of the file with the weights of a bundle; None if there is none."""
+    path = _weights_path(folder)
+    return path.stat().st_size if path.is_file() else None
+
+
+def _weights_path(folder: Path) -> Path:
+    weights, safe = (folder / "models" / name for name in WEIGHTS)
+    return safe if safe.is_file() and not weights.is_file() else weights
 
 
 def _read_tensors(path: Path, size: int) -> Any:
@@ -98,4 +109,5 @@ def _is_plain(value: Any) -> bool:
         and value.layout == torch.strided
         and value.device.type == "cpu"
         and not value.is_quantized
+        and not value.is_complex()
     )

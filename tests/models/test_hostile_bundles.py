@@ -77,6 +77,8 @@ def test_nothing_but_networks_is_called(name, nested):
         ("channels", [4] * 1000),
         ("in_channels", 10**9),
         ("strides", float("nan")),
+        ("_mode_", "callable"),
+        ("_disabled_", True),
     ],
 )
 def test_arguments_are_small_plain_data(key, value):
@@ -91,12 +93,59 @@ def test_what_a_network_would_download_by_itself_is_left_out():
     assert isinstance(network, nn.Module)
 
 
+def test_remarks_and_saving_of_memory_are_no_harm():
+    remarks = {"_desc_": "small", "_disabled_": False, "_mode_": "default"}
+    build_network({**CONFIG["network_def"], "out_channels": 1, **remarks})
+    swin = {"_target_": "SwinUNETR", "in_channels": 3, "out_channels": 2, "spatial_dims": 2}
+    build_network({**swin, "feature_size": 12, "use_checkpoint": True})
+
+
 @pytest.mark.parametrize("units", [{"channels": [60000, 60000]}, {"num_res_units": 60000}])
 def test_networks_larger_than_the_machine_are_not_built(units):
     before = time.process_time()
     with pytest.raises(ModelError, match=r"GB of memory|parts"):
         build_network({**CONFIG["network_def"], "out_channels": 1, **units})
     assert time.process_time() - before < 60
+
+
+@pytest.mark.parametrize(
+    "definition",
+    [
+        {**CONFIG["network_def"], "channels": [2048] * 40, "strides": [1] * 39},
+        {**CONFIG["network_def"], "kernel_size": 4095},
+        {"_target_": "torch.nn.Transformer", "num_encoder_layers": 60000},
+        {"_target_": "torch.nn.Transformer", "num_encoder_layers": 60000, "d_model": 8},
+    ],
+    ids=["deep", "wide", "copied", "copied-small"],
+)
+def test_networks_larger_than_their_weights_are_not_built(tmp_path, definition):
+    folder = write(tmp_path / "b", config={**CONFIG, "network_def": definition})
+    before = time.process_time()
+    with pytest.raises(ModelError, match=r"GB of memory|tensors|parts"):
+        load_bundle(folder)
+    assert time.process_time() - before < 30
+
+
+def test_a_bundle_names_no_device(tmp_path):
+    layer = {"_target_": "torch.nn.Conv2d", "in_channels": 3, "out_channels": 2, "kernel_size": 1}
+    folder = write(tmp_path / "b", config={"network_def": {**layer, "device": "meta"}})
+    torch.save(nn.Conv2d(3, 2, 1).state_dict(), folder / "models" / "model.pt")
+    with pytest.raises(ModelError, match="names a device"):
+        load_bundle(folder)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no such files there")
+def test_only_what_a_network_is_made_of_is_read(tmp_path):
+    folder = write(tmp_path / "b")
+    bundle, digest = load_bundle(folder), load_bundle(folder).digest()
+    for place in ("configs", "models"):
+        (folder / place / "older").mkdir()
+        (folder / place / "gone").symlink_to("nowhere")
+        (folder / place / "endless").symlink_to("/dev/zero")
+        os.mkfifo(folder / place / "pipe")
+    assert bundle.digest() == digest
+    (folder / "models" / "model.pt").write_bytes(b"another")
+    assert bundle.digest() != digest
 
 
 @pytest.mark.parametrize(
