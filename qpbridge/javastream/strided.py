@@ -39,3 +39,10 @@ def write_rows(buffer: Bytes, at: IntArray, rows: npt.NDArray[Any]) -> None:
         wanted = np.dtype(f"V{size}")
         flat = np.ascontiguousarray(rows).reshape(len(rows), -1).view(np.uint8)
         _windows(buffer, wanted)[at] = flat.view(wanted)[:, 0]
+
+
+def big_endian(values: npt.NDArray[np.number], dtype: str) -> Bytes:
+    """Turn numbers (n, ...) into the bytes of a dtype such as ``>f4``, uint8 (n, bytes)."""
+    with np.errstate(over="ignore"):  # QuPath keeps what is beyond single precision as infinite
+        packed = np.ascontiguousarray(values.astype(dtype))
+    return packed.view(np.uint8).reshape(len(values), -1)

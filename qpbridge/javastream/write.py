@@ -18,6 +18,7 @@ from typing import Literal
 
 import numpy as np
 
+from qpbridge.javastream.alike import Alike, join
 from qpbridge.javastream.build import (
     Buffer,
     Builder,
@@ -44,7 +45,7 @@ class Changes:
         self.symbols = symbols
         self.stream = symbols.stream
         self._edits: list[tuple[int, int, list[Content]]] = []
-        self._patch: Patch | None = None
+        self._alike: list[Alike] = []
 
     def replace(self, start: int, end: int, contents: Iterable[Content] = ()) -> None:
         """Put contents in place of ``data[start:end]``."""
@@ -56,37 +57,38 @@ class Changes:
         builder.raw(struct.pack(">i", value))
         self.replace(at, at + 4, [builder.piece()])
 
-    def replace_many(
-        self, starts: IntArray, ends: IntArray, piece: Piece, bounds: IntArray
-    ) -> None:
-        """Put new bytes in place of many contents, once: for the parameters see `Patch`."""
-        assert self._patch is None
-        self._patch = Patch(Span(0, len(self.stream.data)), starts, ends, piece, bounds)
+    def replace_alike(self, alike: Alike) -> None:
+        """Put new contents in place of many."""
+        if len(alike.starts):
+            self._alike.append(alike)
 
     def apply(self) -> bytes:
         """Write the changed stream."""
-        if not self._edits and self._patch is None:
+        if not self._edits and not self._alike:
             return self.stream.data
+        whole = Span(0, len(self.stream.data))
+        patch = Patch(whole, *join(self.symbols, self._alike)) if self._alike else None
         plan: list[Content] = []
         at = 0
         for start, end, contents in sorted(self._edits, key=lambda edit: edit[:2]):
             if start > at:
-                plan += self._between(at, start)
+                plan += _between(patch, at, start)
             plan += contents
             at = end
-        plan += self._between(at, len(self.stream.data))
+        plan += _between(patch, at, whole.end)
         return assemble(self.symbols, plan)
 
-    def _between(self, start: int, end: int) -> Iterator[Content]:
-        """Give the stretch between two edits, with the patches in it."""
-        if self._patch is not None:
-            low, high = np.searchsorted(self._patch.starts, (start, end)).tolist()
-            for first in range(low, high, PATCHES):
-                last = min(first + PATCHES, high)
-                cut = int(self._patch.ends[last - 1])
-                yield self._patch.part(first, last, Span(start, cut))
-                start = cut
-        yield Span(start, end)
+
+def _between(patch: Patch | None, start: int, end: int) -> Iterator[Content]:
+    """Give the stretch between two edits, with what is patched in it."""
+    if patch is not None:
+        low, high = np.searchsorted(patch.starts, (start, end)).tolist()
+        for first in range(low, high, PATCHES):
+            last = min(first + PATCHES, high)
+            cut = int(patch.ends[last - 1])
+            yield patch.part(first, last, Span(start, cut))
+            start = cut
+    yield Span(start, end)
 
 
 @dataclass(frozen=True, eq=False)

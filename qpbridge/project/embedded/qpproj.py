@@ -468,14 +468,15 @@ def _with_colors(edit: Edit, known: Sequence[PathClass]) -> tuple[Edit, tuple[Pa
         used += [add.classes[i] for i in np.unique(add.class_index) if i >= 0]
         edit = replace(edit, add=add)
     if edit.change:
-        new = [c.path_class for c in edit.change.values() if isinstance(c.path_class, PathClass)]
+        distinct = dict.fromkeys(edit.change.values())
+        new = [c.path_class for c in distinct if isinstance(c.path_class, PathClass)]
         by_name = {c.names: c for c in with_colors(tuple(dict.fromkeys(new)))}
         used += by_name.values()
-        change = {
-            uid: replace(c, path_class=by_name[c.path_class.names])
+        colored_too = {
+            c: replace(c, path_class=by_name[c.path_class.names])
+            for c in distinct
             if isinstance(c.path_class, PathClass)
-            else c
-            for uid, c in edit.change.items()
         }
+        change = {uid: colored_too.get(c, c) for uid, c in edit.change.items()}
         edit = replace(edit, change=change)
     return edit, tuple(dict.fromkeys(used))

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.javastream.build import Builder, Piece, Symbols
+from qpbridge.javastream.alike import Alike, repeated
+from qpbridge.javastream.build import Builder, Symbols
 from qpbridge.javastream.nodes import BASE_HANDLE, NULL, PRIMITIVES, Run
 from qpbridge.javastream.stream import Stream
-from qpbridge.javastream.strided import Bytes, IntArray, read_rows, write_rows
+from qpbridge.javastream.strided import Bytes, IntArray, read_rows
 from qpbridge.javastream.write import Changes
-from qpbridge.objects import FloatArray, offsets
+from qpbridge.objects import FloatArray
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import read_list, read_measurements, take_apart
 from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
@@ -26,8 +28,6 @@ from qpbridge.project.embedded.qpdata.write_objects import (
 from qpbridge.project.interface import MeasurementUpdate
 
 _LETTER = {java_classes.FLOAT_LIST: "F", java_classes.DOUBLE_LIST: "D"}
-_CHUNK = 2**16
-"""Objects whose lists are put together at a time; bounds the memory."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,41 +144,8 @@ def _write(changes: Changes, new: Sequence[_Lists]) -> None:
         key = (lists.class_name, lists.names)
         if key not in templates:
             templates[key] = _Template(changes.symbols, *key)
-    chosen = [templates[lists.class_name, lists.names] for lists in new]
-    lengths = [len(lists.rows) for lists in new]
-    starts, ends = (np.concatenate([getattr(v, w) for v in new]) for w in ("starts", "ends"))
-    order = np.argsort(starts, kind="stable")
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-
-    def bounds(sizes: Sequence[int]) -> IntArray:
-        """Where what comes instead of each list begins, in the order of the file."""
-        return offsets(np.repeat(sizes, lengths)[order])
-
-    at = bounds([len(t.piece.data) for t in chosen])
-    references_at = bounds([len(t.piece.references) for t in chosen])
-    handles_at = bounds([len(t.piece.handle_places) for t in chosen])
-    out = np.empty(int(at[-1]), np.uint8)
-    reference_places = np.empty(int(references_at[-1]), np.int64)
-    references = np.empty(len(reference_places), np.int64)
-    handle_places = np.empty(int(handles_at[-1]), np.int64)
-    position = 0
-    for lists, template in zip(new, chosen, strict=True):
-        where = rank[position : position + len(lists.rows)]
-        position += len(lists.rows)
-        piece = template.piece
-        for i in range(0, len(where), _CHUNK):
-            some = where[i : i + _CHUNK]
-            write_rows(out, at[some], template.filled(lists.values[i : i + _CHUNK]))
-            for column, begin, rows in (
-                (reference_places, references_at, at[some, None] + piece.reference_places),
-                (references, references_at, np.tile(piece.references, (len(some), 1))),
-                (handle_places, handles_at, at[some, None] + piece.handle_places),
-            ):
-                write_rows(column.view(np.uint8), begin[some] * 8, rows)
-    first = changes.symbols.allocate(len(handle_places))
-    everything = Piece(out, reference_places, references, handle_places, first)
-    changes.replace_many(starts[order], ends[order], everything, at)
+        fill = partial(templates[key].filled, lists.values)
+        changes.replace_alike(Alike(lists.starts, lists.ends, templates[key].piece, fill))
 
 
 class _Template:
@@ -203,11 +170,11 @@ class _Template:
             self.places = write_measurements(builder, dict.fromkeys(names, 0.0))
         self.piece = builder.piece()
 
-    def filled(self, values: FloatArray) -> Bytes:
-        """Make lists with values (n, k), uint8 (n, size)."""
+    def filled(self, values: FloatArray, some: slice) -> Bytes:
+        """Make lists with some of the values (n, k), uint8 (m, size)."""
         with np.errstate(over="ignore"):  # as QuPath, which keeps what is too large as infinite
-            numbers = np.ascontiguousarray(values.astype(self.number)).view(np.uint8)
-        out = np.tile(np.frombuffer(self.piece.data, np.uint8), (len(values), 1))
+            numbers = np.ascontiguousarray(values[some].astype(self.number)).view(np.uint8)
+        out = repeated(self.piece, len(numbers))
         size = self.number.itemsize
         for i, place in enumerate(self.places):
             out[:, place : place + size] = numbers[:, i * size : (i + 1) * size]

@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from functools import partial
-
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import ProjectError
 from qpbridge.ids import id_keys, id_text
 from qpbridge.javastream.build import Builder, Span
-from qpbridge.javastream.nodes import NULL
 from qpbridge.javastream.write import Changes
 from qpbridge.objects import RoiKind
+from qpbridge.project.embedded.qpdata.edit_by_hand import change_by_hand
 from qpbridge.project.embedded.qpdata.edit_measurements import change_measurements
 from qpbridge.project.embedded.qpdata.object_parts import (
     OBJECT_ID,
@@ -22,16 +18,13 @@ from qpbridge.project.embedded.qpdata.object_parts import (
     read_metadata,
 )
 from qpbridge.project.embedded.qpdata.object_tree import StoredObjects
-from qpbridge.project.embedded.qpdata.rois import read_roi, write_roi
 from qpbridge.project.embedded.qpdata.write_objects import (
     RecordWriter,
     root_rows,
-    write_boolean,
-    write_class,
     write_measurements,
     write_metadata,
 )
-from qpbridge.project.interface import AnnotationUpdate, Edit, Keep, ObjectChange
+from qpbridge.project.interface import AnnotationUpdate, Edit
 
 
 def change_objects(changes: Changes, objects: StoredObjects, edit: Edit) -> None:
@@ -61,12 +54,12 @@ def change_objects(changes: Changes, objects: StoredObjects, edit: Edit) -> None
             raise ProjectError("an object can't be removed and updated at once")
         touched[row] = True
         _update(changes, objects, int(row), update)
-    for uid, change in edit.change.items():
-        (row,) = find.rows(np.frombuffer(uid, np.uint8).reshape(1, 16), "change")
-        if touched[row]:
-            raise ProjectError("an object can't be changed and updated or removed at once")
-        touched[row] = True
-        _change(changes, objects, int(row), change)
+    ids = np.frombuffer(b"".join(edit.change), np.uint8).reshape(-1, 16)
+    changed = find.rows(ids, "change")
+    if touched[changed].any():
+        raise ProjectError("an object can't be changed and updated or removed at once")
+    touched[changed] = True
+    change_by_hand(changes, objects, changed, list(edit.change.values()))
     measured = [(find.rows(update.ids, "measure"), update) for update in edit.measure]
     for rows, _ in measured:
         if touched[rows].any() or len(np.unique(rows)) < len(rows):
@@ -184,33 +177,6 @@ def _add(
         at = objects.root.inside[1] if parent < 0 else int(objects.inside_end[parent])
         changes.replace(at, at, writer.write(chosen))
         count_change[parent] += len(chosen)
-
-
-def _change(changes: Changes, objects: StoredObjects, row: int, change: ObjectChange) -> None:
-    """Put new parts in the place of those of one object."""
-    entry = objects.entry(row)
-    assert entry.path_class is not None  # only the root has none
-
-    def put(start: int, end: int, write: Callable[[Builder], None]) -> None:
-        builder = Builder(changes.symbols)
-        write(builder)
-        changes.replace(start, end, [builder.piece()])
-
-    if not isinstance(change.name, Keep):
-        name = change.name
-        put(entry.name.start, entry.name.end, lambda builder: builder.text(name))
-    if change.locked is not None:
-        locked, at = change.locked, entry.path_class.start
-        start, end = (at, at) if entry.locked is None else (entry.locked.start, entry.locked.end)
-        put(start, end, lambda builder: write_boolean(builder, locked))
-    if not isinstance(change.path_class, Keep):
-        new, old = change.path_class, entry.path_class
-        put(old.start, old.end, lambda builder: write_class(builder, new, objects.classes))
-    for roi in (entry.roi, entry.nucleus) if change.shift is not None else ():
-        if roi is not None and objects.stream.follow(roi).tag != NULL:
-            shape, plane = read_roi(objects.stream, roi)
-            moved = replace(shape, coords=shape.coords + np.array(change.shift))
-            put(roi.start, roi.end, partial(write_roi, shapes=moved, row=0, plane=plane))
 
 
 def _update(changes: Changes, objects: StoredObjects, row: int, update: AnnotationUpdate) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.errors import FormatError
-from qpbridge.javastream.build import Builder
+from qpbridge.javastream.alike import repeated
+from qpbridge.javastream.build import Builder, Piece, Symbols
 from qpbridge.javastream.nodes import OBJECT, PRIMITIVES, Field, Node, Run
 from qpbridge.javastream.stream import Stream
-from qpbridge.javastream.strided import read_rows, write_rows
+from qpbridge.javastream.strided import Bytes, IntArray, big_endian, read_rows, write_rows
 from qpbridge.objects import RoiKind, Shapes, offsets
 from qpbridge.outlines import crowded, tangled
 from qpbridge.project.embedded.qpdata import java_classes
@@ -231,3 +233,81 @@ def write_roi(builder: Builder, shapes: Shapes, row: int, plane: npt.ArrayLike) 
     builder.numbers("F", xy[:, 0])
     builder.numbers("F", xy[:, 1])
     return None
+
+
+def write_rois(
+    symbols: Symbols, shapes: Shapes, plane: npt.NDArray[np.int32], rows: IntArray
+) -> Iterator[tuple[IntArray, Piece, Callable[[slice], Bytes]]]:
+    """Write many regions, one form after the other.
+
+    Parameters
+    ----------
+    symbols
+        What they can refer to.
+    shapes, plane
+        Shapes, none of them empty, and planes (c, z, t), int32 (n, 3).
+    rows
+        Which to write.
+
+    Yields
+    ------
+    some
+        int64 (m,), those of `rows` that are of one form.
+    piece
+        The first of them.
+    fill
+        From a stretch of the m to their bytes, as of `Alike`.
+    """
+    text = np.isin(shapes.roi[rows], (RoiKind.GEOMETRY, RoiKind.LINES))
+    binary = {row: write_wkb(shapes, row) for row in rows[text].tolist()}
+    sizes = np.diff(shapes.rings[shapes.parts[shapes.objects]])[rows]
+    sizes[text] = [len(wkb) for wkb in binary.values()]
+    forms = np.stack([shapes.roi[rows], sizes], axis=1)
+    _, form = np.unique(forms, axis=0, return_inverse=True)
+    order = np.argsort(form, kind="stable")
+    for some in np.split(rows[order], np.flatnonzero(np.diff(form[order])) + 1):
+        if not len(some):
+            continue
+        builder = Builder(symbols)
+        write_roi(builder, shapes, int(some[0]), plane[some[0]])
+        piece = builder.piece()
+        yield some, piece, partial(_filled, piece, shapes, plane, binary, some)
+
+
+def _filled(
+    piece: Piece,
+    shapes: Shapes,
+    plane: npt.NDArray[np.int32],
+    binary: Mapping[int, bytes],
+    rows: IntArray,
+    some: slice,
+) -> Bytes:
+    """Make regions of one form, as `write_roi` does, uint8 (m, size)."""
+    rows = rows[some]
+    out = repeated(piece, len(rows))
+    planes = big_endian(plane[rows][:, [0, 2, 1]], ">i4")
+    first = shapes.rings[shapes.parts[shapes.objects[rows]]]
+    kind = RoiKind(shapes.roi[rows[0]])
+    # The numbers come behind tag and class, which are six bytes.
+    if kind in CORNERS.values():
+        corners = shapes.coords[first[:, None] + np.arange(2)].transpose(0, 2, 1)
+        out[:, 6:50] = np.hstack([planes[:, :8], big_endian(corners, ">f8"), planes[:, 8:]])
+        return out
+    out[:, 6:18] = planes
+    if kind in VERTICES.values():
+        ring = int(shapes.rings[shapes.parts[shapes.objects[rows[0]]] + 1] - first[0])
+        index = np.arange(ring - 1 if kind is RoiKind.POLYGON else ring)
+        fill_vertices(out, shapes.coords[first[:, None] + index])
+    else:
+        wkb = np.frombuffer(b"".join(binary[row] for row in rows.tolist()), np.uint8)
+        wkb = wkb.reshape(len(rows), -1)
+        out[:, -wkb.shape[1] :] = wkb
+    return out
+
+
+def fill_vertices(matrix: Bytes, xy: npt.NDArray[np.float64]) -> None:
+    """Set the vertices (n, k, 2) of regions that rows of bytes (n, size) end with."""
+    size = 4 * xy.shape[1]
+    matrix[:, -size:] = big_endian(xy[:, :, 1], ">f4")
+    end = matrix.shape[1] - size - 10  # before y are its class, and how many there are
+    matrix[:, end - size : end] = big_endian(xy[:, :, 0], ">f4")

@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from qpbridge.ids import id_text
 from qpbridge.javastream.build import Builder, Content, Piece, Symbols
-from qpbridge.javastream.strided import Bytes, IntArray, write_rows
+from qpbridge.javastream.strided import Bytes, IntArray, big_endian, write_rows
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, RoiKind, Shapes, offsets
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import OBJECT_ID
-from qpbridge.project.embedded.qpdata.rois import write_roi
+from qpbridge.project.embedded.qpdata.rois import fill_vertices, write_roi
 
 SHARED_LIST_KINDS = (ObjectKind.DETECTION, ObjectKind.CELL, ObjectKind.TILE)
 
@@ -280,7 +280,7 @@ class RecordWriter:
         targets = np.empty(len(reference_places), np.int64)
         handle_places = np.empty(int(handle_starts[-1]), np.int64)
         ids = format_ids(table.ids[rows])
-        planes = _bytes(table.plane[rows][:, [0, 2, 1]], ">i4")
+        planes = big_endian(table.plane[rows][:, [0, 2, 1]], ">i4")
         order = np.argsort(form, kind="stable")
         for i, chosen in enumerate(np.split(order, np.cumsum(np.bincount(form))[:-1])):
             template = templates[i]
@@ -291,10 +291,10 @@ class RecordWriter:
             block = table.measurements[rows[chosen]]
             if len(carried) < block.shape[1]:
                 block = block[:, carried]
-            values = _bytes(block, ">f4")
+            values = big_endian(block, ">f4")
             template.fill(matrix, ids[chosen], values, planes[chosen])
             if table.probability is not None:
-                sure = _bytes(table.probability[rows[chosen], None], ">f8")
+                sure = big_endian(table.probability[rows[chosen], None], ">f8")
                 matrix[:, template.probability_at : template.probability_at + 8] = sure
             template.fill_roi(matrix, template.roi_at, table.shapes, first[chosen])
             if template.nucleus_at >= 0 and table.nuclei is not None:
@@ -338,13 +338,9 @@ class _Template:
     def fill_roi(self, matrix: Bytes, at: int, shapes: Shapes, first: IntArray) -> None:
         """Set the vertices of a polygon that begins at `at`."""
         # class (6), plane (12), name and stats (2); then for x and y: class (6), length (4), values
-        at += 20
-        n = int.from_bytes(matrix[0, at + 6 : at + 10].tobytes(), "big")
-        index = first[:, None] + np.arange(n)
-        for axis in (0, 1):
-            at += 10
-            matrix[:, at : at + 4 * n] = _bytes(shapes.coords[index, axis], ">f4")
-            at += 4 * n
+        n = int.from_bytes(matrix[0, at + 26 : at + 30].tobytes(), "big")
+        end = at + 20 + 2 * (10 + 4 * n)
+        fill_vertices(matrix[:, :end], shapes.coords[first[:, None] + np.arange(n)])
 
 
 def _rings(shapes: Shapes, rows: IntArray) -> tuple[IntArray, IntArray]:
@@ -366,13 +362,6 @@ def _distinct_rows(*columns: IntArray) -> tuple[IntArray, IntArray]:
         key = key * (int(code.max()) + 1) + code
     _, first, inverse = np.unique(key, return_index=True, return_inverse=True)
     return first, inverse
-
-
-def _bytes(values: npt.NDArray[np.number], dtype: str) -> Bytes:
-    """Turn numbers (n, k) into big-endian bytes (n, k * size)."""
-    with np.errstate(over="ignore"):  # as in `Builder.numbers`
-        packed = np.ascontiguousarray(values.astype(dtype))
-    return packed.view(np.uint8).reshape(len(values), -1)
 
 
 _HEX = np.frombuffer(b"0123456789abcdef", np.uint8)
