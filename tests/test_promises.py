@@ -19,7 +19,7 @@ KEPT = {
     "inside": "project/test_links.py::test_links_lead_nowhere",
     "one-writer": "project/files/test_leases.py::test_of_several_who_take_over_one_has_it",
     "shared-work": "engine/segmenting/test_two_runs.py::test_each_does_what_the_other_does_not",
-    "meanwhile": "project/test_crashes.py::test_a_person_saves_all_the_time",
+    "meanwhile": "project/test_saving.py::test_what_qupath_saves_is_never_lost",
     "lost-data": "project/test_links.py::test_are_told",
     "nothing-runs": "project/test_hostile.py::test_no_class_is_ever_made_from_a_stream",
 }

@@ -31,11 +31,12 @@ from qpbridge.project.embedded.json_files import (
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
-from qpbridge.project.files.atomic import ABSENT, read_file, replace_files
+from qpbridge.project.files.atomic import replace_files
 from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import Lease, lock
 from qpbridge.project.files.plain import folder_below, is_there, look, real
 from qpbridge.project.files.siblings import remove_abandoned
+from qpbridge.project.files.states import ABSENT, FileState, look_at, read_file
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, Relocation
 from qpbridge.project.json_text import as_text
 from qpbridge.project.places import NOWHERE, Places, locate
@@ -98,9 +99,11 @@ class EmbeddedProject(Project):
     def add_classes(self, classes: Sequence[PathClass]) -> None:
         """Append classes that the project's list lacks (by name), and save the list."""
         with self.hold() as lease:
-            contents = self.with_classes(classes)
+            contents, expected = self.with_classes(classes)
             if contents:
-                replace_files(contents, root=self.folder, last_look=lease.confirm)
+                replace_files(
+                    contents, root=self.folder, expected=expected, last_look=lease.confirm
+                )
         _, self.classes = read_classes(self.classes_path)
 
     def check_writable(self) -> None:
@@ -151,7 +154,13 @@ class EmbeddedProject(Project):
                     )
 
             backup = file.with_name(file.name + ".backup")
-            replace_files(contents, root=self.folder, backups={file: backup}, last_look=last_look)
+            replace_files(
+                contents,
+                root=self.folder,
+                expected={file: state},
+                backups={file: backup},
+                last_look=last_look,
+            )
             self._load(parse_project_file(contents[file], self.path))
         return plan
 
@@ -160,15 +169,22 @@ class EmbeddedProject(Project):
         ids = {i: (e.id, e.name) for i, e in enumerate(self.images) if id(e) in chosen}
         return plan_relocation(self.document, self.path, ids, self.places)
 
-    def with_classes(self, classes: Sequence[PathClass]) -> dict[Path, bytes]:
-        """Return what to write so that the project lists these classes, if anything."""
+    def with_classes(
+        self, classes: Sequence[PathClass]
+    ) -> tuple[dict[Path, bytes], dict[Path, FileState]]:
+        """Return what to write so that the project lists these classes, and in which state's place.
+
+        Both are empty if it lists them.
+        """
+        state = look_at(self.classes_path)
         document, known = read_classes(self.classes_path)
         new = [c for c in dict.fromkeys(classes) if c not in known]
         if not new:
-            return {}
+            return {}, {}
         with explain_failure(self.classes_path):
             folder_below(self.folder, self.classes_path.parent, make=True)
-        return {self.classes_path: to_json(with_classes(document, new))}
+        new_list = to_json(with_classes(document, new))
+        return {self.classes_path: new_list}, {self.classes_path: state}
 
 
 class EmbeddedEntry(ImageEntry):
@@ -226,10 +242,11 @@ class EmbeddedEntry(ImageEntry):
                 now = None if status is None else (status.st_size, status.st_mtime_ns)
                 if now != seen:
                     seen, since = now, time.monotonic()
-                fresh = status is None or abs(time.time() - status.st_mtime) < SAVING
+                age = 0.0 if status is None else abs(time.time() - status.st_mtime)
                 backed = path.name == BACKUP_FILE or look(self.folder / BACKUP_FILE) is not None
                 quiet = time.monotonic() - since > QUIET or time.monotonic() > deadline
-                if quiet or not (fresh and backed):
+                # The first time that an image is saved, nothing is put aside.
+                if quiet or age > (SAVING if backed else QUIET):
                     raise
                 time.sleep(0.05)
 
@@ -261,7 +278,12 @@ class EmbeddedEntry(ImageEntry):
         self.check_writable()
         with project.hold() as lease:
             path = self._data_path()
-            old, now = (None, ABSENT) if path is None else read_file(path)
+            try:
+                old, now = (None, ABSENT) if path is None else read_file(path)
+            except ProjectError as error:
+                if isinstance(error.__cause__, FileNotFoundError):
+                    raise self._changed() from error
+                raise
             if path is None:
                 self._check_complete()
             if state is not None and state != now:
@@ -283,13 +305,11 @@ class EmbeddedEntry(ImageEntry):
                 if self._data_path() != path or not now.is_on_disk(path or target):
                     raise self._changed()
 
+            lists, listed = project.with_classes(classes)
             replace_files(
-                {
-                    target: new,
-                    **project.with_classes(classes),
-                    self.folder / "summary.json": summary,
-                },
+                {target: new, **lists, self.folder / "summary.json": summary},
                 root=project.folder,
+                expected={target: now if path == target else ABSENT, **listed},
                 backups={target: self.folder / BACKUP_FILE},
                 last_look=last_look,
             )

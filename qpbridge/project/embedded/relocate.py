@@ -9,7 +9,7 @@ from typing import Any
 from qpbridge.errors import MissingImageError, ProjectError, SlideError
 from qpbridge.project.embedded.json_edit import Place, find_values, replace_values
 from qpbridge.project.embedded.json_files import parse_json
-from qpbridge.project.files.atomic import read_file
+from qpbridge.project.files.states import read_file
 from qpbridge.project.interface import MovedImage, Relocation
 from qpbridge.project.places import Places, exists, locate, stored_place, way_from_project
 from qpbridge.project.uris import path_from_uri, uri_from_path

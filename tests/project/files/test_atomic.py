@@ -17,9 +17,10 @@ from typing import Any
 import pytest
 
 from qpbridge.errors import ProjectError
-from qpbridge.project.files import atomic, locks, processes
-from qpbridge.project.files.atomic import ABSENT, atomic_file, read_file, replace_files
+from qpbridge.project.files import locks, processes, renaming, replacement
+from qpbridge.project.files.atomic import atomic_file, replace_files
 from qpbridge.project.files.locks import LOCK_NAME, lock
+from qpbridge.project.files.states import ABSENT, look_at, read_file
 
 CALLS = ("open", "link", "replace", "fsync", "chmod", "mkdir", "listdir")
 
@@ -34,6 +35,7 @@ class Trap:
         self.after = False
         for name in CALLS:
             monkeypatch.setattr(os, name, self._trapped(getattr(os, name)))
+        monkeypatch.setattr(replacement, "exchange", self._trapped(replacement.exchange))
 
     def _trapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -43,7 +45,7 @@ class Trap:
                 raise self.error
             result = real(*args, **kwargs)
             if hit:
-                if isinstance(result, int):
+                if type(result) is int:
                     os.close(result)
                 raise self.error
             return result
@@ -65,9 +67,11 @@ OLD = {"data": b"old data", "list": b"old list", "data.bkp": b"older data"}
 NEW = {"data": b"new data", "list": b"new list", "new": b"brand new", "data.bkp": b"old data"}
 
 
-def write(folder: Path) -> None:
+def write(folder: Path, *, looks: bool = False) -> None:
+    names = ("data", "list", "new")
     replace_files(
-        {folder / name: NEW[name] for name in ("data", "list", "new")},
+        {folder / name: NEW[name] for name in names},
+        expected={folder / name: look_at(folder / name) for name in names} if looks else {},
         backups={folder / "data": folder / "data.bkp"},
     )
 
@@ -91,10 +95,11 @@ def test_replaces_and_keeps_a_backup(tmp_path: Path) -> None:
     [KeyboardInterrupt(), OSError(errno.ENOSPC, "full"), OSError(errno.EACCES, "denied")],
     ids=["interrupt", "full", "denied"],
 )
+@pytest.mark.parametrize("looks", [False, True], ids=["", "unless changed"])
 def test_any_failure_leaves_all_or_nothing(
-    tmp_path: Path, trap: Trap, error: BaseException, after: bool
+    tmp_path: Path, trap: Trap, error: BaseException, after: bool, looks: bool
 ) -> None:
-    write(make_old(tmp_path / "counted"))
+    write(make_old(tmp_path / "counted"), looks=looks)
     steps = trap.count
     assert steps > 10
     outcomes = set()
@@ -102,7 +107,7 @@ def test_any_failure_leaves_all_or_nothing(
         folder = make_old(tmp_path / f"{step}")
         trap.count, trap.at, trap.error, trap.after = 0, step, error, after
         try:
-            write(folder)
+            write(folder, looks=looks)
             outcome = "done"
         except ProjectError:
             outcome = "refused"
@@ -431,10 +436,10 @@ def test_waits_for_scanners_on_windows(tmp_path: Path, monkeypatch: pytest.Monke
         real(source, target)  # type: ignore[arg-type]
 
     monkeypatch.setattr(os, "replace", busy)
-    monkeypatch.setattr(atomic.os, "name", "nt")
-    monkeypatch.setattr(atomic.time, "sleep", waited.append)
+    monkeypatch.setattr(renaming.os, "name", "nt")
+    monkeypatch.setattr(renaming.time, "sleep", waited.append)
     source, target = tmp_path / "new", tmp_path / "data"
-    atomic._rename(source, target)
+    renaming.rename(source, target)
     monkeypatch.undo()
     assert contents(tmp_path) == {"data": b"new"}
     assert len(waited) == 2
