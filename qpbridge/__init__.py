@@ -24,6 +24,7 @@ from qpbridge.errors import (
     SelectionError,
     SlideError,
     UnknownImageError,
+    UnknownMeasurementError,
 )
 from qpbridge.objects import (
     ImageType,
@@ -159,6 +160,7 @@ __all__ = [
     "Surroundings",
     "TableReport",
     "UnknownImageError",
+    "UnknownMeasurementError",
     "create_project",
     "doctor",
     "edit",

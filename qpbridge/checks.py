@@ -1,4 +1,4 @@
-"""What requests check their values with: each returns the value in its one form, or raises.
+"""What requests check their values with: they return it in its one form, or raise.
 
 A wrong value is a `RequestError` that names the argument, wherever the request comes from.
 """
@@ -113,3 +113,23 @@ def path(field: str, value: Any) -> str:
     if not isinstance(value, str | os.PathLike) or not os.fspath(value):  # "" would be this folder
         raise RequestError(field, value, "a path was expected")
     return str(os.fspath(value))
+
+
+def paths(field: str, value: Any) -> tuple[str, ...]:
+    """Take one path or several."""
+    given = [value] if isinstance(value, str | os.PathLike) else value
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise RequestError(field, value, "a path, or several in a list, was expected")
+    return tuple(path(field, one) for one in given)
+
+
+def function(field: str, value: Any) -> None:
+    """Refuse what can't be called."""
+    if not callable(value):
+        raise RequestError(field, value, "a function was expected")
+
+
+def instance(field: str, value: Any, kind: type, expected: str) -> None:
+    """Refuse what is no object of a type, which `expected` calls by its name or origin."""
+    if not isinstance(value, kind):
+        raise RequestError(field, value, f"{expected} was expected")

@@ -252,6 +252,25 @@ class UnknownImageError(SelectionError, KeyError):
         return f"{self.project}: no image {self.name!r}; there are: {known}"
 
 
+class UnknownMeasurementError(SelectionError, KeyError):
+    """The name of a measurement that no object has.
+
+    Parameters
+    ----------
+    name
+        What was asked for.
+    known
+        Names that there are.
+    """
+
+    def __init__(self, name: str, known: tuple[str, ...]) -> None:
+        self.name, self.known = name, known
+        super().__init__(name, known)
+
+    def __str__(self) -> str:
+        return f"no measurement {self.name!r} among: {', '.join(self.known) or 'none'}"
+
+
 class MissingExtraError(QpbridgeError):
     """A package that qpbridge needs for this alone, and that isn't installed.
 

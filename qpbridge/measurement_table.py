@@ -9,6 +9,8 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.errors import UnknownMeasurementError
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -66,7 +68,7 @@ class MeasurementTable(Mapping[str, FloatArray]):
 
     def __getitem__(self, name: str) -> FloatArray:
         if name not in self._column:
-            raise KeyError(f"no measurement {name!r} among: {', '.join(self.names)}")
+            raise UnknownMeasurementError(name, self.names)
         column: FloatArray = self.matrix[:, self._column[name]]
         return column
 

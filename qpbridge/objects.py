@@ -594,7 +594,7 @@ class ObjectTable:
 
         Raises
         ------
-        KeyError
-            If no object carries it.
+        UnknownMeasurementError
+            If no object carries it; it is a KeyError too.
         """
         return self.measured[name]

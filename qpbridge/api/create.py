@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import shapely
@@ -26,7 +26,7 @@ _log = logging.getLogger("qpbridge")
 
 def create_project(
     path: str | os.PathLike[str],
-    images: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | NewImage],
+    images: str | os.PathLike[str] | NewImage | Iterable[str | os.PathLike[str] | NewImage],
     *,
     annotate: str | Sequence[str] | None = None,
     note: Callable[[str], None] = _log.warning,
@@ -75,7 +75,12 @@ def create_project(
     """
     file = Path(checks.path("path", path))
     wanted = checks.choices("annotate", annotate, ANNOTATIONS)
-    given = [images] if isinstance(images, str | os.PathLike) else list(images)
+    given = [images] if isinstance(images, str | os.PathLike | NewImage) else images
+    if not isinstance(given, Iterable):
+        raise RequestError("images", images, "the path of a slide, or several, was expected")
+    checks.function("note", note)
+    if broken is not None:
+        checks.function("broken", broken)
     described: list[NewImage] = []
     drawn: list[list[ObjectTable]] = []
     unread: dict[Path, SlideError] = {}

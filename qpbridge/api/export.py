@@ -10,7 +10,7 @@ from pathlib import Path
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_project
-from qpbridge.errors import QpbridgeError, RequestError
+from qpbridge.errors import CombinationError, QpbridgeError, RequestError
 from qpbridge.objects import ObjectTable
 from qpbridge.project.each_image import Report, Reports, each_image
 from qpbridge.project.geojson.write import write_geojson as write_table_as_geojson
@@ -89,6 +89,8 @@ def write_geojson(
 
     Raises
     ------
+    RequestError
+        If an argument makes no sense.
     SelectionError
         If an image is unknown.
     ProjectError
@@ -101,6 +103,8 @@ def write_geojson(
     True
     """
     path = Path(checks.path("output", output))
+    if images and isinstance(source, ObjectTable | ImageEntry):
+        raise CombinationError("`images` chooses images of a project; this is none.", "images")
     if isinstance(source, ObjectTable):
         return Reports([_write(source, "objects", path)])
     if isinstance(source, ImageEntry):
@@ -113,6 +117,16 @@ def write_geojson(
         return _write(entry.read().objects, entry.name, files[id(entry)])
 
     return each_image(entries, work, GeojsonReport.of_failure)
+
+
+def _kind_of(path: Path) -> str:
+    """Tell from a file's name what is to be written to it."""
+    *_, before, last = ["", "", *path.suffixes]
+    if last.lower() in (".parquet", ".pq"):
+        return "parquet"
+    if (before if last.lower() in (".gz", ".zip") else last).lower() in (".csv", ".tsv", ".txt"):
+        return "csv"
+    raise RequestError("output", str(path), "ends in none of .csv, .tsv and .parquet: say `kind`")
 
 
 def _write(objects: ObjectTable, name: str, path: Path) -> GeojsonReport:
@@ -195,7 +209,7 @@ def export_table(
 
     path = Path(checks.path("output", output))
     if kind is None:
-        kind = "parquet" if path.suffix.lower() in (".parquet", ".pq") else "csv"
+        kind = _kind_of(path)
     elif kind == "geojson":
         raise RequestError("kind", kind, "is no table: use `write_geojson`")
     checks.choice("kind", kind, FORMATS)

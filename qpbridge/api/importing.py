@@ -8,7 +8,7 @@ from pathlib import Path
 from qpbridge import checks
 from qpbridge.api.arguments import ProjectLike, as_call, as_project
 from qpbridge.engine.importing import ImportReport, import_file
-from qpbridge.errors import SelectionError
+from qpbridge.errors import CombinationError, SelectionError
 from qpbridge.project.interface import ImageEntry, Project
 
 
@@ -51,7 +51,7 @@ def import_objects(
     SelectionError
         If the image is unknown, or there are several to choose from.
     RequestError
-        If there is no such encoding.
+        If there is no such encoding, or another argument makes no sense.
     FormatError
         If the file is no GeoJSON, or damaged.
     ProjectError
@@ -64,9 +64,12 @@ def import_objects(
     {'annotation': 1}
     """
     path = Path(checks.path("file", file))
+    if isinstance(project, ImageEntry) and image is not None:
+        raise CombinationError("`image` chooses an image of a project; this is one.", "image")
     entry = project if isinstance(project, ImageEntry) else _choose(as_project(project), image)
     if command is None:
         command = as_call("import_objects", file=str(path))
+    checks.text("command", command)
     return import_file(entry, path, command, encoding=encoding)
 
 

@@ -60,10 +60,8 @@ def relocate(
     ()
     """
     pairs = [f"{old}={new}" for old, new in moved.items()] if isinstance(moved, Mapping) else moved
-    folders = [search] if isinstance(search, str | os.PathLike) else list(search)
-    places = Places.parse(
-        checks.names("moved", pairs), [Path(checks.path("search", one)) for one in folders]
-    )
+    folders = checks.paths("search", search)
+    places = Places.parse(checks.names("moved", pairs), folders)
     if isinstance(project, Project):
         if places != Places():
             raise RequestError(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import Any
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
@@ -37,7 +38,7 @@ def segment(
     project: ProjectLike,
     *,
     targets: Names = (),
-    model: ModelLike | Sequence[ModelLike] = (),
+    model: ModelLike | Iterable[ModelLike] | None = (),
     images: Names = (),
     within: Names = (),
     selected: Names = (),
@@ -174,7 +175,7 @@ def segment(
 
 def choose_models(
     targets: Names = (),
-    model: ModelLike | Sequence[ModelLike] = (),
+    model: ModelLike | Iterable[ModelLike] | None = (),
     model_mpp: float | None = None,
     *,
     trust: bool = False,
@@ -192,12 +193,13 @@ def choose_models(
     Raises
     ------
     RequestError
-        If a target is unknown.
+        If a target is unknown, or something is no model.
     ModelError
         If a model is unknown, of no target that is wanted, or one of two for the same target.
     """
     named = checks.choices("targets", targets, TARGETS)
-    models = [model] if isinstance(model, str | os.PathLike | Bundle) else list(model)
+    checks.flag("trust", trust)
+    models = _several(model)
     only = named[0] if len(named) == 1 else None
     given = [as_bundle(one, target=only, mpp=model_mpp, trust=trust, run=run) for one in models]
     wanted = dict.fromkeys(named or [b.target for b in given] or ["nuclei"])
@@ -212,6 +214,15 @@ def choose_models(
         by_target.get(target) or load_bundle(DEFAULT_MODELS[target])
         for target in sorted(wanted, key=lambda t: (t in CONTENTS, t))
     ]
+
+
+def _several(model: Any) -> list[ModelLike]:
+    if model is None:
+        return []
+    given = [model] if isinstance(model, str | os.PathLike | Bundle) else model
+    if not isinstance(given, Iterable) or isinstance(given, bytes):
+        raise RequestError("model", model, "the name or path of a model was expected")
+    return list(given)
 
 
 def as_bundle(
@@ -234,7 +245,5 @@ def as_bundle(
     if isinstance(model, Bundle):
         return model
     if isinstance(model, str | os.PathLike) and os.fspath(model):
-        return load_bundle(
-            os.fspath(model), target=target, mpp=mpp, trust=checks.flag("trust", trust), run=run
-        )
+        return load_bundle(os.fspath(model), target=target, mpp=mpp, trust=trust, run=run)
     raise RequestError("model", model, "the name or path of a model was expected")

@@ -119,6 +119,8 @@ def train(
     checks.choice("target", target, TARGETS)
     check_mpp("mpp", mpp)
     checks.flag("restart", restart)
+    if progress is not None:
+        checks.function("progress", progress)
     folders, held = _paths("data", data), _paths("validation", validation)
     if not folders:
         raise RequestError("data", data, "a folder or project to train on was expected")
@@ -138,7 +140,11 @@ def train(
     if plan.task.target != target:
         raise RequestError("target", target, f"the model is one for {plan.task.target}")
     place = Path(checks.path("output", output))
-    scratch = place.with_name(place.name + ".training") if work is None else Path(work)
+    scratch = (
+        place.with_name(place.name + ".training")
+        if work is None
+        else Path(checks.path("work", work))
+    )
     if restart:
         for name in (CHECKPOINT, CURVE):
             (scratch / name).unlink(missing_ok=True)
@@ -188,5 +194,4 @@ def _plan(
 
 
 def _paths(field: str, given: Paths) -> list[Path]:
-    several = [given] if isinstance(given, str | os.PathLike) else given
-    return [Path(checks.path(field, one)) for one in several]
+    return [Path(one) for one in checks.paths(field, given)]

@@ -8,11 +8,13 @@ that this package needs to run the model; see `Bundle`.
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qpbridge import checks
 from qpbridge.errors import ModelError
 from qpbridge.models.archive import unpack_bundle
 from qpbridge.models.config import (
@@ -27,6 +29,7 @@ from qpbridge.models.memory import machine_memory
 from qpbridge.models.schema import check_metadata
 from qpbridge.models.trust import digest_of, is_trusted, refuse_untrusted, trust_script
 from qpbridge.objects import ImageType, PathClass
+from qpbridge.slides.calibration import check_mpp
 
 if TYPE_CHECKING:  # a bundle describes itself without torch, which takes seconds to import
     import torch
@@ -267,7 +270,7 @@ def find_bundles(extra: Path | None = None) -> list[Path]:
 
 
 def load_bundle(
-    name: str | Path,
+    name: str | os.PathLike[str],
     *,
     target: str | None = None,
     mpp: float | None = None,
@@ -281,7 +284,7 @@ def load_bundle(
     name
         Of one that comes with qpbridge, or a path.
     target, mpp
-        What a bundle of other origin finds, and at which µm per pixel, if it doesn't say
+        What a bundle from elsewhere finds, and at which µm per pixel, if it doesn't say so itself
         (`qpbridge.models.foreign`).
     trust
         Whether its network may be TorchScript, a program of whoever made it. It is noted in the
@@ -293,6 +296,8 @@ def load_bundle(
 
     Raises
     ------
+    RequestError
+        If an argument makes no sense.
     ModelError
         If there is none of that name, its metadata can't be read, or it can't be used; or its
         network is TorchScript that isn't trusted.
@@ -303,7 +308,11 @@ def load_bundle(
     >>> bundle.target, bundle.mpp
     ('nuclei', 0.5)
     """
-    place = folder = Path(name)
+    place = folder = Path(checks.path("name", name))
+    if target is not None:
+        checks.choice("target", target, DEFAULT_MODELS)
+    check_mpp("mpp", mpp)
+    checks.flag("trust", trust)
     if folder.is_file():
         folder = unpack_bundle(folder)
     elif not (folder / "configs" / "metadata.json").is_file():

@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
+from qpbridge import checks
 from qpbridge.project.embedded.create import create_embedded
 from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
 from qpbridge.project.embedded.servers import NewImage
@@ -38,6 +39,8 @@ def open_project(
 
     Raises
     ------
+    RequestError
+        If an argument makes no sense.
     ProjectError
         If there is no project, or it is broken, or the backend ``paquo`` is asked for and there
         is no QuPath that fits.
@@ -52,7 +55,9 @@ def open_project(
     >>> [len(image.read().objects.names) for image in project]
     [1, 1]
     """
-    file = find_project_file(Path(path))
+    checks.choice("backend", backend, get_args(Backend))
+    checks.instance("places", places, Places, "Places")
+    file = find_project_file(Path(checks.path("path", path)))
     if backend == "embedded" or (backend == "auto" and find_qupath() is None):
         return EmbeddedProject(file, places)
     try:

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from qpbridge import checks
-from qpbridge.errors import MissingImageError, SlideError, UnknownImageError
+from qpbridge.errors import MissingImageError, RequestError, SlideError, UnknownImageError
 from qpbridge.objects import ImageType, IntArray, MeasurementTable, ObjectTable, PathClass
 from qpbridge.objects import Stains as Stains
 from qpbridge.texts import same_name
@@ -172,6 +172,11 @@ class Edit:
         Workflow steps to append.
     image_type
         Set only where the image has none yet (UNSET).
+
+    Raises
+    ------
+    RequestError
+        If `remove` holds no ids, or `add` no objects.
     """
 
     remove: npt.NDArray[np.uint8] = field(default_factory=lambda: np.zeros((0, 16), np.uint8))
@@ -182,6 +187,12 @@ class Edit:
     change: Mapping[bytes, ObjectChange] = field(default_factory=dict)
     steps: Sequence[WorkflowStep] = ()
     image_type: ImageType | None = None
+
+    def __post_init__(self) -> None:
+        if np.shape(self.remove)[1:] != (16,):
+            raise RequestError("remove", self.remove, "ids were expected, uint8 (k, 16)")
+        if self.add is not None:
+            checks.instance("add", self.add, ObjectTable, "an ObjectTable")
 
 
 @dataclass(frozen=True)
@@ -446,9 +457,10 @@ class Project(abc.ABC):
         UnknownImageError
             If there is none, or several have the name.
         """
+        wanted = same_name(checks.text("image", name))
         found = (
             [e for e in self.images if e.name == name]
-            or [e for e in self.images if same_name(e.name) == same_name(name)]
+            or [e for e in self.images if same_name(e.name) == wanted]
             or [e for e in self.images if e.id == name]
         )
         if len(found) == 1:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
+from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import as_comment
@@ -51,12 +52,17 @@ def measure_project(
 
     Raises
     ------
+    RequestError
+        If an argument is something else than it should be.
     SelectionError
         If an image is unknown, or no image has a region.
     ProjectError
         If the project can't be written to.
     """
-    request = request or MeasureRequest()
+    checks.instance("project", project, Project, "an open project")
+    request = MeasureRequest() if request is None else request
+    checks.instance("request", request, MeasureRequest, "a MeasureRequest")
+    checks.function("ended", ended)
     entries = select_some(project, images)
     project.check_writable()
     reports = each_image(

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import RunRecord
@@ -74,13 +75,19 @@ def segment_project(
     Raises
     ------
     RequestError
-        If something is asked for that is for nuclei only, and the model finds others.
+        If an argument is something else than it should be, or what is asked for is for nuclei
+        only, and the model finds others.
     SelectionError
         If an image is unknown, or no image has anything to segment in.
     ProjectError
         If the project can't be written to.
     """
-    progress, request = progress or Progress(), request or Request()
+    checks.instance("project", project, Project, "an open project")
+    checks.instance("bundle", bundle, Bundle, "what `load_bundle` gives")
+    request = Request() if request is None else request
+    checks.instance("request", request, Request, "a Request")
+    progress = Progress() if progress is None else progress
+    checks.instance("progress", progress, Progress, "a Progress")
     if bundle.target != "nuclei":
         refuse_nucleus_options(request.nuclei, bundle.target)
     entries = select_some(project, images)

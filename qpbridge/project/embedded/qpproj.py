@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
@@ -274,6 +275,7 @@ class EmbeddedEntry(ImageEntry):
         ProjectError
             If it can't be written. In either case the old data is untouched.
         """
+        checks.instance("edit", edit, Edit, "an Edit")
         project = self._project
         self.check_writable()
         with project.hold() as lease:
