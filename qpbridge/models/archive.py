@@ -47,17 +47,18 @@ def unpack_bundle(path: Path) -> Path:
     try:
         with zipfile.ZipFile(path) as archive:
             _check(path, archive.infolist(), shutil.disk_usage(root).free)
+            folder.mkdir()
             archive.extractall(folder)
+        bundles = [e for e in (folder, *folder.iterdir()) if (e / METADATA).is_file()]
     except ModelError:
         raise
     except Exception as error:  # what damaged archives raise has no common class
         raise ModelError(f"{path}: can't be unpacked ({error}).") from error
-    if (folder / METADATA).is_file():
-        return folder
-    inner = [entry for entry in folder.iterdir() if (entry / METADATA).is_file()]
-    if len(inner) != 1:
+    if not bundles:
         raise ModelError(f"{path}: no MONAI bundle in it, {METADATA} is missing.")
-    return inner[0]
+    if len(bundles) > 1 and bundles[0] != folder:
+        raise ModelError(f"{path}: {len(bundles)} bundles in it; unpack it, and name one of them.")
+    return bundles[0]
 
 
 def check_tensors_archive(archive: zipfile.ZipFile, size: int) -> None:

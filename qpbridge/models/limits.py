@@ -118,7 +118,7 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
             _refuse(self.source, max(sizes), self.most)
 
 
-class _Building(_Bounded):
+class _Building(_Bounded):  # type: ignore[no-untyped-call]
     """Adds up as well what is made while a network is built: copies of parts are not registered."""
 
     def __init__(self, source: object, most: int) -> None:

@@ -308,6 +308,14 @@ def test_zip_files_do_not_grow_or_repeat(tmp_path):
         archive.writestr("CONFIGS/metadata.json", "{}")
     with pytest.raises(ModelError, match="twice"):
         load_bundle(path)
+    zipfile.ZipFile(path, "w").close()
+    with pytest.raises(ModelError, match="no MONAI bundle in it"):
+        load_bundle(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("one/configs/metadata.json", "{}")
+        archive.writestr("two/configs/metadata.json", "{}")
+    with pytest.raises(ModelError, match="2 bundles in it"):
+        load_bundle(path)
 
 
 def test_mutants_are_refused_or_work(tmp_path):
