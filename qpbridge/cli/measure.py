@@ -33,20 +33,28 @@ from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.measuring.request import MeasureReport
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.measurements.grading import DISCLAIMER, SYSTEMS
-from qpbridge.measurements.region_names import EVALUATED_AREA
+from qpbridge.measurements.names import AREA
+from qpbridge.measurements.region_names import (
+    AREA_SHARE,
+    COUNT,
+    DENSITY,
+    EVALUATED_AREA,
+    HOTSPOT_DENSITY,
+    of_region,
+)
 from qpbridge.project import Backend, Places, open_project
 
 _LENGTH = click.FloatRange(0, min_open=True)
 
 COLUMNS = {
-    "Nuclei: Count": "Nuclei",
-    "Nuclei: Density per mm^2": "per mm²",
-    "Nuclei: Area mean µm^2": "Area µm²",
-    "Nuclei: Area CV": "CV",
-    "Glands: Count": "Glands",
-    "Glands: Area %": "%",
-    "Vessels: Count": "Vessels",
-    "Vessels: Hotspot density per mm^2": "Hot spot per mm²",
+    of_region("nuclei", COUNT): "Nuclei",
+    of_region("nuclei", DENSITY): "per mm²",
+    of_region("nuclei", AREA, "mean"): "Area µm²",
+    of_region("nuclei", AREA, "CV"): "CV",
+    of_region("glands", COUNT): "Glands",
+    of_region("glands", AREA_SHARE): "%",
+    of_region("vessels", COUNT): "Vessels",
+    of_region("vessels", HOTSPOT_DENSITY): "Hot spot per mm²",
 }
 
 

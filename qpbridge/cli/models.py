@@ -93,7 +93,7 @@ def best_scores(bundle: Bundle) -> list[str]:
 @click.option(
     "--target",
     type=click.Choice(TARGETS),
-    help="What a bundle of other origin finds, if it doesn't say.",
+    help="What a bundle from elsewhere finds, if it doesn't say.",
 )
 @model_mpp_option
 @trust_option

@@ -125,7 +125,7 @@ model_mpp_option = click.option(
     "--model-mpp",
     type=click.FloatRange(MIN_MPP, MAX_MPP),
     metavar="F",
-    help="µm per pixel that the model expects, for a bundle of other origin that doesn't say.",
+    help="µm per pixel that the model expects, for a bundle from elsewhere that doesn't say.",
 )
 
 trust_option = click.option(

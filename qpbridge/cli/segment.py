@@ -44,7 +44,14 @@ from qpbridge.engine.segmenting.request import (
     ImageReport,
     Missing,
 )
-from qpbridge.measurements.region_names import EVALUATED_AREA
+from qpbridge.measurements.names import AREA
+from qpbridge.measurements.region_names import (
+    AREA_SHARE,
+    COUNT,
+    DENSITY,
+    EVALUATED_AREA,
+    of_region,
+)
 from qpbridge.models.bundle import DEFAULT_MODELS
 from qpbridge.project import Backend, Places, open_project
 
@@ -52,10 +59,11 @@ OF_RUN = ("target", "model", "model_version", "model_mpp")
 """What the report of an image repeats of its run."""
 
 COLUMNS = {
-    "nuclei": {"Density per mm^2": "per mm²", "Area mean µm^2": "Area µm²", "Area SD µm^2": "SD"},
-    "glands": {"Density per mm^2": "per mm²", "Area %": "%", "Area mean µm^2": "Area µm²"},
+    "nuclei": {(DENSITY,): "per mm²", (AREA, "mean"): "Area µm²", (AREA, "SD"): "SD"},
+    "glands": {(DENSITY,): "per mm²", (AREA_SHARE,): "%", (AREA, "mean"): "Area µm²"},
 }
 COLUMNS["vessels"] = COLUMNS["glands"]
+"""What the table shows of each target, beside how many: by what `of_region` takes."""
 
 
 @click.command(cls=Command)
@@ -79,7 +87,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 @click.option(
     "--batch-size",
     type=click.IntRange(1),
-    help="Tiles per batch; halved where the memory doesn't do.  [default: CPU 1, GPU 4]",
+    help="Tiles per batch; halved where the memory is too small.  [default: CPU 1, GPU 4]",
 )
 @click.option(
     "--tile",
@@ -199,21 +207,20 @@ def _as_json(runs: Mapping[str, Sequence[ImageReport]]) -> dict[str, Any]:
 
 
 def _print(reports: Sequence[ImageReport], target: str) -> None:
-    many = target.capitalize()
-    names = COLUMNS[target]
+    shown = {(COUNT,): target.capitalize(), **COLUMNS[target]}
     rows = [
         (
             report.image,
             region.name,
             region.path_class,
             region.measurements[EVALUATED_AREA] / 1e6,
-            *(region.measurements.get(f"{many}: {name}") for name in ("Count", *names)),
+            *(region.measurements.get(of_region(target, *name)) for name in shown),
         )
         for report in reports
         for region in report.regions
     ]
     if rows:
-        columns = ("Image", "Region", "Class", "mm²", many, *names.values())
+        columns = ("Image", "Region", "Class", "mm²", *shown.values())
         print_table(columns, rows)
     for report in reports:
         if report.status in ("planned", "written", "done by another run"):

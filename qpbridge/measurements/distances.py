@@ -210,7 +210,7 @@ def _pieces(lines: GeometryArray) -> GeometryArray:
     coords, which = shapely.get_coordinates(lines, return_index=True)
     start = offsets(np.bincount(which, minlength=len(lines)))
     place = np.arange(len(coords)) - start[which]
-    # A piece begins at every so manieth vertex but the last, and ends where the next begins.
+    # A piece begins at every n-th vertex but the last, and ends where the next begins.
     begin = np.flatnonzero((place % PIECE == 0) & (place < np.diff(start)[which] - 1))
     end = np.minimum(begin + PIECE, start[which[begin] + 1] - 1)
     first = offsets(end - begin + 1)

@@ -16,7 +16,7 @@ def answer(network: nn.Module, pixels: torch.Tensor) -> Any:
     Raises
     ------
     InferenceError
-        If it fails, but for memory that doesn't do.
+        If it fails for any other reason than too little memory.
     """
     try:
         return network(pixels)

@@ -1,4 +1,4 @@
-"""Models of other origin on a project."""
+"""Models from elsewhere on a project."""
 
 import zipfile
 

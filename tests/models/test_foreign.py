@@ -1,4 +1,4 @@
-"""Bundles of other origin: what they are understood as, and why others are refused."""
+"""Bundles from elsewhere: what they are understood as, and why others are refused."""
 
 import json
 import shutil

@@ -85,12 +85,12 @@ class TargetNetwork:
     def __call__(self, pixels: Pixels) -> Maps:
         """Run the network on a batch, uint8 (b, h, w, 3), and return its maps (b, c, h, w).
 
-        Where the memory doesn't do, the batch is halved, and so are all that follow.
+        Where the memory is too small, the batch is halved, and so are all that follow.
 
         Raises
         ------
         ModelError
-            If it doesn't do for a single tile.
+            If it is too small for a single tile.
         """
         if len(pixels) > self._largest:
             parts = np.split(pixels, range(self._largest, len(pixels), self._largest))

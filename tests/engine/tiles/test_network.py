@@ -1,4 +1,4 @@
-"""A network on the devices of a machine: threads, and memory that doesn't do."""
+"""A network on the devices of a machine: threads, and too little memory."""
 
 from __future__ import annotations
 
