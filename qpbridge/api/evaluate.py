@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpbridge import checks
@@ -18,6 +18,7 @@ from qpbridge.evaluation.reviewed import load_reviewed
 from qpbridge.evaluation.scores import image_scores, mean_scores
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import DEFAULT_MODELS
+from qpbridge.project.each_image import Report, Reports
 from qpbridge.slides.calibration import check_mpp
 
 Scores = dict[str, float]
@@ -33,14 +34,18 @@ class Evaluation:
         Name and scores of each image, or of each area of one.
     mean
         Of every score, over the images.
+    failed
+        The images of a project that could not be read, or not as a whole, and why.
     """
 
     images: list[tuple[str, Scores]]
     mean: Scores
+    failed: Reports[Report] = field(default_factory=Reports[Report])
 
     def __repr__(self) -> str:
         mean = ", ".join(f"{name} {value:.3f}" for name, value in list(self.mean.items())[:4])
-        return f"<Evaluation of {len(self.images)} images: {mean} ...>"
+        failed = f"; {len(self.failed)} failed" if self.failed else ""
+        return f"<Evaluation of {len(self.images)} images: {mean} ...{failed}>"
 
     def _repr_html_(self) -> str:
         names = list(self.mean)
@@ -51,7 +56,8 @@ class Evaluation:
             + "</tr>"
             for image, scores in [*self.images, ("mean", self.mean)]
         )
-        return f"<table><tr>{head}</tr>{rows}</table>"
+        failed = self.failed._repr_html_() if self.failed else ""
+        return f"<table><tr>{head}</tr>{rows}</table>{failed}"
 
 
 def evaluate(
@@ -101,7 +107,9 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Scores of each image or area, and their means.
+        Scores of each image or area, and their means. An image of a project that fails is listed
+        in it, and the others are scored; where no other has objects of the class, the error is
+        raised.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def evaluate(
     SelectionError
         If no image has objects of the class.
     QpbridgeError
-        If an image can't be read, or doesn't fit its labels.
+        If an image of a folder can't be read, or doesn't fit its labels.
 
     Examples
     --------
@@ -134,6 +142,7 @@ def evaluate(
     )
     if bundle.target != target:
         raise ModelError(f"`model` {bundle.name}: finds {bundle.target}, not {target}")
+    failed = Reports[Report]()
     if image_folder is not None and label_folder is not None:
         pairs = load_pairs(Path(image_folder), Path(label_folder), mpp or bundle.mpp)
         rows = score_each(bundle, pairs)
@@ -147,6 +156,7 @@ def evaluate(
             images=checks.names("images", images),
             filled=bundle.decoder not in WITH_HOLES,
             nominal_mpp=bundle.mpp if bundle.nominal_mpp else None,
+            failed=lambda name, error: failed.append(Report.of_failure(name, error)),
         )
         if model is not None:
             rows = score_each(bundle, (area.sample for area in areas))
@@ -155,7 +165,7 @@ def evaluate(
                 (a.sample.name, image_scores(a.sample.labels, a.found, known=a.sample.known))
                 for a in areas
             ]
-    return Evaluation(rows, mean_scores(scores for _, scores in rows))
+    return Evaluation(rows, mean_scores(scores for _, scores in rows), failed)
 
 
 def _check_sources(

@@ -17,7 +17,7 @@ from qpbridge.cli.options import (
     places_options,
     trust_option,
 )
-from qpbridge.cli.output import print_json, print_table, say
+from qpbridge.cli.output import exit_with_failures, print_json, print_table, say
 from qpbridge.cli.wording import Command
 from qpbridge.evaluation.scores import MEANINGS
 from qpbridge.hierarchy.provenance import TARGETS
@@ -86,18 +86,23 @@ def evaluate(
     there is no annotation around them, the whole image does.
 
     Distances are in pixels of the labels. Objects missed, false, merged and split are counts; the
-    last line is the mean over images. More scores are in the output of --json.
+    last line is the mean over images. More scores are in the output of --json. An image of PROJECT
+    that fails is listed at the end, and the exit code is 3.
     """
     opened = None
     if project is not None and settings["truth"] is not None:
         opened = open_project(project, backend=backend, places=places)
     found = qpbridge.evaluate(project if opened is None else opened, target=target, **settings)
+    failures = {report.image: report.message for report in found.failed}
     if as_json:
         images = [{"name": name, **scores} for name, scores in found.images]
-        print_json({"images": images, "mean": found.mean})
-        return
-    names = [name for name in COLUMNS[target] if name in found.mean]
-    rows = [*found.images, ("mean", found.mean)]
-    print_table(("Image", *names), [(name, *(s.get(n) for n in names)) for name, s in rows])
-    for name in names:
-        say(f"{name}: {MEANINGS[name]}")
+        document = {"images": images, "mean": found.mean}
+        print_json(document | ({"failed": failures} if failures else {}))
+    elif found.images:
+        names = [name for name in COLUMNS[target] if name in found.mean]
+        rows = [*found.images, ("mean", found.mean)]
+        print_table(("Image", *names), [(name, *(s.get(n) for n in names)) for name, s in rows])
+        for name in names:
+            say(f"{name}: {MEANINGS[name]}")
+    if opened is not None:
+        exit_with_failures(failures, len(opened.select(settings["images"])))

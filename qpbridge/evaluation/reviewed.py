@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -62,6 +62,7 @@ def load_reviewed(
     filled: bool = True,
     nominal_mpp: float | None = None,
     accepted: bool = False,
+    failed: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[Reviewed]:
     """Read the regions that hold true objects, those of a class that a person drew, one by one.
 
@@ -90,6 +91,9 @@ def load_reviewed(
         µm per pixel of images that don't know theirs.
     accepted
         Whether objects of the class that qpbridge made and nobody changed are true as well.
+    failed
+        Called with the name of an image that fails, and the error; the others go on. None: the
+        error is raised, as it is where that is the only image with such objects.
 
     Raises
     ------
@@ -98,13 +102,12 @@ def load_reviewed(
     QpbridgeError
         If a region is too large at that resolution, or its image can't be read.
     """
-    nothing = True
-    for entry in project.select(images):
+
+    def review(entry: ImageEntry) -> Iterator[Reviewed]:
         objects = entry.read().objects
         true = _true_rows(objects, truth_class, accepted)
         if not len(true):
-            continue
-        nothing = False
+            return
         made = np.setdiff1d(np.flatnonzero(made_by_us(objects.ids, target)), true)
         drawn = valid_areas(objects.take(true).inner_shapes.geometries)
         found = valid_areas(objects.take(made).inner_shapes.geometries)
@@ -116,7 +119,21 @@ def load_reviewed(
                 again = labels[region.label]
                 name = f"{region.label} {again}" if again > 1 else region.label
                 yield _read_region(entry.name, name, region.geometry, grid, drawn, found, filled)
-    if nothing:
+
+    any_region, errors = False, list[Exception]()
+    for entry in project.select(images):
+        try:
+            for region in review(entry):
+                any_region = True
+                yield region
+        except (QpbridgeError, OSError) as error:
+            if failed is None:
+                raise
+            errors.append(error)
+            failed(entry.name, error)
+    if len(errors) == 1 and not any_region:  # that one is all there is to say
+        raise errors[0]
+    if not (any_region or errors):
         raise SelectionError(
             f"{project.path}: no object of class {truth_class!r} that a person drew; "
             "name the class of the true objects as QuPath shows it"

@@ -9,7 +9,7 @@ from cli_helpers import annotate, annotations, nuclei_of, objects_of
 from PIL import Image
 from slide_factory import make_slide
 
-from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
+from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, evaluate, open_project
 from qpbridge.evaluation import reviewed
 from qpbridge.measurements.raster import rasterize
 
@@ -192,6 +192,32 @@ def test_a_pixel_size_that_is_not_known_is_asked_for(qpbridge, tmp_path):
     draw_below_root(project, [shapely.box(10, 10, 30, 30)])
     qpbridge("evaluate", project, *TARGET, code=1)
     assert "pixel size is unknown; set it in QuPath" in qpbridge.stderr
+
+
+def test_an_image_that_fails_is_listed_and_the_others_are_scored(qpbridge, truth, tmp_path):
+    project = tmp_path / "project.qpproj"
+    copies = [tmp_path / name for name in ("a.svs", "b.svs", "c.svs")]
+    for copy in copies:
+        copy.write_bytes(truth.path.read_bytes())
+    qpbridge("create", project, *copies)
+    for entry in open_project(project).images:
+        inside = [n for n in truth.nuclei if shapely.box(0, 0, 200, 200).contains(n)]
+        area = annotations((shapely.box(0, 0, 200, 200), "Tumor", None))
+        drawn = annotations(*((nucleus, "True nucleus", None) for nucleus in inside))
+        entry.apply(Edit(add=area))
+        entry.apply(Edit(add=drawn))
+    copies[1].write_bytes(b"no picture")
+    printed = qpbridge.json("evaluate", project, *TARGET, code=3)
+    assert [i["name"] for i in printed["images"]] == ["a.svs: Tumor", "c.svs: Tumor"]
+    assert list(printed["failed"]) == ["b.svs"]
+    assert "1 of 3 images failed:" in qpbridge.stderr and "b.svs: " in qpbridge.stderr
+    found = evaluate(project, target="nuclei", truth="True nucleus")
+    assert [report.image for report in found.failed] == ["b.svs"]
+    assert found.failed[0].message == printed["failed"]["b.svs"]
+    assert "1 failed" in repr(found) and "b.svs" in found._repr_html_()
+    copies[0].write_bytes(b"no picture"), copies[2].write_bytes(b"no picture")
+    assert qpbridge.json("evaluate", project, *TARGET, code=3)["images"] == []
+    assert "3 of 3 images failed:" in qpbridge.stderr
 
 
 def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
