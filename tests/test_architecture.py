@@ -30,22 +30,43 @@ def imports_of(source: str, package: str) -> Iterator[str]:
     ``import_module`` counts too: a text that begins with the package's name is taken for what it
     imports, up to the first part that is only known when it runs.
     """
-    for node in ast.walk(ast.parse(source)):
+    tree = ast.parse(source)
+    importers = _importers(tree)
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, "relative imports are not followed"
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-        elif isinstance(node, ast.Call) and _is_import_module(node.func) and node.args:
+        elif isinstance(node, ast.Call) and _called(node.func) in importers and node.args:
             names = [_known_text(node.args[0])]
         else:
             continue
         yield from (name for name in names if name.split(".")[0] == package)
 
 
-def _is_import_module(function: ast.expr) -> bool:
-    name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-    return name in ("import_module", "__import__")
+def _importers(tree: ast.Module) -> set[str]:
+    """Find the names by which a module calls `import_module`: aliases, and aliases of these."""
+    names = {"import_module", "__import__"}
+    aliases = [
+        (alias.name, alias.asname)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname
+    ]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign):
+            aliases += [(_called(node.value), _called(target)) for target in node.targets]
+        elif isinstance(node, ast.AnnAssign | ast.NamedExpr) and node.value:
+            aliases.append((_called(node.value), _called(node.target)))
+    while found := {new for old, new in aliases if old in names} - names:
+        names |= found
+    return names
+
+
+def _called(function: ast.expr) -> str:
+    return function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
 
 
 def _known_text(argument: ast.expr) -> str:
@@ -175,6 +196,8 @@ HIDDEN = {
     "by its text": "import importlib\nimportlib.import_module('house.{0}')\n",
     "by a text with a part": "from importlib import import_module as i\n"
     "import importlib\nx = 1\nimportlib.import_module(f'house.{0}.{{x}}')\n",
+    "by another name": "from importlib import import_module as i\ni('house.{0}')\n",
+    "by a name of a name": "import importlib\ni = importlib.import_module\nj = i\nj('house.{0}')\n",
     "as a whole": "import house.{0}\n",
     "as a module": "from house import {0}\n",
 }

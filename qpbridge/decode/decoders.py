@@ -2,30 +2,31 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.decode.glands import decode_glands
-from qpbridge.decode.hover import decode_hover
 from qpbridge.decode.instances import Instances
-from qpbridge.decode.lines import decode_lines
-from qpbridge.decode.nuclei import decode_nuclei
-from qpbridge.decode.semantic import decode_semantic
-from qpbridge.decode.vessels import decode_vessels
 from qpbridge.errors import ModelError
 
-DECODERS: dict[str, Callable[..., Instances]] = {
-    "nuclei": decode_nuclei,
-    "glands": decode_glands,
-    "vessels": decode_vessels,
-    "lines": decode_lines,
-    "hover": decode_hover,
-    "semantic": decode_semantic,
+Decoder = Callable[..., Instances]
+
+
+def _load(name: str) -> Decoder:
+    decoder: Decoder = vars(importlib.import_module(f"qpbridge.decode.{name}"))[f"decode_{name}"]
+    return decoder
+
+
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    name: partial(_load, name)
+    for name in ("nuclei", "glands", "vessels", "lines", "hover", "semantic")
 }
+"""What gives each decoder: only the one that is used is imported, most need scikit-image."""
 
 
 def decode(name: str, maps: npt.NDArray[np.float32], **settings: Any) -> Instances:
@@ -38,8 +39,9 @@ def decode(name: str, maps: npt.NDArray[np.float32], **settings: Any) -> Instanc
     """
     if name not in DECODERS:
         raise ModelError(f"There is no decoder {name!r}; there are: {', '.join(sorted(DECODERS))}.")
+    decoder = DECODERS[name]()
     try:
-        inspect.signature(DECODERS[name]).bind(maps, **settings)
+        inspect.signature(decoder).bind(maps, **settings)
     except TypeError as error:
         raise ModelError(f"The decoder {name!r} can't be used so: {error}.") from error
-    return DECODERS[name](maps, **settings)
+    return decoder(maps, **settings)

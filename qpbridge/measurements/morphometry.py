@@ -18,6 +18,7 @@ from qpbridge.measurements.names import (
     DIAMETER,
     LENGTH,
     PROBABILITY,
+    SMOOTHED,
     STATISTICS,
     WIDTH,
     recognized,
@@ -33,7 +34,6 @@ from qpbridge.measurements.region_names import (
     REFERENCE_RATIO,
     of_region,
 )
-from qpbridge.measurements.spatial import SMOOTHED
 from qpbridge.objects import FloatArray, MeasurementTable
 
 LEFT_OUT = (

@@ -24,11 +24,16 @@ RATIO = "Nucleus/Cell area ratio"
 CIRCULARITY, SOLIDITY = "Circularity", "Solidity"
 OUTLINE_SOLIDITY = "Outline solidity"
 LINE, LINE_WIDTH = "Centre line length µm", "Width mean µm"
+LUMEN, LUMINA = "Lumen area µm^2", "Lumina count"
+COMPACTNESS = "Outline compactness"
+NUCLEI_COUNT = "Nuclei count"
+SMOOTHED = "Smoothed: FWHM µm: NAME"
 
 ONE = {"glands": "gland", "vessels": "vessel"}
 LUMEN_RATIO = {target: f"Lumen/{one} area ratio" for target, one in ONE.items()}
 NEAREST = {target: f"Distance to nearest {one} µm" for target, one in ONE.items()}
 TOUCHING = {target: f"Touching {target}" for target in ONE}
+THICKNESS = {"glands": "Epithelial height µm", "vessels": "Wall thickness µm"}
 """Names of measurements of glands and vessels, by target."""
 
 STATISTICS = ("mean", "SD", "CV", "p10", "p90")

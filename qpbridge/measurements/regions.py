@@ -10,24 +10,29 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.measurements import structures
 from qpbridge.measurements.hotspots import hotspot_measurements
 from qpbridge.measurements.moments import ORIENTATION
 from qpbridge.measurements.morphometry import describe, percentage
 from qpbridge.measurements.names import (
     AREA,
     CIRCULARITY,
+    COMPACTNESS,
     LENGTH,
     LINE,
     LINE_WIDTH,
+    LUMEN,
     LUMEN_RATIO,
+    LUMINA,
     NEAREST,
+    NUCLEI_COUNT,
     ONE,
     OUTLINE_SOLIDITY,
     SOLIDITY,
+    THICKNESS,
     TOUCHING,
     with_statistic,
 )
+from qpbridge.measurements.orientations import orientation_entropy_of
 from qpbridge.measurements.region_names import (
     AREA_SHARE,
     COUNT,
@@ -40,18 +45,17 @@ from qpbridge.measurements.region_names import (
     TOUCHING_SHARE,
     of_region,
 )
-from qpbridge.measurements.spatial import orientation_entropy_of
 from qpbridge.objects import FloatArray, MeasurementTable
 
 AVERAGED = (
-    structures.LUMEN,
-    structures.LUMINA,
-    *structures.THICKNESS.values(),
+    LUMEN,
+    LUMINA,
+    *THICKNESS.values(),
     CIRCULARITY,
     SOLIDITY,
     OUTLINE_SOLIDITY,
-    structures.COMPACTNESS,
-    structures.NUCLEI,
+    COMPACTNESS,
+    NUCLEI_COUNT,
 )
 """What the mean over a region's glands or vessels is told of, where it was measured."""
 
@@ -165,7 +169,7 @@ def summarize_structures(
         where centre lines were, their length in all and the mean width along them. NaN where there
         is nothing to divide by.
     """
-    area = measured[AREA] + measured.get(structures.LUMEN, 0.0)
+    area = measured[AREA] + measured.get(LUMEN, 0.0)
     searched = evaluated_area if evaluated_area > 0 else np.nan
     values = {
         COUNT: float(measured.n),
@@ -176,8 +180,8 @@ def summarize_structures(
     for name in (LUMEN_RATIO[target], *AVERAGED, NEAREST[target]):
         if name in measured:
             values[with_statistic(name, "mean")] = _mean(measured[name])
-    if structures.LUMINA in measured:
-        values[SEVERAL_LUMINA] = percentage(measured[structures.LUMINA] > 1)
+    if LUMINA in measured:
+        values[SEVERAL_LUMINA] = percentage(measured[LUMINA] > 1)
     if TOUCHING[target] in measured:
         values[TOUCHING_SHARE] = percentage(measured[TOUCHING[target]] > 0)
     if LINE in measured:

@@ -12,18 +12,15 @@ import numpy as np
 from scipy.sparse import csr_array
 from scipy.spatial import cKDTree
 
-from qpbridge.measurements.names import fill, recognize, short
+from qpbridge.measurements.names import SMOOTHED, fill, recognize, short
+from qpbridge.measurements.orientations import BINS, binned, entropy
 from qpbridge.objects import FloatArray, IntArray, MeasurementTable
 
 PAIRS = 2**22
 """Pairs of neighbours (some 50 bytes each) that are held at a time; bounds the memory."""
 
-BINS = 18
-"""Orientations are counted in bins of ten degrees."""
-
 NEAREST = "Nearest neighbor distance µm"
 LOCAL_DENSITY = "Local density RADIUS µm per mm^2"
-SMOOTHED = "Smoothed: FWHM µm: NAME"
 NEARBY = "Smoothed: FWHM µm: Nearby detection counts"
 ENTROPY = "Orientation entropy RADIUS µm"
 
@@ -171,32 +168,14 @@ def orientation_entropy(
         nuclei have an orientation.
     """
     known = np.isfinite(orientation)
-    bins = np.where(known, _bin(np.where(known, orientation, 0)), BINS)
+    bins = np.where(known, binned(np.where(known, orientation, 0)), BINS)
     out = np.full(len(points), np.nan)
     for rows, at, other, _ in _surroundings(points, radius):
         counts = np.bincount(at * (BINS + 1) + bins[other], minlength=len(rows) * (BINS + 1))
         # The last bin holds those without an orientation.
         found = counts.reshape(len(rows), BINS + 1)[:, :BINS]
-        out[rows] = np.where(found.sum(axis=1) > 1, _entropy(found), np.nan)
+        out[rows] = np.where(found.sum(axis=1) > 1, entropy(found), np.nan)
     return MeasurementTable.of({fill(ENTROPY, RADIUS=short(radius)): out})
-
-
-def orientation_entropy_of(orientation: FloatArray) -> float:
-    """Return the entropy in bits of the orientations (n,) of nuclei; NaN of less than two."""
-    known = orientation[np.isfinite(orientation)]
-    counts = np.bincount(_bin(known), minlength=BINS)[None]
-    return float(_entropy(counts)[0]) if len(known) > 1 else np.nan
-
-
-def _bin(orientation: FloatArray) -> IntArray:
-    return (orientation % 180 / (180 / BINS)).astype(np.int64) % BINS
-
-
-def _entropy(counts: IntArray) -> FloatArray:
-    """Entropy in bits of rows of counts, int64 (n, m) -> float64 (n,)."""
-    p = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    entropy: FloatArray = 0 - (p * np.log2(np.where(p > 0, p, 1))).sum(axis=1)
-    return entropy
 
 
 def _tree(points: FloatArray) -> tuple[IntArray, cKDTree]:

@@ -14,11 +14,16 @@ import shapely
 
 from qpbridge.measurements.hulls import hull_diameters
 from qpbridge.measurements.names import (
+    COMPACTNESS,
     LINE,
     LINE_WIDTH,
+    LUMEN,
     LUMEN_RATIO,
+    LUMINA,
     NEAREST,
+    NUCLEI_COUNT,
     OUTLINE_SOLIDITY,
+    THICKNESS,
     TOUCHING,
 )
 from qpbridge.measurements.shape import shape_measurements
@@ -30,11 +35,6 @@ from qpbridge.objects import (
     Shapes,
 )
 from qpbridge.outlines import areas_um2, valid_shapes
-
-LUMEN, LUMINA = "Lumen area µm^2", "Lumina count"
-COMPACTNESS = "Outline compactness"
-THICKNESS = {"glands": "Epithelial height µm", "vessels": "Wall thickness µm"}
-NUCLEI = "Nuclei count"
 
 LEAST_LUMEN = 10.0
 """A hole below this is a gap between cells, or an error, rather than a lumen, µm^2."""
@@ -62,7 +62,7 @@ DEFINITIONS: Mapping[str, str] = {
         "Diameter of the circle with the area within the outer outline, over the max diameter "
         "[Russ, The Image Processing Handbook]: 1 for a disc, less for what is long or branched."
     ),
-    NUCLEI: "Nuclei with their centroid in the epithelium (not in a lumen) of a gland.",
+    NUCLEI_COUNT: "Nuclei with their centroid in the epithelium (not in a lumen) of a gland.",
     **dict.fromkeys(
         NEAREST.values(), "Smallest distance between outlines, to any other; NaN alone."
     ),
@@ -218,11 +218,11 @@ def count_nuclei(shapes: Shapes, centroids: FloatArray) -> MeasurementTable:
     Returns
     -------
     measurements
-        `NUCLEI`.
+        `NUCLEI_COUNT`.
     """
     geometries = shapes.geometries
     found, _ = shapely.STRtree(shapely.points(centroids)).query(geometries, predicate="contains")
-    return MeasurementTable.of({NUCLEI: np.bincount(found, minlength=len(geometries))})
+    return MeasurementTable.of({NUCLEI_COUNT: np.bincount(found, minlength=len(geometries))})
 
 
 def hole_area(geometries: GeometryArray) -> FloatArray:

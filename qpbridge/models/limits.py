@@ -98,6 +98,11 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.source, self.most, self.operations = source, most, 0.0
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Don't let torch import its compiler, which takes as long as torch, just to leave it."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, _types: Any, args: Any = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:

@@ -29,6 +29,7 @@ from qpbridge.project.embedded.qpdata.data_file import read_image_data
 from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, colored
 from qpbridge.project.interface import ImageData
 from qpbridge.project.places import NOWHERE, Places
+from qpbridge.project.qupath_places import may_be_found
 
 OLDEST, NEWEST = (0, 4), (0, 7)
 """The versions of QuPath that this backend was run with, first to last."""
@@ -132,7 +133,12 @@ def _are_same(found: ObjectTable, known: ObjectTable) -> bool:
 
 
 def find_qupath() -> str | None:
-    """Return the folder of the QuPath that paquo would use; None where it finds none."""
+    """Return the folder of the QuPath that paquo would use; None where it finds none.
+
+    Where there can be none, paquo is not asked: it takes half a second to import.
+    """
+    if not may_be_found():
+        return None
     from paquo.jpype_backend import find_qupath as search
 
     with warnings.catch_warnings():

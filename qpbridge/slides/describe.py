@@ -8,9 +8,10 @@ import warnings
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tiffslide import TiffSlide
+if TYPE_CHECKING:
+    from tiffslide import TiffSlide
 
 MICROMETRES = {
     **{"m": 1e6, "cm": 1e4, "mm": 1e3, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3},

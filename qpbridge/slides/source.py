@@ -20,7 +20,6 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image, UnidentifiedImageError
-from tiffslide import TiffSlide
 
 from qpbridge.errors import SlideError
 from qpbridge.slides.claims import (
@@ -142,6 +141,8 @@ class TiffSource:
         self._lock = threading.Lock()
         self._handles = threading.local()  # threads that share a handle would wait for one another
         self._opened: list[BinaryIO] = []
+        from tiffslide import TiffSlide  # and with it zarr, which pictures do not need
+
         self._slide = TiffSlide(path)
         try:
             tiff = self._slide.ts_tifffile

@@ -8,6 +8,7 @@ import sys
 
 import click
 import pytest
+from models.test_foreign import Level, write
 from slide_factory import make_slide
 
 from qpbridge.cli import _COMMANDS, main
@@ -68,6 +69,51 @@ def test_work_on_projects_without_networks(tmp_path):
         assert imported("export", project, "--format", "csv", "--rows", rows, "-o", table) == []
     assert imported("remove", project) == []
     assert imported("relocate", project) == []
+
+
+@pytest.fixture
+def segmented(tmp_path, project, qpbridge):
+    """The project, with nuclei, glands, vessels and what is measured of them and of regions."""
+    for target in ("glands", "vessels"):
+        own = {"target": target, "mpp": 0.5, "decode": {"min_area_um2": 12.0}}
+        dark = write(tmp_path / target, script=Level(), metadata={"qpbridge": own})
+        qpbridge("segment", project, "--target", target, "--model", dark, "--trust")
+    qpbridge("segment", project, "--features", "all")
+    qpbridge("measure", project, "--grading", "mvd")
+    return project
+
+
+def test_work_on_what_was_segmented_without_networks(tmp_path, segmented):
+    table = tmp_path / "table.csv"
+    for rows in ("objects", "regions", "images"):
+        assert imported("export", segmented, "--rows", rows, "-o", table, "--format", "csv") == []
+    told = table.read_text("utf-8")
+    for name in ("Nuclei: Orientation entropy", "Glands: Touching %", "Vessels: Count"):
+        assert name in told
+    assert imported("export", segmented, "--format", "geojson", "-o", tmp_path / "a.geojson") == []
+    assert imported("info", segmented) == []
+    assert imported("relocate", segmented) == []
+    assert imported("remove", segmented) == []
+
+
+def test_segmenting_takes_no_more_than_it_needs(project):
+    """Not torch's compiler, nor what other targets or kinds of image are read with."""
+    names = ("skimage", "sympy", "pandas", "matplotlib", "paquo", "jpype")
+    script = (
+        "import sys\n"
+        "from qpbridge.__main__ import run\n"
+        f"sys.argv = ['qpbridge', 'segment', {str(project)!r}, '--backend', 'embedded']\n"
+        "try:\n"
+        "    run()\n"
+        "except SystemExit as end:\n"
+        "    assert not end.code\n"
+        "    loaded = {'torch._dynamo'} | {name.partition('.')[0] for name in sys.modules}\n"
+        "    loaded -= {'torch._dynamo'} - set(sys.modules)\n"
+        f"    print('HEAVY', *sorted(loaded & {{'torch._dynamo', *{names!r}}}))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].split() == ["HEAVY"]
 
 
 def test_the_library_itself_is_light():

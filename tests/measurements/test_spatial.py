@@ -12,13 +12,13 @@ import shapely.geometry
 
 from qpbridge import MeasurementTable
 from qpbridge.measurements import spatial
+from qpbridge.measurements.orientations import orientation_entropy_of
 from qpbridge.measurements.spatial import (
     DEFINITIONS,
     NEAREST,
     local_density,
     nearest_neighbor,
     orientation_entropy,
-    orientation_entropy_of,
     smoothed,
 )
 

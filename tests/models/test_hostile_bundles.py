@@ -177,7 +177,7 @@ def test_a_wrong_value_is_named(tmp_path, field, value):
 def test_decoders_take_what_bundles_may_set():
     assert DECODERS.keys() == decoders.DECODERS.keys()
     for name, decoder in DECODERS.items():
-        known = inspect.signature(decoders.DECODERS[name]).parameters.keys() - {"maps", "mpp"}
+        known = inspect.signature(decoders.DECODERS[name]()).parameters.keys() - {"maps", "mpp"}
         assert decoder.settings.keys() == known
 
 

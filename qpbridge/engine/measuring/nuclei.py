@@ -19,11 +19,10 @@ from qpbridge.measurements.delaunay import (
 )
 from qpbridge.measurements.distances import annotation_distances, structure_relations
 from qpbridge.measurements.moments import ORIENTATION, moment_measurements
-from qpbridge.measurements.names import CELL, NUCLEUS, fill, of_nucleus, recognized, short
+from qpbridge.measurements.names import CELL, NUCLEUS, SMOOTHED, fill, of_nucleus, recognized, short
 from qpbridge.measurements.nuclei import cell_shapes
 from qpbridge.measurements.shape import shape_measurements, shape_names
 from qpbridge.measurements.spatial import (
-    SMOOTHED,
     local_density,
     nearest_neighbor,
     orientation_entropy,

@@ -10,7 +10,6 @@ from qpbridge.engine.segmenting.nuclei import DAB, NucleusFinder
 from qpbridge.engine.segmenting.plan import ImagePlan
 from qpbridge.engine.segmenting.request import NucleusOptions, Request
 from qpbridge.engine.segmenting.result import Result
-from qpbridge.engine.segmenting.structures import StructureFinder
 from qpbridge.engine.tiles.merge import TileObjects
 from qpbridge.engine.tiles.plan import Tile
 from qpbridge.engine.tiles.run import Maps, Pixels
@@ -71,6 +70,9 @@ def choose_finder(
         If a stain is to be measured that the image does not have.
     """
     if bundle.target != "nuclei":
+        # which takes time to import, and a run of nuclei does not need
+        from qpbridge.engine.segmenting.structures import StructureFinder
+
         return StructureFinder(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
     stains = image_stains(plan.data)
     _check_stains(image, stains, request.nuclei)

@@ -140,7 +140,7 @@ def decode_blobs(maps):
 
 @pytest.fixture
 def bundle(monkeypatch):
-    monkeypatch.setitem(decoders.DECODERS, "blobs", lambda maps, *, mpp: decode_blobs(maps))
+    monkeypatch.setitem(decoders.DECODERS, "blobs", lambda: lambda maps, *, mpp: decode_blobs(maps))
     own = {"target": "nuclei", "decoder": "blobs", "mpp": 0.5, "decode": {}}
     return Bundle("some_model", Path("some_model"), {"version": "1", "qpbridge": own})
 

@@ -39,7 +39,7 @@ def decode_blobs(maps, *, mpp, min_area_um2=0.0):
 
 @pytest.fixture
 def bundle(monkeypatch):
-    monkeypatch.setitem(decoders.DECODERS, "blobs", decode_blobs)
+    monkeypatch.setitem(decoders.DECODERS, "blobs", lambda: decode_blobs)
     own = {"target": "glands", "decoder": "blobs", "mpp": 1.0, "decode": {"min_area_um2": 20.0}}
     return Bundle("some_model", Path("some_model"), {"version": "1", "qpbridge": own})
 
