@@ -6,10 +6,11 @@ import math
 from collections.abc import Callable, Sequence
 
 from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
+from qpbridge.api.progress import image_bar
 from qpbridge.engine.measuring.job import measure_project
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
 from qpbridge.hierarchy.regions import Selection
-from qpbridge.project.each_image import Reports
+from qpbridge.project.each_image import Reports, select_some
 
 
 def measure(
@@ -33,6 +34,7 @@ def measure(
     epithelium: str | None = None,
     command: str | None = None,
     ended: Callable[[MeasureReport], None] = lambda report: None,
+    progress: bool = False,
 ) -> Reports[MeasureReport]:
     """Measure the objects in the annotations of a project again, and sum them up on these.
 
@@ -76,6 +78,8 @@ def measure(
         What QuPath's history says that was run; None: this call.
     ended
         Called after each image.
+    progress
+        True shows a bar, in a terminal or a notebook, and says what becomes of each image.
 
     Returns
     -------
@@ -117,4 +121,11 @@ def measure(
         if command is None
         else command,
     )
-    return measure_project(as_project(project), request, images=images, ended=ended)
+    opened = as_project(project)
+    with image_bar(progress, "measure", len(select_some(opened, images))) as watch:
+
+        def told(report: MeasureReport) -> None:
+            watch(report)
+            ended(report)
+
+        return measure_project(opened, request, images=images, ended=told)

@@ -10,8 +10,10 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bars
 
+from qpbridge import checks
 from qpbridge.engine.segmenting.request import ImageReport, Missing, Progress
 from qpbridge.errors import RequestError
+from qpbridge.project.each_image import Report
 from qpbridge.texts import printable
 
 _log = logging.getLogger("qpbridge")
@@ -59,15 +61,8 @@ def bars(
     wording
         How to say what went wrong.
     """
-    console = console or Console(stderr=True, highlight=False, soft_wrap=True)
-    columns = (
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeRemainingColumn(),
-    )
-    visible = console.is_terminal or console.is_jupyter
-    with Bars(*columns, console=console, transient=True, disable=not visible) as shown:
+    console = console or _console()
+    with _shown(console) as shown:
         watch = _Watch(shown, console, wording, quiet=missing is not None)
         yield Progress(
             start_target=watch.start_target,
@@ -76,6 +71,44 @@ def bars(
             end_image=watch.end_image,
             missing=missing or (lambda missing, images: None),
         )
+
+
+@contextmanager
+def image_bar(progress: bool, what: str, images: int) -> Iterator[Callable[[Report], None]]:
+    """Give what is called after each image of a run: a bar counts them, and tells which failed.
+
+    Raises
+    ------
+    RequestError
+        If `progress` is neither True nor False.
+    """
+    if not checks.flag("progress", progress):
+        yield lambda report: None
+        return
+    console = _console()
+    with _shown(console) as shown:
+        task = shown.add_task(f"{what} {images} images", total=images)
+
+        def end_image(report: Report) -> None:
+            shown.advance(task)
+            console.print(printable(str(report), lines=True), markup=False, emoji=False)
+
+        yield end_image
+
+
+def _console() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _shown(console: Console) -> Bars:
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+    )
+    visible = console.is_terminal or console.is_jupyter
+    return Bars(*columns, console=console, transient=True, disable=not visible)
 
 
 class _Watch:

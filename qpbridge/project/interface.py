@@ -282,6 +282,25 @@ class ImageEntry(abc.ABC):
         mpp = f"{server.mpp[0]:g} µm/px" if server.mpp else "pixel size unknown"
         return f"<{type(self).__name__} {self.id} {self.name!r}: {size}, {mpp}>"
 
+    def _repr_html_(self) -> str:
+        server = self.server
+        rows = {
+            "Id": self.id,
+            "Image": self.name,
+            "Pixels": f"{server.width} x {server.height}" if server.width else "unknown",
+            "µm per pixel": " x ".join(f"{v:g}" for v in server.mpp) if server.mpp else "unknown",
+            "Description": self.description or "",
+            "Tags": ", ".join(self.tags),
+            **self.metadata,
+        }
+        return "<table>{}</table>".format(
+            "".join(
+                f"<tr><th>{html.escape(name)}</th><td>{html.escape(value)}</td></tr>"
+                for name, value in rows.items()
+                if value
+            )
+        )
+
     @abc.abstractmethod
     def has_data(self) -> bool:
         """Whether QuPath, or anybody, has saved data for this image."""

@@ -116,6 +116,10 @@ MEASURE = [
         ("--delaunay", "30", "--intensities", "--morphometry", "--grading", "nottingham"),
         {"delaunay": 30, "intensities": True, "morphometry": True, "grading": "nottingham"},
     ),
+    (
+        ("--delaunay", "30", "--clusters", "--orientation", "20", "--orientation", "40"),
+        {"delaunay": 30, "clusters": True, "orientation": (20, 40)},
+    ),
 ]
 
 
@@ -125,6 +129,18 @@ def test_measure(command, path, twin, options, arguments):
     reports = qpbridge.measure(twin, **arguments)
     assert plain(document["images"]) == plain([asdict(report) for report in reports])
     assert_same_objects(path, twin)
+
+
+def test_measure_says_what_becomes_of_each_image(path, capsys):
+    ended = []
+    reports = qpbridge.measure(path, progress=True, ended=ended.append)
+    said = capsys.readouterr().err
+    assert ended == reports and all(f"{report.image}: " in said for report in reports)
+    qpbridge.measure(path)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(RequestError) as caught:
+        qpbridge.measure(path, progress="yes")
+    assert caught.value.field == "progress"
 
 
 @pytest.mark.parametrize(
@@ -384,6 +400,9 @@ def test_what_a_notebook_shows(path):
     assert repr(project).count("\n") == 0 and "2 images" in repr(project)
     assert "other [b].svs" in project._repr_html_() and project._repr_html_().count("<tr>") == 3
     assert "900 x 700 px, 0.5 µm/px" in repr(project[0])
+    html = project[0]._repr_html_()
+    assert "<td>900 x 700</td>" in html and "<td>0.5 x 0.5</td>" in html
+    assert "<td>other [b].svs</td>" in project[1]._repr_html_()
     table = project[0].read().objects
     assert repr(table).startswith("<ObjectTable: 1 annotation, ") and len(repr(table)) < 120
     assert "Nucleus" in table._repr_html_() and "Circularity" in table._repr_html_()
