@@ -58,6 +58,12 @@ def measure_project(
         If an image is unknown, or no image has a region.
     ProjectError
         If the project can't be written to.
+
+    Examples
+    --------
+    >>> request = qpbridge.MeasureRequest(qpbridge.Selection(within="Tumor"), morphometry=True)
+    >>> qpbridge.measure_project(project, request)
+    <Reports: 1 written, 1 skipped>
     """
     checks.instance("project", project, Project, "an open project")
     request = MeasureRequest() if request is None else request

@@ -81,6 +81,12 @@ def segment_project(
         If an image is unknown, or no image has anything to segment in.
     ProjectError
         If the project can't be written to.
+
+    Examples
+    --------
+    >>> request = qpbridge.Request(qpbridge.Selection(within="Tumor"), device="cpu", dry_run=True)
+    >>> qpbridge.segment_project(project, qpbridge.load_bundle("nuclei_he"), request)
+    <Reports: 1 planned, 1 skipped>
     """
     checks.instance("project", project, Project, "an open project")
     checks.instance("bundle", bundle, Bundle, "what `load_bundle` gives")
