@@ -64,8 +64,8 @@ def refuse_untrusted(place: Path) -> ModelError:
     return ModelError(
         f"{place}: its network is TorchScript (models/model.ts), which is a program of whoever "
         f"made it: running it could harm your files or fill the memory.{was} If you know and trust "
-        "where it comes from, say `trust` once for it; else ask for a bundle with a network_def "
-        "and weights (models/model.pt): these can't run anything."
+        "where it comes from, say `trust` once for it; otherwise ask for a bundle with a "
+        "network_def and weights (models/model.pt): these can't run anything."
     )
 
 

@@ -99,7 +99,8 @@ GLEASON = System(
         "Gleason: Touching glands %": "Share of glands that touch another: fusion or crowding.",
         **{f"Gleason: Pattern {p} %": f"Share of pattern {p}, {_DRAWN}." for p in PATTERNS},
         "Gleason: Primary pattern": f"The most extensive, {_DRAWN}.",
-        "Gleason: Secondary pattern": f"The highest other above 5 %, else the primary, {_DRAWN}.",
+        "Gleason: Secondary pattern": "The highest other above 5 %, otherwise "
+        f"the primary, {_DRAWN}.",
         "Gleason: Grade group": f"ISUP grade group 1 to 5 of the two, {_DRAWN}.",
     },
     (

@@ -139,7 +139,7 @@ def gland_formation(summary: Summary) -> float:
 
 GLAND_FORMATION = (
     "Area of glands with their lumina in % of the tumour's epithelium where its area is known, "
-    "else of the evaluated area"
+    "otherwise of the evaluated area"
 )
 
 STROMA = (
