@@ -13,7 +13,7 @@ from torch import nn
 
 from qpbridge.engine.reviewed import load_reviewed
 from qpbridge.evaluate.folder import score_samples
-from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
+from qpbridge.evaluate.labelled import DataSource, Sample, load_source
 from qpbridge.evaluate.predict import WITH_HOLES
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
@@ -127,7 +127,7 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
             return list(_load_project(source, source.truth, recipe))
         if source.synthetic is not None:
             return load_pictures(source, recipe.mpp)
-        return load_source(source, estimate_mpp if recipe.task.target == "nuclei" else at_own_scale)
+        return load_source(source, None if recipe.task.target == "nuclei" else at_own_scale)
 
     def at_own_scale(_: object) -> float:
         return recipe.mpp

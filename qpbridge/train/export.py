@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.evaluate.labelled import DataSource
+from qpbridge.evaluate.labelled import MPP_RANGE, DataSource
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.train.readme import readme
 from qpbridge.train.recipe import Recipe
@@ -201,6 +201,7 @@ def _describe(source: DataSource) -> dict[str, Any]:
         **({} if source.truth is None else {"truth": source.truth}),
         "pattern": source.pattern,
         "mpp": source.mpp,
+        **({"mpp_range": list(source.mpp_range)} if source.mpp_range != MPP_RANGE else {}),
         "weight": source.weight,
         **({"synthetic": source.synthetic} if source.synthetic else {}),
         **dict(source.about),

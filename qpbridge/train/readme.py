@@ -95,11 +95,20 @@ def _source_row(use: str, source: Mapping[str, Any]) -> str:
         source.get("title", source["folder"]),
         use,
         f"`{source['pattern']}`".replace("|", ", "),
-        f"{source['mpp']:g}" if source.get("mpp") else "unknown",
+        _pixel_size(source),
         source.get("licence", "unknown"),
         source.get("citation", ""),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _pixel_size(source: Mapping[str, Any]) -> str:
+    if source.get("mpp"):
+        return f"{source['mpp']:g}"
+    if "mpp_range" in source:
+        low, high = source["mpp_range"]
+        return f"{low:g} to {high:g}, by the size of the nuclei"
+    return "unknown"
 
 
 def _score_table(scores: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

@@ -97,6 +97,9 @@ def test_scale_is_estimated_from_the_nuclei():
     labels = discs((200, 200), 40, 9.8)
     assert estimate_mpp(labels) == pytest.approx(np.sqrt(30 / area), rel=0.03)
     assert 0.12 <= estimate_mpp(np.zeros((9, 9), int)) <= 0.6
+    assert estimate_mpp(labels, nucleus_um2=15.0) == pytest.approx(np.sqrt(15 / area), rel=0.03)
+    assert estimate_mpp(labels, (0.14, 0.19)) == 0.19
+    assert estimate_mpp(np.zeros((9, 9), int), (0.14, 0.19)) == pytest.approx(0.165)
 
 
 @pytest.fixture

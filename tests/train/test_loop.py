@@ -17,10 +17,10 @@ from qpbridge.models import load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.train.build import load_groups
 from qpbridge.train.data import PatchSampler
-from qpbridge.train.export import receptive_reach
+from qpbridge.train.export import metadata, receptive_reach
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
-from qpbridge.train.recipe import NETWORK, Recipe
+from qpbridge.train.recipe import NETWORK, Recipe, read_recipe
 from qpbridge.train.tasks import TASKS
 
 TINY = {**NETWORK, "out_channels": 4, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
@@ -234,6 +234,28 @@ def test_patients_are_never_on_both_sides(tmp_path):
         wrong = replace(recipe, train=(DataSource(tmp_path / "named", 1.0, patient=pattern),))
         with pytest.raises(QpbridgeError, match=message):
             load_groups(wrong, seed=3)
+
+
+def test_a_recipe_bounds_the_scale_that_is_estimated(tmp_path):
+    write_set(tmp_path / "set", ["one"])
+    path = tmp_path / "recipe.toml"
+    sources = """
+        [[train]]
+        folder = "set"
+        {}
+        [[train]]
+        folder = "set"
+    """
+    head = 'decoder = "nuclei"\nmpp = 0.5\n'
+    path.write_text(head + sources.format("mpp = [0.14, 0.19]\nnucleus_um2 = 6.3"))
+    recipe = read_recipe(path, tmp_path)
+    (_, (bounded,)), (_, (free,)) = load_groups(recipe, 0)[0]
+    assert bounded.mpp == pytest.approx(np.sqrt(6.3 / 30) * free.mpp) and 0.14 < bounded.mpp < 0.19
+    first, second = metadata(recipe, 16, {}, {})["qpbridge"]["data"]["train"]
+    assert first["mpp"] is None and first["mpp_range"] == [0.14, 0.19] and "mpp_range" not in second
+    path.write_text(head + sources.format("mpp = [0.14]"))
+    with pytest.raises(QpbridgeError, match=r"recipe\.toml"):
+        read_recipe(path, tmp_path)
 
 
 def test_fine_tuning_takes_what_the_model_was_and_says_so(tmp_path):
