@@ -71,7 +71,7 @@ def train_bundle(
         size=config.patch,
         scale=recipe.scale,
     )
-    judge = _judge(recipe, output, [s for _, samples in validation for s in samples])
+    judge = _judge(recipe, output, [samples for _, samples in validation])
     network = train(
         config,
         sampler,
@@ -195,10 +195,13 @@ def describe_hardware(device: str) -> str:
 
 
 def _judge(
-    recipe: Recipe, output: Path, samples: Sequence[Sample]
+    recipe: Recipe, output: Path, groups: Sequence[Sequence[Sample]]
 ) -> Callable[[nn.Module], float] | None:
-    """Make what scores a network in training on the validation images, if there are any."""
-    if not samples:
+    """Make what scores a network in training on the validation images, if there are any.
+
+    Each set counts as much as any other, however many images it has.
+    """
+    if not groups:
         return None
 
     halo = receptive_reach(build_network(recipe.network_definition).eval(), recipe.stride)
@@ -207,6 +210,7 @@ def _judge(
     def judge(network: nn.Module) -> float:
         device = next(network.parameters()).device
         ready = MapNetwork(network, recipe.task.channels, half_precision(device)).eval().to(device)
-        return float(score_samples(draft, samples, network=ready)[recipe.task.score])
+        scores = (score_samples(draft, samples, network=ready) for samples in groups)
+        return float(np.mean([values[recipe.task.score] for values in scores]))
 
     return judge

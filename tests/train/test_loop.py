@@ -15,7 +15,7 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.definition import build_network
-from qpbridge.train.build import load_groups
+from qpbridge.train.build import _judge, load_groups
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import metadata, receptive_reach
 from qpbridge.train.loop import TrainConfig, train
@@ -256,6 +256,18 @@ def test_a_recipe_bounds_the_scale_that_is_estimated(tmp_path):
     path.write_text(head + sources.format("mpp = [0.14]"))
     with pytest.raises(QpbridgeError, match=r"recipe\.toml"):
         read_recipe(path, tmp_path)
+
+
+def test_each_validation_set_counts_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "qpbridge.train.build.score_samples",
+        lambda bundle, samples, network: {"aji": 0.2 if len(samples) == 4 else 0.8},
+    )
+    recipe = Recipe("nuclei", 0.5, (), network=TINY)
+    sample = Sample("one", *discs(), 0.5)
+    judge = _judge(recipe, tmp_path, [[sample] * 4, [sample]])
+    assert judge(build_network(recipe.network_definition)) == pytest.approx(0.5)
+    assert _judge(recipe, tmp_path, []) is None
 
 
 def test_fine_tuning_takes_what_the_model_was_and_says_so(tmp_path):
