@@ -1,5 +1,7 @@
 """Targets and patches mean what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -174,6 +176,35 @@ def test_light_varies_smoothly_and_leaves_black_black():
     assert bright.diff(dim=-1).abs().max() < 0.05
     plain = vary_appearance(images, np.random.default_rng(2), stained=False)
     assert plain.shape == images.shape and plain.min() >= 0 and plain.max() <= 1
+
+
+def test_what_is_finer_than_any_patch_is_reduced_and_nothing_moves(sampler):
+    (sample,) = sampler.samples
+    fine = replace(
+        sample,
+        image=sample.image.repeat(4, 0).repeat(4, 1),
+        labels=sample.labels.repeat(4, 0).repeat(4, 1),
+        mpp=sample.mpp / 4,
+        known=np.ones([4 * length for length in sample.labels.shape], bool),
+    )
+    # 0.5 µm per pixel, 1.9 times as large at most, is 4.2 times as coarse as 0.0625
+    plain, other = (
+        PatchSampler([(1.0, [s])], TASKS["nuclei"], mpp=0.5, size=96, scale=(0.65, 1.9))
+        for s in (sample, fine)
+    )
+    (reduced,) = other.samples
+    assert reduced.mpp == sample.mpp and (reduced.image == sample.image).all()
+    for seed in range(3):
+        (images, maps), (same, found) = (
+            s.batch(2, np.random.default_rng(seed)) for s in (plain, other)
+        )
+        assert torch.equal(images, same)
+        solid = (maps[:, :1] > 0.99) | (maps[:, :1] < 0.01)
+        assert torch.equal(maps[:, 4], found[:, 4]) and (maps - found)[:, :1].abs().max() < 0.01
+        assert ((maps - found) * solid).abs().amax((0, 2, 3))[1:4].max() < 0.3
+    cut = replace(fine, image=fine.image[:-1, :-3], labels=fine.labels[:-1, :-3], known=None)
+    (left,) = PatchSampler([(1.0, [cut])], TASKS["nuclei"], mpp=0.5, size=96).samples
+    assert left.image.shape[:2] == left.labels.shape == (1023 // 5, 1021 // 5)
 
 
 def write(folder, name, image, labels):
