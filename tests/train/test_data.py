@@ -9,7 +9,7 @@ from PIL import Image
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluate.labelled import DataSource, Sample, estimate_mpp, load_source
-from qpbridge.train.augment import vary_appearance, vary_chromatin, vary_light
+from qpbridge.train.augment import vary_appearance, vary_chromatin, vary_exposure, vary_light
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.targets import CONTOUR_UM, instance_targets, profile_targets
 from qpbridge.train.tasks import TASKS
@@ -176,6 +176,21 @@ def test_light_varies_smoothly_and_leaves_black_black():
     assert bright.diff(dim=-1).abs().max() < 0.05
     plain = vary_appearance(images, np.random.default_rng(2), stained=False)
     assert plain.shape == images.shape and plain.min() >= 0 and plain.max() <= 1
+
+
+def test_a_bright_or_dark_exposure_changes_nothing_else():
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.6
+    images[:32] += 0.4
+    exposed = vary_exposure(images, np.random.default_rng(3))
+    white = exposed.flatten(1).quantile(0.98, dim=1)
+    changed = (exposed != images).flatten(1).any(1)
+    assert 8 < changed.sum() < 32
+    assert white[changed].min() > 0.45 and white[changed].max() - white[changed].min() > 0.3
+    for before, after in zip(images[changed], exposed[changed], strict=True):
+        inside = after < 0.999
+        factor = (after / before)[inside]
+        assert torch.allclose(factor, factor.median(), rtol=1e-4)
+    assert not vary_exposure(torch.zeros(4, 3, 8, 8), np.random.default_rng(1)).any()
 
 
 def test_what_is_finer_than_any_patch_is_reduced_and_nothing_moves(sampler):
