@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from qpbridge.engine.reviewed import load_reviewed
-from qpbridge.evaluate.folder import score_samples
+from qpbridge.evaluate.folder import quick_score, score_samples
 from qpbridge.evaluate.labelled import DataSource, Sample, load_source
 from qpbridge.evaluate.predict import WITH_HOLES
 from qpbridge.models.bundle import Bundle, load_bundle
@@ -210,7 +210,8 @@ def _judge(
     def judge(network: nn.Module) -> float:
         device = next(network.parameters()).device
         ready = MapNetwork(network, recipe.task.channels, half_precision(device)).eval().to(device)
-        scores = (score_samples(draft, samples, network=ready) for samples in groups)
-        return float(np.mean([values[recipe.task.score] for values in scores]))
+        name = recipe.task.score
+        scores = [quick_score(name, draft, samples, network=ready) for samples in groups]
+        return float(np.mean(scores))
 
     return judge

@@ -260,8 +260,8 @@ def test_a_recipe_bounds_the_scale_that_is_estimated(tmp_path):
 
 def test_each_validation_set_counts_alike(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "qpbridge.train.build.score_samples",
-        lambda bundle, samples, network: {"aji": 0.2 if len(samples) == 4 else 0.8},
+        "qpbridge.train.build.quick_score",
+        lambda name, bundle, samples, network: 0.2 if len(samples) == 4 else 0.8,
     )
     recipe = Recipe("nuclei", 0.5, (), network=TINY)
     sample = Sample("one", *discs(), 0.5)
