@@ -140,7 +140,7 @@ class Areas:
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)
-        columns = {PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)}
+        columns = {PROBABILITY: self.bundle.certainty(sums[:, 1] / np.maximum(sums[:, 0], 1))}
         columns |= area_measurements(shapes, self.mpp)
         if self._lines:
             # of what was cut off, the line is taken to be as long as its share of the area

@@ -51,7 +51,8 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
     "Shape": {**SHAPE, **moments.DEFINITIONS},
     "Intensity and texture": {
         **INTENSITY,
-        summary.PROBABILITY: "Mean foreground probability that the model gave to the object.",
+        summary.PROBABILITY: "Share of objects like it that are right, by the model's validation "
+        "images; of models that were not calibrated, their mean foreground probability.",
         **texture.DEFINITIONS,
     },
     "Cells": {**cells.DEFINITIONS, **cells.COMPARTMENTS},

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from qpbridge.engine.reviewed import load_reviewed
+from qpbridge.evaluate.calibration import judge_objects
 from qpbridge.evaluate.folder import quick_score, score_samples
 from qpbridge.evaluate.labelled import DataSource, Sample, load_source
 from qpbridge.evaluate.predict import WITH_HOLES
@@ -19,6 +20,7 @@ from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import MapNetwork, half_precision
 from qpbridge.project import open_project
+from qpbridge.train.certainty import calibrate
 from qpbridge.train.curve import draw_curve
 from qpbridge.train.data import PatchSampler
 from qpbridge.train.export import metadata, receptive_reach, write_bundle
@@ -107,9 +109,19 @@ def train_bundle(
     bundle = load_bundle(output)
     ready = bundle.network(device)  # the weights as they were stored
     scores = {}
+    judged = []
     for source, samples in validation:
         scores[source.title] = score_samples(bundle, samples, network=ready)
-    write_bundle(output, network, recipe, training=facts, scores=scores)
+        if recipe.task.single:
+            judged.append([judge_objects(bundle, samples[i::2], ready) for i in (0, 1)])
+    write_bundle(
+        output,
+        network,
+        recipe,
+        training=facts,
+        scores=scores,
+        calibration=calibrate(judged, output / "docs"),
+    )
     return load_bundle(output)
 
 

@@ -29,6 +29,7 @@ def write_bundle(
     *,
     training: Mapping[str, Any],
     scores: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None = None,
 ) -> None:
     """Write weights, inference configuration, metadata, and a README made of it.
 
@@ -47,6 +48,8 @@ def write_bundle(
         How: steps, minutes, hardware, seed.
     scores
         By data set.
+    calibration
+        What a probability of an object is worth, and how that was found, if it was.
     """
     halo = receptive_reach(network, recipe.stride)
     for part in ("configs", "models", "docs"):
@@ -58,7 +61,10 @@ def write_bundle(
     state = {name: value.contiguous() for name, value in state.items()}
     torch.save(state, folder / "models" / "model.pt")
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
-    _write_json(folder / "configs" / "metadata.json", metadata(recipe, halo, training, scores))
+    facts = metadata(recipe, halo, training, scores)
+    if calibration is not None:
+        facts["qpbridge"]["calibration"] = dict(calibration)
+    _write_json(folder / "configs" / "metadata.json", facts)
     write_readme(load_bundle(folder))
 
 

@@ -12,12 +12,14 @@ from PIL import Image
 
 from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
+from qpbridge.evaluate.calibration import Judged
 from qpbridge.evaluate.labelled import DataSource, Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.train.build import _judge, load_groups
+from qpbridge.train.certainty import calibrate
 from qpbridge.train.data import PatchSampler
-from qpbridge.train.export import metadata, receptive_reach
+from qpbridge.train.export import metadata, receptive_reach, write_bundle
 from qpbridge.train.loop import TrainConfig, train
 from qpbridge.train.losses import OFFSET_UNIT, nuclei_loss
 from qpbridge.train.recipe import NETWORK, Recipe, read_recipe
@@ -256,6 +258,26 @@ def test_a_recipe_bounds_the_scale_that_is_estimated(tmp_path):
     path.write_text(head + sources.format("mpp = [0.14]"))
     with pytest.raises(QpbridgeError, match=r"recipe\.toml"):
         read_recipe(path, tmp_path)
+
+
+def test_a_trained_model_is_calibrated_and_shows_how_well(tmp_path):
+    rng = np.random.default_rng(4)
+    probability = rng.uniform(0.5, 1, 1200)
+    right = rng.random(1200) < probability**2
+    halves = [Judged(probability[i::2], right[i::2], np.full(600, 1 / 600)) for i in (0, 1)]
+    section = calibrate([halves, halves], tmp_path / "docs")
+    assert section["objects"] == 2400
+    assert section["error"] < 0.06 < section["error_uncalibrated"]
+    assert (tmp_path / "docs" / "reliability.csv").is_file()
+    assert calibrate([], tmp_path) is None
+    few = halves[0]._replace(**{k: v[:9] for k, v in halves[0]._asdict().items()})
+    assert calibrate([[few, few]], tmp_path) is None
+    recipe = Recipe("nuclei", 0.5, (), network=TINY)
+    network = build_network(recipe.network_definition).eval()
+    output = tmp_path / "mine"
+    write_bundle(output, network, recipe, training={}, scores={}, calibration=section)
+    assert load_bundle(output).calibration.right == tuple(section["right"])
+    assert "## Detection probability" in (output / "docs" / "README.md").read_text()
 
 
 def test_each_validation_set_counts_alike(tmp_path, monkeypatch):
