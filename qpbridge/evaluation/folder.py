@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from torch import nn
 
 from qpbridge.evaluation.labelled import Sample
+from qpbridge.evaluation.objects import aji, panoptic_quality
+from qpbridge.evaluation.overlaps import Overlaps, overlaps
 from qpbridge.evaluation.predict import predict
 from qpbridge.evaluation.scores import OF_PIXELS, image_scores, mean_scores
 from qpbridge.models.bundle import Bundle
 from qpbridge.models.network import choose_device
 
 COUNTS = ("truth_count", "predicted_count")
+OF_OVERLAPS: Mapping[str, Callable[[Overlaps], float]] = {"aji": aji, "pq": panoptic_quality}
+"""Scores that `quick_score` is quick with."""
 
 
 def score_each(
@@ -48,6 +52,21 @@ def score_each(
     if masks:
         scored = [(name, {key: scores[key] for key in OF_PIXELS}) for name, scores in scored]
     return scored
+
+
+def quick_score(
+    name: str, bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module
+) -> float:
+    """Mean of one score of `score_samples`, without the time that all others take."""
+    if name not in OF_OVERLAPS:
+        return float(score_samples(bundle, samples, network=network)[name])
+    values = []
+    for sample in samples:
+        truth, found = sample.labels, predict(bundle, network, sample.image, sample.mpp).labels
+        if sample.known is not None:
+            truth, found = np.where(sample.known, truth, 0), np.where(sample.known, found, 0)
+        values.append({name: OF_OVERLAPS[name](overlaps(truth, found))})
+    return mean_scores(values)[name]
 
 
 def score_samples(

@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from qpbridge.errors import QpbridgeError
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
 TYPICAL_NUCLEUS_UM2 = 30.0  # median area of a nucleus in tissue sections, for unknown scales
+MPP_RANGE = (0.12, 0.6)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class DataSource:
         Where ``images`` and ``labels`` (same stems) lie, or a project.
     mpp
         Pixel size in µm, or None: estimated per image from the median size of its nuclei.
+    mpp_range
+        Bounds of what is estimated.
+    nucleus_um2
+        Median area of a nucleus that it is estimated with.
     pattern
         Which stems belong, as a shell pattern with ``[..]`` and ``*``; several joined by ``|``.
     weight
@@ -58,6 +64,8 @@ class DataSource:
     synthetic: str | None = None
     pictures: int = 0
     about: tuple[tuple[str, str], ...] = ()
+    mpp_range: tuple[float, float] = MPP_RANGE
+    nucleus_um2: float = TYPICAL_NUCLEUS_UM2
 
     @property
     def title(self) -> str:
@@ -106,7 +114,8 @@ def load_source(
     source
         The folder.
     unknown_mpp
-        Gives µm per pixel for labels, where the source doesn't.  [default: `estimate_mpp`]
+        Gives µm per pixel for labels, where the source doesn't.  [default: `estimate_mpp`, with
+        the source's bounds]
 
     Raises
     ------
@@ -120,11 +129,14 @@ def load_source(
                 f"{folder}: no such folder. A data folder holds images/ and labels/, "
                 "with the same file stems in both."
             )
+    unknown_mpp = unknown_mpp or partial(
+        estimate_mpp, bounds=source.mpp_range, nucleus_um2=source.nucleus_um2
+    )
     patient_of = _patients(source)
     samples = []
     for path, truth in _pairs(images, labels, source.pattern):
         rgb, instances = _read_pair(path, truth)
-        mpp = source.mpp or (unknown_mpp or estimate_mpp)(instances)
+        mpp = source.mpp or unknown_mpp(instances)
         samples.append(Sample(path.stem, rgb, instances, mpp, patient_of(path.stem)))
     return samples
 
@@ -212,10 +224,17 @@ def _patients(source: DataSource) -> Callable[[str], str]:
     return lambda stem: table.get(stem, stem)
 
 
-def estimate_mpp(labels: npt.NDArray[np.integer]) -> float:
-    """Guess µm per pixel from the median area of the nuclei, between 0.12 and 0.6."""
+def estimate_mpp(
+    labels: npt.NDArray[np.integer],
+    bounds: tuple[float, float] = MPP_RANGE,
+    nucleus_um2: float = TYPICAL_NUCLEUS_UM2,
+) -> float:
+    """Guess µm per pixel, within bounds, from the median area of the nuclei.
+
+    Where there are none, it is the middle of the bounds.
+    """
     area = np.bincount(labels.ravel())[1:]
     area = area[area > 0]
     if not len(area):
-        return 0.35
-    return float(np.clip(math.sqrt(TYPICAL_NUCLEUS_UM2 / np.median(area)), 0.12, 0.6))
+        return sum(bounds) / 2
+    return float(np.clip(math.sqrt(nucleus_um2 / np.median(area)), *bounds))

@@ -33,10 +33,13 @@ class Prediction(NamedTuple):
         0 is background, every other value one object, lumen included.
     level : float32 array, shape (H, W)
         Foreground probability of each pixel.
+    probability : float32 array, shape (n,)
+        Of objects 1..n, as the decoder gives it; not all of them need have a pixel.
     """
 
     labels: npt.NDArray[np.int32]
     level: npt.NDArray[np.float32]
+    probability: npt.NDArray[np.float32]
 
 
 def predict(
@@ -62,7 +65,7 @@ def predict(
     found = decode(bundle.decoder, maps, **bundle.decode)
     shape = image.shape[:2]
     labels = draw_labels(found, shape, mpp / bundle.mpp, holes=bundle.decoder in WITH_HOLES)
-    return Prediction(labels, _resize(found.level, shape))
+    return Prediction(labels, _resize(found.level, shape), found.probability)
 
 
 def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:

@@ -33,7 +33,8 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
     "Shape": {**shape.DEFINITIONS, **moments.DEFINITIONS},
     "Intensity and texture": {
         **intensity.DEFINITIONS,
-        PROBABILITY: "Mean foreground probability that the model gave to the object.",
+        PROBABILITY: "Share of objects like it that are right, by the model's validation "
+        "images; of models that were not calibrated, their mean foreground probability.",
         **texture.DEFINITIONS,
     },
     "Cells": {**nuclei.DEFINITIONS, **compartments.DEFINITIONS},

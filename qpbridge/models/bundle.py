@@ -12,7 +12,10 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from qpbridge import checks
 from qpbridge.errors import ModelError
@@ -37,6 +40,27 @@ if TYPE_CHECKING:  # a bundle describes itself without torch, which takes second
 
 DEFAULT_MODELS = {"nuclei": "nuclei_he", "glands": "glands_he", "vessels": "vessels_he"}
 """The model of each target that is used where none is named."""
+
+
+class Calibration(NamedTuple):
+    """What a mean foreground probability is worth; linear between these points.
+
+    Attributes
+    ----------
+    probability
+        As the network says it, rising.
+    right
+        Share of the objects of that probability that were right on the validation images.
+    """
+
+    probability: tuple[float, ...]
+    right: tuple[float, ...]
+
+    def __call__(self, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.float32]:
+        """Translate probabilities of objects."""
+        share: npt.NDArray[np.float32] = np.interp(probability, *self).astype(np.float32)
+        return share
+
 
 SCRIPT_NOTICE = (
     "its network is TorchScript, a program, and was not run to tell this; it needs `trust`"
@@ -133,6 +157,33 @@ class Bundle:
     def decode(self) -> Mapping[str, float]:
         """Keyword arguments of the target's decoder, the maps' pixel size among them."""
         return {"mpp": self.mpp, **self._own["decode"]}
+
+    @property
+    def calibration(self) -> Calibration | None:
+        """How often objects are right that it is so and so sure of, if that was measured.
+
+        Raises
+        ------
+        ModelError
+            If it can't be understood.
+        """
+        section = self._own.get("calibration")
+        if section is None:
+            return None
+        try:
+            known = Calibration(*(tuple(map(float, section[key])) for key in Calibration._fields))
+            rising = bool((np.diff(known.probability) > 0).all())
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelError(f"{self.name}: its calibration can't be read ({error!r}).") from error
+        if not known.right or len(known.right) != len(known.probability) or not rising:
+            raise ModelError(
+                f"{self.name}: a calibration has as many probabilities, rising, as shares."
+            )
+        return known
+
+    def certainty(self, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
+        """Return how sure to be of objects of a mean foreground probability."""
+        return probability if self.calibration is None else self.calibration(probability)
 
     @property
     def license(self) -> str:

@@ -11,14 +11,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from qpbridge.evaluation.folder import score_samples
-from qpbridge.evaluation.labelled import DataSource, Sample, estimate_mpp, load_source
+from qpbridge.evaluation.calibration import judge_objects
+from qpbridge.evaluation.folder import quick_score, score_samples
+from qpbridge.evaluation.labelled import DataSource, Sample, load_source
 from qpbridge.evaluation.predict import WITH_HOLES
 from qpbridge.evaluation.reviewed import load_reviewed
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import MapNetwork, half_precision
 from qpbridge.project import open_project
+from qpbridge.training.certainty import calibrate
 from qpbridge.training.curve import draw_curve
 from qpbridge.training.data import PatchSampler
 from qpbridge.training.export import metadata, receptive_reach, write_bundle
@@ -71,7 +73,7 @@ def train_bundle(
         size=config.patch,
         scale=recipe.scale,
     )
-    judge = _judge(recipe, output, [s for _, samples in validation for s in samples])
+    judge = _judge(recipe, output, [samples for _, samples in validation])
     network = train(
         config,
         sampler,
@@ -107,9 +109,19 @@ def train_bundle(
     bundle = load_bundle(output)
     ready = bundle.network(device)  # the weights as they were stored
     scores = {}
+    judged = []
     for source, samples in validation:
         scores[source.title] = score_samples(bundle, samples, network=ready)
-    write_bundle(output, network, recipe, training=facts, scores=scores)
+        if recipe.task.single:
+            judged.append([judge_objects(bundle, samples[i::2], ready) for i in (0, 1)])
+    write_bundle(
+        output,
+        network,
+        recipe,
+        training=facts,
+        scores=scores,
+        calibration=calibrate(judged, output / "docs"),
+    )
     return load_bundle(output)
 
 
@@ -127,7 +139,7 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
             return list(_load_project(source, source.truth, recipe))
         if source.synthetic is not None:
             return load_pictures(source, recipe.mpp)
-        return load_source(source, estimate_mpp if recipe.task.target == "nuclei" else at_own_scale)
+        return load_source(source, None if recipe.task.target == "nuclei" else at_own_scale)
 
     def at_own_scale(_: object) -> float:
         return recipe.mpp
@@ -195,10 +207,13 @@ def describe_hardware(device: str) -> str:
 
 
 def _judge(
-    recipe: Recipe, output: Path, samples: Sequence[Sample]
+    recipe: Recipe, output: Path, groups: Sequence[Sequence[Sample]]
 ) -> Callable[[nn.Module], float] | None:
-    """Make what scores a network in training on the validation images, if there are any."""
-    if not samples:
+    """Make what scores a network in training on the validation images, if there are any.
+
+    Each set counts as much as any other, however many images it has.
+    """
+    if not groups:
         return None
 
     halo = receptive_reach(build_network(recipe.network_definition).eval(), recipe.stride)
@@ -207,6 +222,8 @@ def _judge(
     def judge(network: nn.Module) -> float:
         device = next(network.parameters()).device
         ready = MapNetwork(network, recipe.task.channels, half_precision(device)).eval().to(device)
-        return float(score_samples(draft, samples, network=ready)[recipe.task.score])
+        name = recipe.task.score
+        scores = [quick_score(name, draft, samples, network=ready) for samples in groups]
+        return float(np.mean(scores))
 
     return judge

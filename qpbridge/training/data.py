@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +45,9 @@ class PatchSampler:
         scale: tuple[float, float] = (0.65, 1.5),
     ) -> None:
         self.task, self.mpp, self.size, self.scale = task, mpp, size, scale
-        self.samples = [s for _, group in sources for s in group]
+        prepared = [_prepare(s, task, mpp / scale[1]) for _, group in sources for s in group]
+        self.samples = [sample for sample, _ in prepared]
+        self.truths = [targets for _, targets in prepared]
         # images full of objects teach more than nearly empty ones, which still must be seen
         shares = [
             weight * crowd / crowd.sum()
@@ -51,7 +55,6 @@ class PatchSampler:
             for crowd in [np.array([0.1 + (s.labels > 0).mean() for s in group])]
         ]
         self.chance = np.concatenate(shares) / sum(weight for weight, _ in sources)
-        self.truths = [_truth_maps(sample, task) for sample in self.samples]
 
     def batch(self, count: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
         """Return images (count, 3, size, size) in 0..1 and targets (count, C + 1, size, size).
@@ -117,9 +120,38 @@ def _sample(maps: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(maps[None], grid, "bilinear", "reflection", align_corners=False)[0]
 
 
-def _truth_maps(sample: Sample, task: Task) -> npt.NDArray[np.float16]:
+def _prepare(sample: Sample, task: Task, finest: float) -> tuple[Sample, npt.NDArray[np.float16]]:
+    """Draw the targets of a sample, and reduce both as far as `finest`, in µm per pixel, allows.
+
+    By whole numbers, each pixel the mean of a square: what is finer than any patch would only take
+    memory, and be noise where patches skip pixels.
+    """
     known = np.ones(sample.labels.shape, bool) if sample.known is None else sample.known
-    return np.concatenate([task.draw(sample), known[None]]).astype(np.float16)
+    targets = np.concatenate([task.draw(sample), known[None]])
+    times = min(int(finest / sample.mpp), *sample.labels.shape)
+    if times > 1:
+        image = _mean_of_squares(sample.image.transpose(2, 0, 1), times).transpose(1, 2, 0)
+        targets = _mean_of_squares(targets, times)
+        if task.offsets is not None:
+            targets[list(task.offsets)] /= times
+        height, width = targets.shape[1:]
+        sample = replace(
+            sample,
+            image=image.round().astype(np.uint8),
+            labels=sample.labels[times // 2 :: times, times // 2 :: times][:height, :width],
+            mpp=sample.mpp * times,
+            known=None,  # is in the targets
+            lumen=None,
+        )
+    return sample, targets.astype(np.float16)
+
+
+def _mean_of_squares(maps: npt.NDArray[Any], times: int) -> npt.NDArray[np.float32]:
+    """Reduce maps (C, H, W) by a whole number; what doesn't fill a square at the end is left."""
+    count, height, width = maps.shape[0], maps.shape[1] // times, maps.shape[2] // times
+    squares = maps[:, : height * times, : width * times].reshape(count, height, times, width, times)
+    mean: npt.NDArray[np.float32] = squares.mean((2, 4), dtype=np.float32)
+    return mean
 
 
 def _turn_offsets(

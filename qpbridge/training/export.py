@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from qpbridge.errors import QpbridgeError
-from qpbridge.evaluation.labelled import DataSource
+from qpbridge.evaluation.labelled import MPP_RANGE, DataSource
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.training.readme import readme
 from qpbridge.training.recipe import Recipe
@@ -29,6 +29,7 @@ def write_bundle(
     *,
     training: Mapping[str, Any],
     scores: Mapping[str, Any],
+    calibration: Mapping[str, Any] | None = None,
 ) -> None:
     """Write weights, inference configuration, metadata, and a README made of it.
 
@@ -47,6 +48,8 @@ def write_bundle(
         How: steps, minutes, hardware, seed.
     scores
         By data set.
+    calibration
+        What a probability of an object is worth, and how that was found, if it was.
     """
     halo = receptive_reach(network, recipe.stride)
     for part in ("configs", "models", "docs"):
@@ -58,7 +61,10 @@ def write_bundle(
     state = {name: value.contiguous() for name, value in state.items()}
     torch.save(state, folder / "models" / "model.pt")
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
-    _write_json(folder / "configs" / "metadata.json", metadata(recipe, halo, training, scores))
+    facts = metadata(recipe, halo, training, scores)
+    if calibration is not None:
+        facts["qpbridge"]["calibration"] = dict(calibration)
+    _write_json(folder / "configs" / "metadata.json", facts)
     write_readme(load_bundle(folder))
 
 
@@ -201,6 +207,7 @@ def _describe(source: DataSource) -> dict[str, Any]:
         **({} if source.truth is None else {"truth": source.truth}),
         "pattern": source.pattern,
         "mpp": source.mpp,
+        **({"mpp_range": list(source.mpp_range)} if source.mpp_range != MPP_RANGE else {}),
         "weight": source.weight,
         **({"synthetic": source.synthetic} if source.synthetic else {}),
         **dict(source.about),

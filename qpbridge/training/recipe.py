@@ -35,6 +35,7 @@ throw away half of what little passes there: with a leaky one the AUC of retinal
 SOURCE_KEYS = (
     "folder",
     "mpp",
+    "nucleus_um2",
     "pattern",
     "weight",
     "patient",
@@ -152,9 +153,12 @@ def go_on_with(recipe: Recipe, bundle: Bundle) -> Recipe:
 
 
 def _source(entry: Mapping[str, Any], root: Path) -> DataSource:
+    """Read one source; its ``mpp`` may be a pair, the bounds of what is estimated per image."""
+    mpp = entry.get("mpp")
+    low, high = mpp if isinstance(mpp, list) else DataSource.mpp_range
     return DataSource(
         folder=root / entry["folder"],
-        mpp=float(entry["mpp"]) if "mpp" in entry else None,
+        mpp=None if mpp is None or isinstance(mpp, list) else float(mpp),
         pattern=entry.get("pattern", "*"),
         weight=float(entry.get("weight", 1.0)),
         patient=entry.get("patient"),
@@ -162,4 +166,6 @@ def _source(entry: Mapping[str, Any], root: Path) -> DataSource:
         synthetic=entry.get("synthetic"),
         pictures=int(entry.get("pictures", 0)),
         about=tuple((str(k), str(v)) for k, v in entry.items() if k not in SOURCE_KEYS),
+        mpp_range=(float(low), float(high)),
+        nucleus_um2=float(entry.get("nucleus_um2", DataSource.nucleus_um2)),
     )

@@ -45,6 +45,8 @@ class Task:
         Changes images (N, 3, H, W) in a way that depends on their targets.
     offsets
         The maps x and y of a displacement in pixels, which turns and scales with the image.
+    single
+        Whether its objects are told apart in the truth, not one mask.
     """
 
     target: str
@@ -56,6 +58,7 @@ class Task:
     stained: bool = True
     vary: Callable[[torch.Tensor, torch.Tensor, np.random.Generator], torch.Tensor] | None = None
     offsets: tuple[int, int] | None = None
+    single: bool = True
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -96,6 +99,7 @@ TASKS: Mapping[str, Task] = {
         score="auc",
         mpp=9.4,
         stained=False,
+        single=False,
     ),
 }
 """By the name of the decoder that the maps are for."""

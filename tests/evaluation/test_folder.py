@@ -9,7 +9,7 @@ import torch
 from skimage.measure import label
 from torch import nn
 
-from qpbridge.evaluation.folder import score_samples
+from qpbridge.evaluation.folder import quick_score, score_samples
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.evaluation.scores import mean_scores
 from qpbridge.models import load_bundle
@@ -77,5 +77,7 @@ def test_what_is_not_known_does_not_count():
     bundle = load_bundle("nuclei_he")
     half = Sample("half", image, wrong, 0.5, known=known)
     scores = score_samples(bundle, [half], network=Oracle())
+    for name in ("aji", "pq", "auc"):
+        assert quick_score(name, bundle, [half], network=Oracle()) == scores[name]
     assert (scores["objects"], scores["predicted"], scores["f1"]) == (8, 8, 1)
     assert scores["specificity"] > 0.9

@@ -1,5 +1,7 @@
 """Targets and patches mean what they say."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,7 @@ from PIL import Image
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluation.labelled import DataSource, Sample, estimate_mpp, load_source
-from qpbridge.training.augment import vary_appearance, vary_chromatin, vary_light
+from qpbridge.training.augment import vary_appearance, vary_chromatin, vary_exposure, vary_light
 from qpbridge.training.data import PatchSampler
 from qpbridge.training.tasks import TASKS
 from qpbridge.training.truth_maps import CONTOUR_UM, instance_maps, profile_maps
@@ -51,7 +53,7 @@ def disc(shape, x, y, radius):
 
 
 @pytest.mark.parametrize("mpp", [0.5, 1.0])
-def test_profile_targets_by_definition(mpp):
+def test_profile_maps_by_definition(mpp):
     shape = (200, 220)
     labels = np.zeros(shape, np.int32)
     labels[40:160, 30:110], labels[40:160, 110:190] = 4, 9  # they touch
@@ -85,7 +87,7 @@ def test_debris_in_a_lumen_belongs_to_it_and_specks_are_none():
 
 
 @pytest.mark.parametrize("value", [0, 3])
-def test_profile_targets_of_nothing_and_of_everything(value):
+def test_profile_maps_of_nothing_and_of_everything(value):
     labels = np.full((30, 40), value, np.int32)
     image = np.full((30, 40, 3), 100, np.uint8)
     foreground, contour, lumen = profile_maps(Sample("one", image, labels, 1.0))
@@ -97,6 +99,9 @@ def test_scale_is_estimated_from_the_nuclei():
     labels = discs((200, 200), 40, 9.8)
     assert estimate_mpp(labels) == pytest.approx(np.sqrt(30 / area), rel=0.03)
     assert 0.12 <= estimate_mpp(np.zeros((9, 9), int)) <= 0.6
+    assert estimate_mpp(labels, nucleus_um2=15.0) == pytest.approx(np.sqrt(15 / area), rel=0.03)
+    assert estimate_mpp(labels, (0.14, 0.19)) == 0.19
+    assert estimate_mpp(np.zeros((9, 9), int), (0.14, 0.19)) == pytest.approx(0.165)
 
 
 @pytest.fixture
@@ -171,6 +176,50 @@ def test_light_varies_smoothly_and_leaves_black_black():
     assert bright.diff(dim=-1).abs().max() < 0.05
     plain = vary_appearance(images, np.random.default_rng(2), stained=False)
     assert plain.shape == images.shape and plain.min() >= 0 and plain.max() <= 1
+
+
+def test_a_bright_or_dark_exposure_changes_nothing_else():
+    images = torch.rand(64, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 0.6
+    images[:32] += 0.4
+    exposed = vary_exposure(images, np.random.default_rng(3))
+    white = exposed.flatten(1).quantile(0.98, dim=1)
+    changed = (exposed != images).flatten(1).any(1)
+    assert 8 < changed.sum() < 32
+    assert white[changed].min() > 0.45 and white[changed].max() - white[changed].min() > 0.3
+    for before, after in zip(images[changed], exposed[changed], strict=True):
+        inside = after < 0.999
+        factor = (after / before)[inside]
+        assert torch.allclose(factor, factor.median(), rtol=1e-4)
+    assert not vary_exposure(torch.zeros(4, 3, 8, 8), np.random.default_rng(1)).any()
+
+
+def test_what_is_finer_than_any_patch_is_reduced_and_nothing_moves(sampler):
+    (sample,) = sampler.samples
+    fine = replace(
+        sample,
+        image=sample.image.repeat(4, 0).repeat(4, 1),
+        labels=sample.labels.repeat(4, 0).repeat(4, 1),
+        mpp=sample.mpp / 4,
+        known=np.ones([4 * length for length in sample.labels.shape], bool),
+    )
+    # 0.5 µm per pixel, 1.9 times as large at most, is 4.2 times as coarse as 0.0625
+    plain, other = (
+        PatchSampler([(1.0, [s])], TASKS["nuclei"], mpp=0.5, size=96, scale=(0.65, 1.9))
+        for s in (sample, fine)
+    )
+    (reduced,) = other.samples
+    assert reduced.mpp == sample.mpp and (reduced.image == sample.image).all()
+    for seed in range(3):
+        (images, maps), (same, found) = (
+            s.batch(2, np.random.default_rng(seed)) for s in (plain, other)
+        )
+        assert torch.equal(images, same)
+        solid = (maps[:, :1] > 0.99) | (maps[:, :1] < 0.01)
+        assert torch.equal(maps[:, 4], found[:, 4]) and (maps - found)[:, :1].abs().max() < 0.01
+        assert ((maps - found) * solid).abs().amax((0, 2, 3))[1:4].max() < 0.3
+    cut = replace(fine, image=fine.image[:-1, :-3], labels=fine.labels[:-1, :-3], known=None)
+    (left,) = PatchSampler([(1.0, [cut])], TASKS["nuclei"], mpp=0.5, size=96).samples
+    assert left.image.shape[:2] == left.labels.shape == (1023 // 5, 1021 // 5)
 
 
 def write(folder, name, image, labels):

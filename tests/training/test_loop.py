@@ -12,15 +12,17 @@ from PIL import Image
 
 from qpbridge.cli.train import train as train_command
 from qpbridge.errors import QpbridgeError
+from qpbridge.evaluation.calibration import Judged
 from qpbridge.evaluation.labelled import DataSource, Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.definition import build_network
-from qpbridge.training.build import load_groups
+from qpbridge.training.build import _judge, load_groups
+from qpbridge.training.certainty import calibrate
 from qpbridge.training.data import PatchSampler
-from qpbridge.training.export import receptive_reach
+from qpbridge.training.export import metadata, receptive_reach, write_bundle
 from qpbridge.training.loop import TrainConfig, train
 from qpbridge.training.losses import OFFSET_UNIT, nuclei_loss
-from qpbridge.training.recipe import NETWORK, Recipe
+from qpbridge.training.recipe import NETWORK, Recipe, read_recipe
 from qpbridge.training.tasks import TASKS
 
 TINY = {**NETWORK, "out_channels": 4, "channels": [8, 8, 8], "strides": [2, 2], "num_res_units": 1}
@@ -234,6 +236,60 @@ def test_patients_are_never_on_both_sides(tmp_path):
         wrong = replace(recipe, train=(DataSource(tmp_path / "named", 1.0, patient=pattern),))
         with pytest.raises(QpbridgeError, match=message):
             load_groups(wrong, seed=3)
+
+
+def test_a_recipe_bounds_the_scale_that_is_estimated(tmp_path):
+    write_set(tmp_path / "set", ["one"])
+    path = tmp_path / "recipe.toml"
+    sources = """
+        [[train]]
+        folder = "set"
+        {}
+        [[train]]
+        folder = "set"
+    """
+    head = 'decoder = "nuclei"\nmpp = 0.5\n'
+    path.write_text(head + sources.format("mpp = [0.14, 0.19]\nnucleus_um2 = 6.3"))
+    recipe = read_recipe(path, tmp_path)
+    (_, (bounded,)), (_, (free,)) = load_groups(recipe, 0)[0]
+    assert bounded.mpp == pytest.approx(np.sqrt(6.3 / 30) * free.mpp) and 0.14 < bounded.mpp < 0.19
+    first, second = metadata(recipe, 16, {}, {})["qpbridge"]["data"]["train"]
+    assert first["mpp"] is None and first["mpp_range"] == [0.14, 0.19] and "mpp_range" not in second
+    path.write_text(head + sources.format("mpp = [0.14]"))
+    with pytest.raises(QpbridgeError, match=r"recipe\.toml"):
+        read_recipe(path, tmp_path)
+
+
+def test_a_trained_model_is_calibrated_and_shows_how_well(tmp_path):
+    rng = np.random.default_rng(4)
+    probability = rng.uniform(0.5, 1, 1200)
+    right = rng.random(1200) < probability**2
+    halves = [Judged(probability[i::2], right[i::2], np.full(600, 1 / 600)) for i in (0, 1)]
+    section = calibrate([halves, halves], tmp_path / "docs")
+    assert section["objects"] == 2400
+    assert section["error"] < 0.06 < section["error_uncalibrated"]
+    assert (tmp_path / "docs" / "reliability.csv").is_file()
+    assert calibrate([], tmp_path) is None
+    few = halves[0]._replace(**{k: v[:9] for k, v in halves[0]._asdict().items()})
+    assert calibrate([[few, few]], tmp_path) is None
+    recipe = Recipe("nuclei", 0.5, (), network=TINY)
+    network = build_network(recipe.network_definition).eval()
+    output = tmp_path / "mine"
+    write_bundle(output, network, recipe, training={}, scores={}, calibration=section)
+    assert load_bundle(output).calibration.right == tuple(section["right"])
+    assert "## Detection probability" in (output / "docs" / "README.md").read_text()
+
+
+def test_each_validation_set_counts_alike(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "qpbridge.training.build.quick_score",
+        lambda name, bundle, samples, network: 0.2 if len(samples) == 4 else 0.8,
+    )
+    recipe = Recipe("nuclei", 0.5, (), network=TINY)
+    sample = Sample("one", *discs(), 0.5)
+    judge = _judge(recipe, tmp_path, [[sample] * 4, [sample]])
+    assert judge(build_network(recipe.network_definition)) == pytest.approx(0.5)
+    assert _judge(recipe, tmp_path, []) is None
 
 
 def test_fine_tuning_takes_what_the_model_was_and_says_so(tmp_path):

@@ -157,7 +157,7 @@ class NucleusFinder:
             shapes, kept = shapes.take(inside >= 0), kept[inside >= 0]
         instance = rings.owner[kept] - 1
         classes = None if seen.classes is None else seen.classes[instance]
-        return shapes, depth[kept], seen.probability[instance], classes
+        return shapes, depth[kept], self.bundle.certainty(seen.probability[instance]), classes
 
     def merge(self, tiles: Iterable[TileObjects]) -> TileObjects:
         """Let each object belong to one tile."""

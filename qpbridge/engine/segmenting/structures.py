@@ -138,7 +138,9 @@ class StructureFinder:
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)
-        measured = MeasurementTable.of({PROBABILITY: sums[:, 1] / np.maximum(sums[:, 0], 1)})
+        measured = MeasurementTable.of(
+            {PROBABILITY: self.bundle.certainty(sums[:, 1] / np.maximum(sums[:, 0], 1))}
+        )
         measured |= shape_measurements(shapes, self.mpp)
         if self._lines:
             # of what was cut off, the line is taken to be as long as its share of the area
