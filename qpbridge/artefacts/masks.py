@@ -67,7 +67,7 @@ def glass_colour(picture: Floats) -> Floats:
     Parameters
     ----------
     picture
-        float32 (3, H, W).
+        float32 (3, H, W), or (3, n).
 
     Returns
     -------
@@ -174,8 +174,10 @@ def classify(
         kinds[sharpness < SHARPEST_BLUR] = Kind.BLURRED
     stain = ndimage.gaussian_filter(stain_of(density), 4 / mpp)
     kinds[stain < FAINT] = Kind.EMPTY
-    kinds[ink_mask(planes, density, mpp, texture)] = Kind.INK
-    kinds[fill_mask(planes, mpp)] = Kind.FILL
+    ink, fill = ink_mask(planes, density, mpp, texture), fill_mask(planes, mpp)
+    kinds[ink] = Kind.INK
+    # The edge of fill, mixed with what is beside it, is as dark as ink.
+    kinds[fill | (ndimage.binary_dilation(fill, np.ones((3, 3))) & ink)] = Kind.FILL
     return kinds
 
 
