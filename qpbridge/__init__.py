@@ -49,6 +49,7 @@ from qpbridge.project.interface import (
 
 if TYPE_CHECKING:
     from qpbridge.api import edit
+    from qpbridge.api.annotate import AnnotateReport, annotate
     from qpbridge.api.create import create_project
     from qpbridge.api.doctor import doctor
     from qpbridge.api.evaluate import Evaluation, evaluate
@@ -59,6 +60,7 @@ if TYPE_CHECKING:
     from qpbridge.api.measure import measure
     from qpbridge.api.models import list_models
     from qpbridge.api.predict import Prediction, predict
+    from qpbridge.api.quality import QualityReport, RegionQuality, quality
     from qpbridge.api.relocate import relocate
     from qpbridge.api.remove import RemoveReport, remove
     from qpbridge.api.segment import segment
@@ -72,6 +74,7 @@ if TYPE_CHECKING:
     from qpbridge.models.bundle import Bundle, load_bundle
 
 _HOMES = {
+    "AnnotateReport": "api.annotate",
     "Bundle": "models.bundle",
     "Evaluation": "api.evaluate",
     "GeojsonReport": "api.export",
@@ -84,12 +87,15 @@ _HOMES = {
     "Prediction": "api.predict",
     "Progress": "engine.segmenting.request",
     "ProjectInfo": "api.info",
+    "QualityReport": "api.quality",
+    "RegionQuality": "api.quality",
     "RemoveReport": "api.remove",
     "Request": "engine.segmenting.request",
     "Selection": "hierarchy.regions",
     "Surroundings": "engine.measuring.request",
     "TableReport": "api.export",
     "SlideInfo": "api.image_info",
+    "annotate": "api.annotate",
     "create_project": "api.create",
     "doctor": "api.doctor",
     "edit": "api",
@@ -103,6 +109,7 @@ _HOMES = {
     "measure": "api.measure",
     "measure_project": "engine.measuring.job",
     "predict": "api.predict",
+    "quality": "api.quality",
     "relocate": "api.relocate",
     "remove": "api.remove",
     "segment": "api.segment",
@@ -113,6 +120,7 @@ _HOMES = {
 """Where names are that are imported when they are used: behind most is torch or scipy."""
 
 __all__ = [
+    "AnnotateReport",
     "AnnotationUpdate",
     "Bundle",
     "CombinationError",
@@ -147,6 +155,8 @@ __all__ = [
     "ProjectError",
     "ProjectInfo",
     "QpbridgeError",
+    "QualityReport",
+    "RegionQuality",
     "RemoveReport",
     "Request",
     "RequestError",
@@ -161,6 +171,7 @@ __all__ = [
     "TableReport",
     "UnknownImageError",
     "UnknownMeasurementError",
+    "annotate",
     "create_project",
     "doctor",
     "edit",
@@ -175,6 +186,7 @@ __all__ = [
     "measure_project",
     "open_project",
     "predict",
+    "quality",
     "relocate",
     "remove",
     "segment",

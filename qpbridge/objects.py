@@ -1,7 +1,6 @@
 """The vocabulary: what QuPath calls path objects, as plain values and as columns.
 
-This module knows nothing else of qpbridge. Coordinates are full-resolution pixels of the QuPath
-image server, float64, ordered (x, y), origin at the top left.
+Coordinates are full-resolution pixels of QuPath's image server, float64 (x, y) from the top left.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge._table_types import TableMethods
 from qpbridge.ids import random_ids
 from qpbridge.measurement_table import FloatArray as FloatArray
 from qpbridge.measurement_table import IntArray as IntArray
@@ -381,7 +381,7 @@ def concatenate_shapes(shapes: Sequence[Shapes]) -> Shapes:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class ObjectTable:
+class ObjectTable(TableMethods):
     """Many path objects, column by column. Row order is QuPath's own (parents before children).
 
     Parameters

@@ -145,13 +145,19 @@ static boolean isSame(List one, List other) {
     return one[0].is(other[0]) && one[1].is(other[1]) && one[2..5] == other[2..5]
 }
 
-/** By id: the state of each object, the id of its region, and what was measured of annotations. */
+static boolean isValue(Number value, Number other) {
+    return other != null && Double.compare(value.doubleValue(), other.doubleValue()) == 0
+}
+
+/** By id: the state of each object, the id of its region, and what annotations say of themselves. */
 static Map snapshot(hierarchy) {
     def before = [:]
     hierarchy.getAllObjects(false).each {
-        def names = it.isAnnotation() ? new HashSet(it.getMeasurements().keySet()) : null
-        before[it.getID()] = [state: stateOf(it), region: regionOf(it)?.getID(), names: names,
-                              name: it.isAnnotation() ? it.getDisplayedName() : null]
+        def drawn = it.isAnnotation()
+        before[it.getID()] = [state: stateOf(it), region: regionOf(it)?.getID(),
+                              values: drawn ? new HashMap(it.getMeasurements()) : [:],
+                              notes: drawn ? new HashMap(it.getMetadata()) : [:],
+                              name: drawn ? it.getDisplayedName() : null]
     }
     return before
 }
@@ -273,12 +279,15 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
             }
             def values = object.getMeasurements()
             if (!values.equals(now.getMeasurements())) {
+                // only what the run has changed: what a person measured meanwhile stays
                 def list = now.getMeasurementList()
-                (then.names ?: []).findAll { !values.containsKey(it) }.each { list.remove(it) }
-                values.each { name, value -> list.put(name, value as double) }
+                then.values.keySet().findAll { !values.containsKey(it) }.each { list.remove(it) }
+                values.findAll { !isValue(it.value, then.values[it.key]) }
+                        .each { name, value -> list.put(name, value as double) }
             }
             if (object.isAnnotation()) {
-                now.getMetadata().putAll(object.getMetadata())
+                // a description that a person writes is among these
+                now.getMetadata().putAll(object.getMetadata().findAll { it.value != then.notes[it.key] })
             }
         }
     }

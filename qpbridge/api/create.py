@@ -145,7 +145,7 @@ def _annotations(
         shape = Shapes.corners(RoiKind.RECTANGLE, 0, 0, slide.width, slide.height)
         tables.append(_named(shape, "Whole image"))
     if "tissue" in wanted:
-        from qpbridge.quality.tissue import tissue_outline  # takes time to import
+        from qpbridge.artefacts.tissue import tissue_outline  # takes time to import
 
         outlines = tissue_outline(slide)
         if outlines:

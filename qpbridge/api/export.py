@@ -13,6 +13,7 @@ from qpbridge.api.arguments import Names, ProjectLike, as_project
 from qpbridge.errors import CombinationError, QpbridgeError, RequestError
 from qpbridge.objects import ObjectTable
 from qpbridge.project.each_image import Report, Reports, each_image
+from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.geojson.write import write_geojson as write_table_as_geojson
 from qpbridge.project.interface import ImageEntry
 
@@ -150,7 +151,8 @@ def _files(output: Path, entries: Sequence[ImageEntry]) -> list[Path]:
     """Choose a file for each image: the one given, or one in the folder given for each of many."""
     if len(entries) == 1 and not output.is_dir():
         return [output]
-    output.mkdir(parents=True, exist_ok=True)
+    with explain_failure(output):
+        output.mkdir(parents=True, exist_ok=True)
     safe = [re.sub(r'[\x00-\x1f<>:"/\\|?*]+', "_", e.name) for e in entries]
     names = [
         n if safe.count(n) == 1 else f"{n} ({e.id})" for n, e in zip(safe, entries, strict=True)

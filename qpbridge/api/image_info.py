@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from qpbridge import checks
 from qpbridge.errors import SlideError
+from qpbridge.project.files.atomic import atomic_file
 from qpbridge.slides.slide import open_slide
 from qpbridge.slides.source import Bytes
 
@@ -92,9 +93,14 @@ def image_info(
 def _write(pixels: Bytes, path: Path) -> None:
     from PIL import Image
 
-    if path.exists():
+    if os.path.lexists(path):
         raise SlideError(f"{path}: is there already; choose another name for the thumbnail")
+    Image.init()
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise SlideError(f"{path}: no kind of picture ends in {path.suffix!r}; try .png or .jpg")
     try:
-        Image.fromarray(pixels).save(path)
-    except (OSError, ValueError) as error:
+        with atomic_file(path) as file:
+            Image.fromarray(pixels).save(file, kind)
+    except (OSError, ValueError, KeyError) as error:
         raise SlideError(f"{path}: the thumbnail can't be written ({error})") from error

@@ -12,6 +12,7 @@ import sys
 import click
 
 _COMMANDS = {
+    "annotate": "Draw annotations around the tissue in the images of PROJECT.",
     "create": "Create the QuPath project PROJECT (a new .qpproj file) around slides.",
     "doctor": "Show what qpbridge finds on this machine, and test that it can segment.",
     "evaluate": "Score a model on labelled images, or what is in PROJECT against what a person "
@@ -23,6 +24,8 @@ _COMMANDS = {
     "measure": "Measure the objects in the annotations of PROJECT again, and sum them up on the "
     "annotations.",
     "models": "List and describe the models.",
+    "quality": "Tell how much of the annotations of PROJECT is empty, black fill, ink, or out of "
+    "focus.",
     "relocate": "Write into PROJECT where its images are now, so that QuPath finds them too.",
     "remove": "Remove the objects that qpbridge made in PROJECT, and nothing else.",
     "segment": "Segment inside the annotations of PROJECT, and write what is found below these "

@@ -13,7 +13,7 @@ from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
-project_argument = click.argument("project", type=click.Path(path_type=Path))
+project_argument = click.argument("project", type=click.Path(path_type=Path, readable=False))
 
 image_option = click.option(
     "--image",

@@ -225,6 +225,8 @@ def _print(reports: Sequence[ImageReport], target: str) -> None:
     for report in reports:
         if report.status in ("planned", "written", "done by another run"):
             say(str(report))
+        for warning in report.warnings:
+            messages.print(f"Warning: {report.image}: {warning}")
         if report.status == "written":
             stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())
             messages.print(f"Busy: {stages}; most of it: {report.bottleneck}")

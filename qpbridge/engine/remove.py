@@ -5,6 +5,7 @@ from __future__ import annotations
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing, provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.measurements import quality
 from qpbridge.measurements.outdated import outdated
 from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.objects import ObjectTable
@@ -40,7 +41,7 @@ def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
     if not len(existing.replaced) and not noted:
         return None
     names = outdated(objects.measurement_names, target, {})
-    shared = [EVALUATED_AREA]
+    shared = [EVALUATED_AREA, *quality.DEFINITIONS]
     other_keys = {provenance_key(t) for t in TARGETS if t != target}
 
     def forget(row: int) -> AnnotationUpdate:

@@ -24,6 +24,13 @@ from qpbridge.objects import FloatArray, ObjectTable, Shapes
 TARGETS = ("nuclei", "glands", "vessels")
 """What qpbridge can segment. The position in this tuple is stored in ids: only ever append."""
 
+AREAS = ("tissue", "quality")
+"""What qpbridge can draw as a person would, for a person to correct: regions and what is ignored.
+They count as drawn. Stored as `TARGETS` are: only ever append."""
+
+_NUMBERS = {name: i for i, name in enumerate(TARGETS)} | {
+    name: 0x80 + i for i, name in enumerate(AREAS)
+}
 _MARK = np.frombuffer(b"qpbr", np.uint8)
 _TARGET_BYTE, _COPY_BYTE = 4, 5
 _U64 = np.uint64
@@ -51,7 +58,7 @@ def mint_ids(
     table
         New objects, with everything but the ids in place.
     target
-        One of `TARGETS`.
+        One of `TARGETS` or `AREAS`.
     taken
         uint8 (m, 16), ids in use: an object of ours that a person moved away keeps the id that
         the same nucleus, found again, would get.
@@ -90,14 +97,14 @@ def made_by_us(ids: npt.NDArray[np.uint8], *targets: str) -> npt.NDArray[np.bool
     ids
         uint8 (n, 16), of objects.
     targets
-        Of `TARGETS`: only objects made for these count.  [default: for any]
+        Of `TARGETS` or `AREAS`: only objects made for these count.  [default: for any of `TARGETS`]
 
     Returns
     -------
     made
         bool (n,).
     """
-    numbers = [TARGETS.index(target) for target in targets or TARGETS]
+    numbers = [_NUMBERS[target] for target in targets or TARGETS]
     made: npt.NDArray[np.bool_] = (ids[:, :4] == _MARK).all(axis=1)
     return made & np.isin(ids[:, _TARGET_BYTE], numbers)
 
@@ -112,7 +119,8 @@ def origins(table: ObjectTable, *targets: str) -> npt.NDArray[np.uint8]:
     table
         n objects.
     targets
-        Of `TARGETS`: an object made for another one is ``OTHER``.  [default: for any]
+        Of `TARGETS`, or one of `AREAS`: an object made for another one is ``OTHER``. An area has a
+        name from the start.  [default: for any of `TARGETS`]
 
     Returns
     -------
@@ -123,10 +131,11 @@ def origins(table: ObjectTable, *targets: str) -> npt.NDArray[np.uint8]:
     rows = np.flatnonzero(made_by_us(table.ids, *targets))
     if len(rows):
         mine = table.take(rows)
-        equal = _marked_checksums(mine, TARGETS[0]) == mine.ids
+        area = bool(targets) and targets[0] in AREAS
+        equal = _marked_checksums(mine, (targets or TARGETS)[0]) == mine.ids
         equal[:, [_TARGET_BYTE, _COPY_BYTE]] = True
         same = equal.all(axis=1) & ~mine.locked
-        same[list({*mine.names, *mine.colors})] = False
+        same[list({*({} if area else mine.names), *mine.colors})] = False
         out[rows] = np.where(same, Origin.OURS, Origin.CHANGED)
     return out
 
@@ -142,9 +151,13 @@ def storable(coords: FloatArray) -> FloatArray:
 
 
 def _marked_checksums(table: ObjectTable, target: str) -> npt.NDArray[np.uint8]:
-    ids = _checksums(table).view(np.uint8).reshape(len(table), 16).copy()
+    sums = _checksums(table)
+    if target in AREAS:
+        names = [_text_hash(table.names.get(row, "")) for row in range(len(table))]
+        sums = _mix(sums ^ np.array(names, _U64)[:, None])
+    ids = sums.view(np.uint8).reshape(len(table), 16).copy()
     ids[:, :4] = _MARK
-    ids[:, _TARGET_BYTE] = TARGETS.index(target)
+    ids[:, _TARGET_BYTE] = _NUMBERS[target]
     ids[:, _COPY_BYTE] = 0
     return as_version(ids, 8)
 

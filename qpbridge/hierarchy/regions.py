@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Region:
         Its class.
     geometry
         Valid polygon or multipolygon, without what `Ignore*` annotations cover.
+    shares
+        How much of it was searched, and is what else, by the names of the measurements.
     """
 
     row: int
@@ -43,6 +45,7 @@ class Region:
     label: str
     path_class: PathClass | None
     geometry: Any
+    shares: Mapping[str, float] = field(default_factory=dict)
 
     def area(self, mpp: tuple[float, float]) -> float:
         """Return the area in µm^2, for pixels of µm (x, y)."""

@@ -20,6 +20,7 @@ from qpbridge.measurements import (
     morphometry,
     nuclei,
     positivity,
+    quality,
     regions,
     shape,
     spatial,
@@ -47,6 +48,7 @@ DEFINITIONS: Mapping[str, Mapping[str, str]] = {
     "Nuclei of a region": {**regions.NUCLEI, **morphometry.DEFINITIONS},
     "Glands and vessels of a region": {**regions.STRUCTURES, **hotspots.DEFINITIONS},
     "Positivity of a region": positivity.DEFINITIONS,
+    "Quality of a region": quality.DEFINITIONS,
     **{f"Grading: {system.title}": system.definitions for system in grading.SYSTEMS.values()},
 }
 """All definitions by the form of the name, in chapters."""

@@ -62,6 +62,9 @@ class Calibration(NamedTuple):
         return share
 
 
+_WINDOW = 64
+"""Side of what a network is tried on, in pixels, where its stride allows."""
+
 SCRIPT_NOTICE = (
     "its network is TorchScript, a program, and was not run to tell this; it needs `trust`"
 )
@@ -253,6 +256,7 @@ class Bundle:
 
         from qpbridge.models.adapter import ForeignNetwork
         from qpbridge.models.definition import load_network
+        from qpbridge.models.limits import try_network
         from qpbridge.models.network import MapNetwork, fold_batch_norm, half_precision
 
         script = _read_script(self.path)
@@ -261,6 +265,9 @@ class Bundle:
         network = load_network(self.path, script)
         if "window" in self._own:
             return ForeignNetwork(network, self._own).eval().to(device)
+        if script is None:
+            side = self.stride * max(1, _WINDOW // self.stride)
+            try_network(network, side, len(self.channels), config_path(self.path))
         fold_batch_norm(network)
         half = half_precision(torch.device(device))
         ready: nn.Module = MapNetwork(network, self._own["channels"], half, self.turns)

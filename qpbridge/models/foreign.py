@@ -204,7 +204,7 @@ class _Probe(NamedTuple):
 def _probe(network: nn.Module, side: int, source: Path) -> _Probe:
     noise = torch.rand(1, 3, side, side, generator=torch.Generator().manual_seed(0))
     try:
-        with torch.inference_mode(), bounded_memory(source):
+        with torch.inference_mode(), bounded_memory(source, side):
             raw = network(noise)
             output = _output(raw)
             maps = FinalMaps(network, output)(noise)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
 import torch
@@ -12,7 +12,8 @@ from torch.nn.modules import module as registry
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from qpbridge.errors import ModelError
+from qpbridge.errors import InferenceError, ModelError
+from qpbridge.models.maps import check_shape
 from qpbridge.models.memory import machine_memory
 
 MAX_MODULES = 20_000
@@ -21,8 +22,10 @@ MAX_MODULES = 20_000
 MAX_TENSORS = 100_000
 """Tensors that are made while a network is built; the largest of MONAI's make some thousand."""
 
-MAX_OPERATIONS = 2e12
-"""Multiplications for one window: a minute on a slow processor."""
+MAX_OPERATIONS, _PER_PLACE = 2e12, 2e7
+"""Multiplications for one window, a minute on a slow processor; more by its pixels if it is large:
+a HoVer-Net takes 2e6 for each.
+"""
 
 _SHARE = 4
 """A network, and each of its maps, may take this part of the memory: others are there as well."""
@@ -33,18 +36,48 @@ _UNPACKED, _SLACK = 4, 2**28
 _REMADE = 4
 """Times that parameters may be made until a network is built: copied, or made and thrown away."""
 
+_LEAST, _PER_PIXEL = 256_000_000, 80_000
+"""Bytes of a map: 20,000 values for each pixel of the window, and what small windows may have."""
+
 
 @contextmanager
-def bounded_memory(source: object) -> Iterator[None]:
-    """Refuse, before it is carried out, what needs more memory or time than any network does.
+def bounded_memory(source: object, side: int) -> Iterator[None]:
+    """Refuse to run, before it is carried out, what needs more memory or time than any network.
+
+    Parameters
+    ----------
+    source
+        For the message.
+    side
+        Of the window that the network is run on, in pixels.
 
     Raises
     ------
     ModelError
         That names `source`.
     """
-    with _Bounded(source, machine_memory() // _SHARE):
+    most = min(machine_memory() // _SHARE, max(_LEAST, _PER_PIXEL * side**2))
+    with _Bounded(source, most, max(MAX_OPERATIONS, _PER_PLACE * side**2)):
         yield
+
+
+def try_network(network: nn.Module, side: int, maps: int, source: object) -> None:
+    """Run a network on a small empty window, to see that its size and its maps' are right.
+
+    Raises
+    ------
+    ModelError
+        That names `source`. What else is wrong with a network shows when it is used.
+    """
+    known = suppress(RuntimeError, ValueError, TypeError, LookupError, AttributeError)
+    window, answer = torch.zeros(1, 3, side, side), None
+    with known, torch.inference_mode(), bounded_memory(source, side):
+        answer = network(window)
+    if isinstance(answer, torch.Tensor):
+        try:
+            check_shape(answer, window, maps)
+        except InferenceError as error:
+            raise ModelError(f"{source}: the network is of no use here: {error}.") from error
 
 
 @contextmanager
@@ -94,9 +127,9 @@ def bounded_building(source: object, weights: int | None = None) -> Iterator[Non
 class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Works out the size of each operation's result, and carries it out if that is bearable."""
 
-    def __init__(self, source: object, most: int) -> None:
+    def __init__(self, source: object, most: int, operations: float = MAX_OPERATIONS) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self.source, self.most, self.operations = source, most, 0.0
+        self.source, self.most, self.left = source, most, operations
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -109,11 +142,11 @@ class _Bounded(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = dict(kwargs or {})
         result = _on_paper(func, args, kwargs)
         self.check(str(func), [_bytes(tensor) for tensor in _tensors(result)])
-        self.operations += _operations(str(func), args, result)
-        if self.operations > MAX_OPERATIONS:
+        self.left -= _operations(str(func), args, result)
+        if self.left < 0:
             raise ModelError(
-                f"{self.source}: one window takes more than {MAX_OPERATIONS:.0e} multiplications, "
-                "which no network for tissue does."
+                f"{self.source}: the network takes more multiplications for one window than any "
+                "network for tissue does."
             )
         return func(*args, **kwargs)
 
@@ -173,9 +206,9 @@ def _operations(name: str, args: Any, result: Any) -> float:
     """Multiplications of a convolution, a product of matrices, and one for each other value."""
     tensors = [t for t in args if isinstance(t, torch.Tensor)]
     out = float(sum(t.numel() for t in _tensors(result)))
-    if "convolution" in name and len(tensors) > 1 and tensors[1].ndim > 2:
+    if "conv" in name and len(tensors) > 1 and tensors[1].ndim > 2:
         weight = tensors[1]
-        transposed = len(args) > 6 and args[6] is True
+        transposed = "transpose" in name or (len(args) > 6 and args[6] is True)
         base = tensors[0].numel() if transposed else out
         return base * weight[0].numel()
     if name.startswith(("aten.mm", "aten.addmm", "aten.bmm", "aten.baddbmm")):
@@ -186,5 +219,5 @@ def _operations(name: str, args: Any, result: Any) -> float:
 def _refuse(source: object, size: int, most: int) -> None:
     raise ModelError(
         f"{source}: the network needs {size / 1e9:.3g} GB of memory or more for one of its parts; "
-        f"for this machine, and the file with its weights, {most / 1e9:.2g} GB are the most."
+        f"for this machine, its window and its weights, {most / 1e9:.2g} GB are the most."
     )

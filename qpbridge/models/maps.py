@@ -35,11 +35,22 @@ def checked_maps(maps: torch.Tensor, rgb: torch.Tensor, count: int) -> torch.Ten
         If their shape is another, or they hold NaN or infinity: a region without an answer is not
         one without objects.
     """
+    check_shape(maps, rgb, count)
+    if not bool(torch.isfinite(maps).all()):
+        raise InferenceError("it answers NaN or infinity: damaged weights, or no image for it")
+    return maps
+
+
+def check_shape(maps: torch.Tensor, rgb: torch.Tensor, count: int) -> None:
+    """Refuse maps that are not (N, count, H, W) for pixels (N, 3, H, W).
+
+    Raises
+    ------
+    InferenceError
+        With both shapes.
+    """
     expected = (len(rgb), count, *rgb.shape[2:])
     if tuple(maps.shape) != expected:
         raise InferenceError(
             f"its maps have the shape {tuple(maps.shape)}, where {expected} was expected"
         )
-    if not bool(torch.isfinite(maps).all()):
-        raise InferenceError("it answers NaN or infinity: damaged weights, or no image for it")
-    return maps

@@ -17,6 +17,7 @@ import zarr
 from qpbridge.errors import SlideError
 from qpbridge.slides.describe import Description
 from qpbridge.slides.source import Bytes, on_white
+from qpbridge.slides.zarr_files import PlainStore
 
 TO_MICROMETRES = {
     "angstrom": 1e-4,
@@ -50,7 +51,8 @@ class ZarrSource:
 
     def __init__(self, path: Path, series: int = 0) -> None:
         self.path = path
-        group = zarr.open_group(str(path), mode="r")
+        store = PlainStore(path)
+        group = zarr.open_group(store, mode="r")
         if "bioformats2raw.layout" in _ome(group) or (series and str(series) in group):
             inner = group.get(str(series))
             if not isinstance(inner, zarr.Group):
@@ -71,6 +73,7 @@ class ZarrSource:
         self._levels = [_array(path, group, dataset) for dataset in datasets]
         for array in self._levels:
             self._check(array, attributes)
+            store.bound(array)
         self.sizes: tuple[tuple[int, int], ...] = tuple(
             (array.shape[self._axes.index("x")], array.shape[self._axes.index("y")])
             for array in self._levels

@@ -15,6 +15,7 @@ from torch import nn
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluation.labelled import MPP_RANGE, DataSource
 from qpbridge.models.bundle import Bundle, load_bundle
+from qpbridge.project.files.atomic import atomic_file
 from qpbridge.training.readme import readme
 from qpbridge.training.recipe import Recipe
 
@@ -59,7 +60,8 @@ def write_bundle(
         for name, value in network.cpu().state_dict().items()
     }
     state = {name: value.contiguous() for name, value in state.items()}
-    torch.save(state, folder / "models" / "model.pt")
+    with atomic_file(folder / "models" / "model.pt") as file:
+        torch.save(state, file)
     _write_json(folder / "configs" / "inference.json", inference_config(recipe))
     facts = metadata(recipe, halo, training, scores)
     if calibration is not None:

@@ -21,6 +21,7 @@ from qpbridge import checks
 from qpbridge.errors import QpbridgeError
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import half_precision
+from qpbridge.project.files.atomic import atomic_file
 from qpbridge.training.augment import vary_appearance
 from qpbridge.training.data import PatchSampler
 from qpbridge.training.tasks import Task
@@ -240,11 +241,10 @@ class _Run:
 
     def save(self, checkpoint: Path) -> None:
         """Write all that a run needs to go on."""
-        partial = checkpoint.with_suffix(".tmp")
         contents = {name: module.state_dict() for name, module in self._stored.items()}
         state = {"config": _plain(self.config), "state": asdict(self.state)}
-        torch.save({**state, **contents}, partial)
-        partial.replace(checkpoint)
+        with atomic_file(checkpoint) as file:
+            torch.save({**state, **contents}, file)
 
     def learn(self, batch: Batch, rate: float) -> dict[str, torch.Tensor]:
         """Take one step, and return its losses."""

@@ -40,7 +40,8 @@ def described(table, rows):
                 for name, value in zip(
                     table.measurement_names, table.measurements[row], strict=True
                 )
-                if not np.isnan(value) and not name.startswith(("Nuclei: ", "Evaluated area"))
+                if not np.isnan(value)
+                and not name.startswith(("Nuclei: ", "Evaluated area", "Quality: "))
             },
         )
         for row in rows

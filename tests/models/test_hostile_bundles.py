@@ -88,6 +88,14 @@ def test_arguments_are_small_plain_data(key, value):
     assert key in str(failure.value) or "would run code" in str(failure.value)
 
 
+@pytest.mark.parametrize("stride", [4096, 30_000])
+def test_maps_larger_than_the_machine_are_not_made(tmp_path, stride):
+    definition = {**CONFIG["network_def"], "strides": [stride]}
+    network = write(tmp_path / "b", OWN, {**CONFIG, "network_def": definition})
+    with pytest.raises(ModelError, match=r"GB of memory|maps have the shape"):
+        load_bundle(network).network()
+
+
 def test_what_a_network_would_download_by_itself_is_left_out():
     network = build_network({"_target_": "EfficientNetBN", "model_name": "efficientnet-b0"})
     assert isinstance(network, nn.Module)

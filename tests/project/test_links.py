@@ -18,6 +18,8 @@ from qpbridge.engine.tiles.spool import FOLDER, open_spool
 from qpbridge.errors import ProjectError
 from qpbridge.objects import PathClass
 from qpbridge.project import open_project
+from qpbridge.project.files import atomic
+from qpbridge.project.files.atomic import atomic_file
 from qpbridge.project.files.locks import LOCK_NAME
 from qpbridge.project.interface import Edit
 
@@ -180,3 +182,57 @@ class TestLostFolders:
         for path in shared.glob("qupath/real/*/project.qpproj"):
             with pytest.raises(ProjectError, match="is missing"):
                 open_project(path, "embedded").images[0].read()
+
+
+class TestOutputs:
+    """A file that a user names to be written."""
+
+    def test_a_link_outside_of_projects_is_followed(self, tmp_path: Path) -> None:
+        (tmp_path / "bigger disk").mkdir()
+        end = tmp_path / "bigger disk" / "cells.csv"
+        (tmp_path / "out.csv").symlink_to(end)
+        with atomic_file(tmp_path / "out.csv") as file:
+            file.write(b"cells")
+        assert end.read_bytes() == b"cells"
+        assert (tmp_path / "out.csv").is_symlink()
+
+    @pytest.mark.parametrize("name", ["out.csv", "results/out.csv", "results/deep/out.csv"])
+    @pytest.mark.parametrize("kind", ["file", "folder", "dangling"])
+    def test_a_link_in_a_project_is_not(self, saved: Path, name: str, kind: str) -> None:
+        other = outside(saved)
+        (other / "out.csv").write_bytes(b"precious")
+        (other / "deep").mkdir()
+        before = digests(other)
+        place = saved.parent / name
+        if kind == "folder":
+            if name == "out.csv":
+                return
+            (saved.parent / "results").symlink_to(other)
+        else:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(other / ("new.csv" if kind == "dangling" else "out.csv"))
+        named = pytest.raises(ProjectError, match=r"(out\.csv|results): a link to")
+        with named, atomic_file(place) as file:
+            file.write(b"cells")
+        assert digests(other) == before
+
+    def test_a_project_that_is_reached_by_a_link(self, saved: Path) -> None:
+        link = saved.parent.parent / "elsewhere"
+        link.symlink_to(saved.parent)
+        with atomic_file(link / "out.csv") as file:
+            file.write(b"cells")
+        assert (saved.parent / "out.csv").read_bytes() == b"cells"
+
+    def test_no_link_at_the_temporary_name_is_followed(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        precious = tmp_path / "precious"
+        precious.write_bytes(b"precious")
+        planted = tmp_path / ".out.csv.planted.new.qpbridge"
+        planted.symlink_to(precious)
+        monkeypatch.setattr(atomic, "sibling", lambda *_: planted)
+        monkeypatch.setattr(atomic, "remove_abandoned", lambda _: None)
+        refused = pytest.raises(ProjectError, match=r"out\.csv: can't be written")
+        with refused, atomic_file(tmp_path / "out.csv") as file:
+            file.write(b"cells")
+        assert precious.read_bytes() == b"precious"

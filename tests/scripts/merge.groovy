@@ -130,6 +130,33 @@ onDisk.add(ID: World.drawn(77), ROI: World.box(60, 60, 70, 70), annotation: true
 done = run(live, onDisk) { }
 check("objects of others are not taken from the disk", live.find(World.drawn(77)) == null)
 
+// what a person measures, writes or takes away on a region meanwhile, beside what the run has changed
+def noted = { World w ->
+    w.find(World.drawn(1)).with {
+        measurements.putAll(["Length": 5.0d, "Nuclei: Count": 9.0d, "Odd": Double.NaN, "Nuclei: Old": 1.0d])
+        metadata.putAll([DESCRIPTION: "first", GONE: "x"])
+    }
+    w
+}
+live = noted(start())
+onDisk = noted(start())
+onDisk.find(World.drawn(1)).with {
+    measurements["Nuclei: Count"] = 1.0d
+    measurements.remove("Nuclei: Old")
+    metadata["qpbridge nuclei"] = "a model"
+}
+done = run(live, onDisk) {
+    it.find(World.drawn(1)).with {
+        measurements.putAll(["Length": 7.0d, "Odd": 3.0d, "Own": 2.0d])
+        metadata["DESCRIPTION"] = "second"
+        metadata.remove("GONE")
+    }
+}
+check("what was measured meanwhile stays, beside what the run measured",
+        live.find(World.drawn(1)).measurements == ["Length": 7.0d, "Nuclei: Count": 1.0d, "Odd": 3.0d, "Own": 2.0d])
+check("what was written meanwhile stays, beside what the run noted",
+        live.find(World.drawn(1)).metadata == [DESCRIPTION: "second", "qpbridge nuclei": "a model"])
+
 // a gland of ours with a nucleus in it: both new; and old ones whose gland goes, with a drawn one in it
 live = start()
 live.add([ID: World.ours(30), ROI: World.box(5, 5, 30, 30), annotation: true], live.find(World.drawn(1)))

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -157,3 +163,55 @@ def test_a_project_can_be_made_and_segmented(tmp_path, pixels):
     assert len(entry.read().objects) > 50
     with open_server(entry.image_path(), entry.server) as slide:
         assert slide.mpp == (0.5, 0.5)
+
+
+def claim(path: Path, **values: object) -> None:
+    """Change what the first level says of itself."""
+    file = path / "0" / ".zarray"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+LIES = {
+    "hollow": lambda z: claim(z, shape=[3, 2**20, 2**20], chunks=[1, 4096, 4096]),
+    "huge": lambda z: claim(z, shape=[3, 2**31, 2**31]),
+    "crumbs": lambda z: claim(z, shape=[3, 10**5, 10**5], chunks=[1, 1, 1]),
+    "chunk": lambda z: claim(z, chunks=[3, 2 * 10**5, 2 * 10**5]),
+    "empty": lambda z: claim(z, chunks=[3, 0, 64]),
+    "bomb": lambda z: bomb(z),
+    "attributes": lambda z: (z / ".zattrs").write_text('{"a": "' + "x" * 2**25 + '"}'),
+    "pipe": lambda z: replaced(z / "0" / "0.0.0", os.mkfifo),
+    "pipe of attributes": lambda z: replaced(z / ".zattrs", os.mkfifo),
+    "endless": lambda z: replaced(z / "0" / "0.0.0", lambda f: f.symlink_to("/dev/zero")),
+}
+
+
+def bomb(path: Path) -> None:
+    claim(path, compressor={"id": "zlib", "level": 1})
+    (path / "0" / "0.0.0").write_bytes(zlib.compress(bytes(2**29), 1))
+
+
+def replaced(file: Path, make: Callable[[Path], object]) -> None:
+    file.unlink()
+    make(file)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no pipes and devices there")
+@pytest.mark.parametrize("lie", LIES)
+def test_an_image_that_lies_is_refused_at_once(tmp_path, pixels, lie):
+    path = write(tmp_path / "a.zarr", pixels, "0.4", axes="cyx", levels=1)
+    LIES[lie](path)
+    code = (
+        "import re, sys\nfrom pathlib import Path\nfrom qpbridge.slides import open_slide\n"
+        "from qpbridge.errors import SlideError\n"
+        "try:\n    with open_slide(Path(sys.argv[1])) as slide:\n"
+        "        slide.thumbnail(100, 100)\n"
+        "except SlideError as error:\n    print(error)\n"
+        "status = Path('/proc/self/status')\n"
+        "if status.exists():\n"
+        "    assert int(re.search(r'VmHWM:\\s+(\\d+)', status.read_text())[1]) < 400_000\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(path)],
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    assert "a.zarr" in done.stdout and done.stdout.count("\n") == 1

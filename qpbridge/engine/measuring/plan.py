@@ -30,6 +30,7 @@ from qpbridge.hierarchy.targets import STRUCTURES
 from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
 from qpbridge.measurements.morphometry import summarize_morphometry
+from qpbridge.measurements.quality import SEARCHED
 from qpbridge.measurements.regions import summarize, summarize_arrangement
 from qpbridge.measurements.spatial import NEAREST
 from qpbridge.measurements.stored import on_pixels, stored_of_nuclei
@@ -173,7 +174,7 @@ def _sum_up(
     grading: Grading,
 ) -> MeasuredRegion:
     """Sum up one region; a target that nobody looked for there is left out."""
-    area = region.area(mpp)
+    area = region.area(mpp) * _searched(objects, region)
     metadata = objects.metadata.get(region.row, {})
     summary: dict[str, float] = {}
     details: dict[str, float] = {}
@@ -198,6 +199,14 @@ def _sum_up(
     keys = {target: provenance_key(target) for target in TARGETS}
     found_by = {target: metadata[key] for target, key in keys.items() if key in metadata}
     return MeasuredRegion(region.label, path_class, found_by, summary, aids)
+
+
+def _searched(objects: ObjectTable, region: Region) -> float:
+    """Tell what part of a region was searched, as it was noted when it was; 1: all of it."""
+    if region.row < 0 or SEARCHED not in objects.measured:
+        return 1.0
+    share = float(objects.measured[SEARCHED][region.row]) / 100
+    return 1.0 if np.isnan(share) else share
 
 
 def _of_regions(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.edit import Existing, RunRecord
 from qpbridge.engine.segmenting.nuclei import DAB, NucleusFinder
 from qpbridge.engine.segmenting.plan import ImagePlan
 from qpbridge.engine.segmenting.request import NucleusOptions, Request
@@ -42,8 +42,12 @@ class Finder(Protocol):
         regions: tuple[Region, ...],
         found: TileObjects,
         record: RunRecord,
+        existing: Existing | None = None,
     ) -> tuple[Edit, Result]:
-        """Plan how what `merge` gave goes into regions of an image that holds `objects`."""
+        """Plan how what `merge` gave goes into regions of an image that holds `objects`.
+
+        `existing` of them make room, or stay; None: those in the regions.
+        """
 
 
 def choose_finder(
@@ -76,7 +80,9 @@ def choose_finder(
         return StructureFinder(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
     stains = image_stains(plan.data)
     _check_stains(image, stains, request.nuclei)
-    return NucleusFinder(bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.regions)
+    return NucleusFinder(
+        bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.searched
+    )
 
 
 def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> None:

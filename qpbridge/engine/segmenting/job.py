@@ -12,10 +12,16 @@ from typing import Any
 from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.edit import RunRecord, find_existing
 from qpbridge.engine.run_marks import RunMark
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
-from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
+from qpbridge.engine.segmenting.plan import (
+    ImagePlan,
+    look_at,
+    plan_image,
+    report_image,
+    report_plan,
+)
 from qpbridge.engine.segmenting.request import (
     ImageReport,
     Progress,
@@ -24,8 +30,8 @@ from qpbridge.engine.segmenting.request import (
 )
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
-from qpbridge.engine.tiles.plan import TilePlan
-from qpbridge.engine.tiles.run import run_tiles
+from qpbridge.engine.tiles.plan import Tile
+from qpbridge.engine.tiles.run import Pixels, run_tiles
 from qpbridge.engine.tiles.spool import (
     Spool,
     open_spool,
@@ -160,6 +166,9 @@ def _segment_image(
     data = entry.read()
     with open_server(entry.image_path(), entry.server) as slide:
         plan = plan_image(entry, data, slide, bundle, request)
+        if not request.dry_run:
+            with stages("read"):
+                plan = look_at(plan, slide, bundle, request)
         finder = choose_finder(entry.name, bundle, plan, request, stages)
         if request.dry_run:
             return report_plan(plan, network, request)
@@ -177,7 +186,7 @@ def _segment_image(
             watch.start_image(
                 entry.name, plan.tiles.megapixels, float(megapixels[list(spool.done)].sum())
             )
-            for number in _find_all(plan.tiles, slide, network, finder, spool, request, stages):
+            for number in _find_all(plan, slide, network, finder, spool, request, stages):
                 watch.advance(float(megapixels[number]))
             when = datetime.datetime.now(datetime.UTC)
             record = RunRecord(
@@ -191,16 +200,23 @@ def _segment_image(
             )
 
             def place(now: ImageData) -> tuple[Edit | None, Result | None]:
-                regions = plan.regions
+                regions, searched = plan.regions, plan.searched
                 if now is not data:
                     if is_done(now):
                         return None, None
                     regions = find_again(
                         regions, now.objects, request.selection, slide.width, slide.height
                     )
+                    searched = plan.without_no_tissue(regions)
                 with stages("merge"):
                     # each time anew, or what was found would fill the memory while it is written
-                    return finder.plan(now.objects, regions, finder.merge(spool.load()), record)
+                    return finder.plan(
+                        now.objects,
+                        searched,
+                        finder.merge(spool.load()),
+                        record,
+                        find_existing(now.objects, regions, bundle.target),
+                    )
 
             with stages("write"):
                 result = apply_planned(entry, data, place)
@@ -220,7 +236,7 @@ def _done_elsewhere(entry: ImageEntry) -> ImageReport:
 
 
 def _find_all(
-    tiles: TilePlan,
+    plan: ImagePlan,
     slide: Slide,
     network: TargetNetwork,
     finder: Finder,
@@ -229,13 +245,23 @@ def _find_all(
     stages: Stages,
 ) -> Iterator[int]:
     """Put into the spool what is found in the tiles that are not in it; yield their numbers."""
+    tiles, quality = plan.tiles, plan.quality
+
+    def read(tile: Tile) -> Pixels:
+        pixels = slide.read(*tile.corner, *tile.size, tiles.downsample)
+        return (
+            pixels
+            if quality is None
+            else quality.without_fill(pixels, tile.corner, tiles.downsample)
+        )
+
     left = sorted(set(range(len(tiles))) - set(spool.done))
     batch_size = request.batch_size or network.batch_size
     with network.threads(-(-len(left) // batch_size), request.workers) as threads:
         for number, found in run_tiles(
             tiles,
             left,
-            lambda tile: slide.read(*tile.corner, *tile.size, tiles.downsample),
+            read,
             network,
             finder.find,
             batch_size=batch_size,
@@ -267,6 +293,7 @@ def _facts(
         "downsample": plan.tiles.downsample,
         "halo": plan.tiles.halo,
         "cores": plan.tiles.cores,
+        "quality": None if plan.quality is None else plan.quality.digest(),
         "kind": request.area_kind.name,
         **finder.facts,
     }

@@ -13,10 +13,10 @@ import shapely
 
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import Rings, instances_to_polygons
-from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.segmenting.cells import areas_of, cells_of_image, grow_cells, round_outlines
 from qpbridge.engine.segmenting.request import NucleusOptions
-from qpbridge.engine.segmenting.result import Result, classify
+from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
 from qpbridge.engine.tiles.merge import TileObjects, merge_tiles
 from qpbridge.engine.tiles.plan import Tile, TilePlan
 from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
@@ -27,7 +27,6 @@ from qpbridge.measurements import intensity
 from qpbridge.measurements.names import AREA, CELL, LENGTH, NUCLEUS, PROBABILITY, fill
 from qpbridge.measurements.nuclei import Measuring, cell_shapes, measure_objects, measured_names
 from qpbridge.measurements.positivity import classify_intensity
-from qpbridge.measurements.regions import summarize_each
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import (
     FloatArray,
@@ -169,9 +168,10 @@ class NucleusFinder:
         regions: tuple[Region, ...],
         found: TileObjects,
         record: RunRecord,
+        existing: Existing | None = None,
     ) -> tuple[Edit, Result]:
         """Keep what has its centroid in a region, and put it below the innermost one."""
-        existing = find_existing(objects, regions, record.target)
+        existing = existing or find_existing(objects, regions, record.target)
         kept = objects.take(existing.changed).inner_shapes
         centroids = shapely.points(found.shapes.centroids())
         innermost, inside = assign_regions(centroids, regions)
@@ -180,9 +180,8 @@ class NucleusFinder:
         new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
         if self.options.positivity:
             new = self._by_intensity(new)
-        areas = [region.area(self.mpp) for region in regions]
         sizes = MeasurementTable.of({n: new.measured[self._on_nuclei(n)] for n in (AREA, LENGTH)})
-        summaries = summarize_each("nuclei", sizes, inside, areas)
+        summaries = summarize_regions("nuclei", sizes, inside, regions, self.mpp)
         below = ids_below(objects, regions, innermost, centroids[stay])
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
+import shapely
+
+from qpbridge.artefacts.reading import NO_TISSUE, SHARES, QualityMap, read_quality
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.segmenting.cells import needed_halo
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
@@ -12,8 +16,10 @@ from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.engine.tiles.plan import TilePlan, plan_tiles
 from qpbridge.hierarchy.regions import Region, select_regions
+from qpbridge.measurements import quality as names
 from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
+from qpbridge.objects import ImageType
 from qpbridge.project.each_image import Status
 from qpbridge.project.interface import ImageData, ImageEntry
 from qpbridge.slides.calibration import downsample_for, pixel_size
@@ -21,6 +27,12 @@ from qpbridge.slides.slide import Slide
 
 OVERHEAD = 1.4
 """Time of a run on a CPU over that of the network alone; measured."""
+
+SECTIONS = (ImageType.BRIGHTFIELD_H_E, ImageType.BRIGHTFIELD_H_DAB)
+"""Images in which black, ink and glass can be told by their colour."""
+
+QUALITY_STEP = "qpbridge: quality"
+"""What QuPath's history calls the run that wrote the quality map as annotations."""
 
 BASE_BYTES, BYTES_PER_PIXEL = 0.7e9, 140
 """Peak memory of a run on a CPU by pixels under way."""
@@ -40,6 +52,10 @@ class ImagePlan:
         What is searched, and in which pieces.
     mpp
         µm per server pixel (x, y).
+    searched
+        The regions without what can't be tissue, as far as it was looked at.
+    quality
+        What the regions show; None: it was not looked at.
     """
 
     image: str
@@ -47,6 +63,31 @@ class ImagePlan:
     regions: tuple[Region, ...]
     tiles: TilePlan
     mpp: tuple[float, float]
+    searched: tuple[Region, ...]
+    quality: QualityMap | None = None
+
+    def without_no_tissue(self, regions: tuple[Region, ...]) -> tuple[Region, ...]:
+        """Leave out of regions what can't be tissue, and note how much of each that is.
+
+        Where a person has the quality map as annotations, these alone say what is left out.
+        """
+        if self.quality is None:
+            return regions
+        by_hand = any(step.name == QUALITY_STEP for step in self.data.workflow)
+        foreign = shapely.Polygon() if by_hand else self.quality.outline(*NO_TISSUE)
+        return tuple(_searched(region, foreign, self.quality) for region in regions)
+
+
+def _searched(region: Region, foreign: Any, quality: QualityMap) -> Region:
+    shares = quality.shares(region.geometry)
+    geometry = region.geometry
+    if shapely.intersects(geometry, foreign):
+        geometry = shapely.union_all(
+            [p for p in shapely.get_parts(geometry - foreign) if p.geom_type == "Polygon"]
+        )
+    told = {name: 100 * shares[kind] for kind, name in SHARES.items()}
+    told[names.SEARCHED] = 100 * geometry.area / region.geometry.area
+    return replace(region, geometry=geometry, shares=told)
 
 
 def plan_image(
@@ -65,11 +106,34 @@ def plan_image(
     mpp = pixel_size(entry.name, entry.server.mpp, known, request.mpp)
     regions = select_regions(data.objects, request.selection, slide.width, slide.height)
     downsample = slide.snap(downsample_for(mpp, bundle.mpp))
+    tiles = _plan_tiles(regions, downsample, bundle, request)
+    return ImagePlan(entry.name, data, regions, tiles, mpp, regions)
+
+
+def look_at(plan: ImagePlan, slide: Slide, bundle: Bundle, request: Request) -> ImagePlan:
+    """Look at what the regions show, and leave out what can't be tissue.
+
+    Models of other images than stained sections (of the retina, say) see dark pictures: there
+    everything is searched.
+    """
+    if bundle.image_type not in SECTIONS:
+        return plan
+    area = shapely.union_all([region.geometry for region in plan.regions])
+    plan = replace(plan, quality=read_quality(slide, plan.mpp, area))
+    plan = replace(plan, searched=plan.without_no_tissue(plan.regions))
+    left = tuple(region for region in plan.searched if region.geometry.area > 0)
+    if not left:  # what joins the objects of tiles needs one
+        return replace(plan, tiles=replace(plan.tiles, cores=plan.tiles.cores[:1]))
+    return replace(plan, tiles=_plan_tiles(left, plan.tiles.downsample, bundle, request))
+
+
+def _plan_tiles(
+    regions: tuple[Region, ...], downsample: float, bundle: Bundle, request: Request
+) -> TilePlan:
     halo = bundle.halo
     if request.nuclei.cell_expansion is not None:
         halo = max(halo, math.ceil(needed_halo(request.nuclei.cell_expansion) / bundle.mpp))
-    tiles = plan_tiles(regions, downsample, tile=request.tile, halo=halo, stride=bundle.stride)
-    return ImagePlan(entry.name, data, regions, tiles, mpp)
+    return plan_tiles(regions, downsample, tile=request.tile, halo=halo, stride=bundle.stride)
 
 
 def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> ImageReport:
@@ -102,4 +166,9 @@ def report_image(plan: ImagePlan, status: Status, result: Result) -> ImageReport
         kept_changed=len(result.existing.changed),
         tiles=len(plan.tiles),
         megapixels=plan.tiles.megapixels,
+        warnings=tuple(
+            text
+            for r, m in zip(result.regions, result.summaries, strict=True)
+            for text in names.warnings(r.label, m)
+        ),
     )

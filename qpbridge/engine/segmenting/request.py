@@ -177,7 +177,8 @@ class ImageReport(Report):
     ``failed``; `message` says why. `missing`: it failed because its file was not found.
     `megapixels` go through the network; `seconds` and `memory_gb` are estimates where the run is
     only planned. `resumed`: tiles that an earlier run had finished. `stages`: seconds that each
-    stage was busy, summed over its threads. `target`, `model` and the
+    stage was busy, summed over its threads. `warnings`: what is in the way of trusting the result.
+    `target`, `model` and the
     like say what was looked for, and with what. The text of a report is a line that tells what was
     done, or would be.
     """
@@ -198,6 +199,7 @@ class ImageReport(Report):
     model: str = ""
     model_version: str = ""
     model_mpp: float = 0.0
+    warnings: tuple[str, ...] = ()
 
     @classmethod
     def of_failure(cls, image: str, error: Exception) -> Self:

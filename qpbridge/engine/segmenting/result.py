@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from qpbridge.engine.edit import Existing
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.targets import CLASSES
+from qpbridge.measurements.regions import summarize_each
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import IntArray, ObjectTable
+from qpbridge.objects import IntArray, MeasurementTable, ObjectTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,6 +36,18 @@ class Result:
     existing: Existing
     found: int
     summaries: tuple[dict[str, float], ...]
+
+
+def summarize_regions(
+    target: str,
+    measured: MeasurementTable,
+    inside: npt.NDArray[np.bool_],
+    regions: Sequence[Region],
+    mpp: tuple[float, float],
+) -> tuple[dict[str, float], ...]:
+    """Sum up what was found in regions, and tell what they show (`summarize_each`)."""
+    summed = summarize_each(target, measured, inside, [r.area(mpp) for r in regions])
+    return tuple({**s, **region.shares} for s, region in zip(summed, regions, strict=True))
 
 
 def classify(new: ObjectTable, bundle: Bundle, class_index: IntArray | None) -> ObjectTable:

@@ -14,8 +14,8 @@ from skimage.measure import label as label_parts
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
-from qpbridge.engine.edit import RunRecord, find_existing, plan_edit, without_twins
-from qpbridge.engine.segmenting.result import Result, classify
+from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
 from qpbridge.engine.tiles.merge import TileObjects
 from qpbridge.engine.tiles.plan import Tile, TilePlan
 from qpbridge.engine.tiles.run import Maps, Pixels
@@ -25,7 +25,6 @@ from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.measurements.names import PROBABILITY
-from qpbridge.measurements.regions import summarize_each
 from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.structures import line_measurements, lumen_measurements
 from qpbridge.models.bundle import Bundle
@@ -124,10 +123,11 @@ class StructureFinder:
         regions: tuple[Region, ...],
         found: TileObjects,
         record: RunRecord,
+        existing: Existing | None = None,
     ) -> tuple[Edit, Result]:
         """Cut objects to the regions, measure them, and put them below the one they lie in."""
         target = self.bundle.target
-        existing = find_existing(objects, regions, target)
+        existing = existing or find_existing(objects, regions, target)
         kept = valid_areas(objects.shapes.take(existing.changed).geometries)
         whole = _on_grid(found.shapes.geometries)
         pieces, source, region = clip_to_regions(whole, regions)
@@ -152,8 +152,7 @@ class StructureFinder:
         classes = None if found.class_index is None else found.class_index[source]
         new = classify(new, self.bundle, classes)
         _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
-        areas = [region.area(self.mpp) for region in regions]
-        summaries = summarize_each(target, measured, inside, areas)
+        summaries = summarize_regions(target, measured, inside, regions, self.mpp)
         below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type

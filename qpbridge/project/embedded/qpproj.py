@@ -35,7 +35,7 @@ from qpbridge.project.embedded.servers import parse_server
 from qpbridge.project.files.atomic import replace_files
 from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import Lease, lock
-from qpbridge.project.files.plain import folder_below, is_there, look, real
+from qpbridge.project.files.plain import folder_below, is_link, is_there, look, real
 from qpbridge.project.files.siblings import remove_abandoned
 from qpbridge.project.files.states import ABSENT, FileState, look_at, read_file
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, Relocation
@@ -283,9 +283,11 @@ class EmbeddedEntry(ImageEntry):
             try:
                 old, now = (None, ABSENT) if path is None else read_file(path)
             except ProjectError as error:
-                if isinstance(error.__cause__, FileNotFoundError):
-                    raise self._changed() from error
-                raise
+                found_there = None if path is None else look(path)
+                dangles = found_there is not None and is_link(found_there)
+                if dangles or not isinstance(error.__cause__, FileNotFoundError):
+                    raise
+                raise self._changed() from error
             if path is None:
                 self._check_complete()
             if state is not None and state != now:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qpbridge.project.files.explain import explain_failure
-from qpbridge.project.files.plain import below, look, real, refusal
+from qpbridge.project.files.plain import below, look, output_place, refusal
 from qpbridge.project.files.renaming import rename
 from qpbridge.project.files.replacement import Replacement, create, to_disk
 from qpbridge.project.files.siblings import remove, remove_abandoned, sibling, surely
@@ -24,9 +24,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     Raises
     ------
     ProjectError
-        If it can't be written; what was there is untouched.
+        If it can't be written, or lies in a project's folder and a link leads out of there; what
+        was there is untouched.
     """
-    target = real(path)
+    target = output_place(path)
     temp = sibling(target, "new")
     with explain_failure(path):
         remove_abandoned(target.parent)

@@ -12,7 +12,7 @@ import shapely
 from scipy import ndimage
 from skimage import filters, measure
 
-from qpbridge.quality.masks import (
+from qpbridge.artefacts.masks import (
     Mask,
     density_of,
     fill_mask,

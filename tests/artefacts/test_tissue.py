@@ -11,7 +11,7 @@ import shapely
 from PIL import Image, ImageDraw
 from slide_factory import make_slide
 
-from qpbridge.quality.tissue import tissue_mask, tissue_outline
+from qpbridge.artefacts.tissue import tissue_mask, tissue_outline
 from qpbridge.slides import open_slide
 
 WIDTH, HEIGHT = 1200, 900

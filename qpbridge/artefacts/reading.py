@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,12 +13,21 @@ import numpy as np
 import shapely
 from scipy import ndimage
 
-from qpbridge.quality import masks
-from qpbridge.quality.masks import Kind, Pixels
+from qpbridge.artefacts import masks
+from qpbridge.artefacts.masks import Kind, Pixels
+from qpbridge.measurements import quality as names
 from qpbridge.slides.slide import Slide
 
 NO_TISSUE = (Kind.FILL, Kind.INK)
 """What takes no part: nothing is looked for in it, and it is no part of the evaluated area."""
+
+SHARES = {
+    Kind.EMPTY: names.EMPTY,
+    Kind.FILL: names.FILL,
+    Kind.INK: names.INK,
+    Kind.BLURRED: names.BLURRED,
+}
+"""What the share of each kind is called as a measurement of a region."""
 
 READ_MPP = 2.0
 """µm per pixel that is read; the thresholds of texture and sharpness are made for it."""
@@ -27,6 +37,9 @@ MAP_MPP = 4.0
 
 MAX_PIXELS = 8e6
 """Of the map; larger slides have a coarser one, which bounds the memory."""
+
+AROUND = 50.0
+"""µm that are looked at around an area, so that broad ink at its border is told."""
 
 STRIP_PIXELS = 2e6
 """That are read at a time."""
@@ -57,6 +70,10 @@ class QualityMap:
     size: tuple[int, int]
     _outlines: dict[Kind, Any] = field(default_factory=dict, repr=False)
 
+    def digest(self) -> str:
+        """Return a checksum of what the map shows."""
+        return hashlib.blake2b(self.kinds.tobytes(), digest_size=16).hexdigest()
+
     def outline(self, *kinds: Kind) -> Any:
         """Return what is of some kinds as a valid polygon or multipolygon, in server pixels."""
         return shapely.union_all([self._of_kind(kind) for kind in kinds])
@@ -73,16 +90,15 @@ class QualityMap:
         Out of focus is told of what is neither glass, fill nor ink: NaN where there is nothing.
         """
         (left, top), (height, width) = self.corner, self.kinds.shape
-        x = (np.arange(width) + left + 0.5) * self.downsample
+        centre = (np.arange(max(height, width)) + 0.5) * self.downsample
+        x, y = centre[:width] + left * self.downsample, centre[:height] + top * self.downsample
         counts = np.zeros(len(Kind))
         x0, y0, x1, y1 = shapely.bounds(area)
         shapely.prepare(area)
         columns = np.flatnonzero((x >= x0) & (x <= x1))
-        for row in range(height):
-            y = (row + top + 0.5) * self.downsample
-            if y0 <= y <= y1:
-                inside = columns[shapely.contains_xy(area, x[columns], y)]
-                counts += np.bincount(self.kinds[row, inside], minlength=len(Kind))
+        for row in np.flatnonzero((y >= y0) & (y <= y1)):
+            inside = columns[shapely.contains_xy(area, x[columns], y[row])]
+            counts += np.bincount(self.kinds[row, inside], minlength=len(Kind))
         total = counts.sum()
         judged = counts[Kind.OTHER] + counts[Kind.BLURRED]
         found = {kind: counts[kind] / total if total else np.nan for kind in Kind}
@@ -128,11 +144,7 @@ class QualityMap:
         return near
 
 
-def read_quality(
-    slide: Slide,
-    mpp: tuple[float, float],
-    bounds: tuple[float, float, float, float] | None = None,
-) -> QualityMap:
+def read_quality(slide: Slide, mpp: tuple[float, float], area: Any = None) -> QualityMap:
     """Read the quality map of a slide.
 
     Parameters
@@ -141,39 +153,52 @@ def read_quality(
         An open slide.
     mpp
         µm per server pixel (x, y).
-    bounds
-        Left, top, right and bottom of the part that is looked at, server pixels; None: all. What a
-        pixel shows does not depend on it, but for the colour of glass and what the part cuts.
+    area
+        Geometry in server pixels: what is looked at, with what is around it; None: all.
 
     Returns
     -------
     QualityMap
-        The pixels of the part.
+        Of the area's bounding box; what was not looked at is empty.
     """
     full = math.sqrt(mpp[0] * mpp[1])
     fine = max(1.0, READ_MPP / full)
-    x0, y0, x1, y1 = bounds or (0, 0, slide.width, slide.height)
-    x0, y0 = max(x0, 0), max(y0, 0)
-    x1, y1 = min(x1, slide.width), min(y1, slide.height)
-    least = MAP_MPP / (full * fine)
-    side = max(least, math.sqrt((x1 - x0) * (y1 - y0) / MAX_PIXELS) / fine)
-    step = max(1, round(side)) if side < 1.5 else math.ceil(side)
+    image = shapely.box(0, 0, slide.width, slide.height)
+    area = image if area is None else shapely.intersection(area, image)
+    x0, y0, x1, y1 = shapely.bounds(area)
+    side = max(MAP_MPP / full, math.sqrt((x1 - x0) * (y1 - y0) / MAX_PIXELS)) / fine
+    step = max(1, round(side) if side < 2 else math.ceil(side - 0.01))
     unit = fine * step
-    left, top = int(x0 // unit), int(y0 // unit)
-    width, height = math.ceil(x1 / unit) - left, math.ceil(y1 / unit) - top
+    margin = math.ceil(AROUND / (full * unit))
+    left, top = (max(0, int(v // unit) - margin) for v in (x0, y0))
+    right, bottom = (
+        min(math.ceil(v / unit) + margin, math.ceil(size / unit))
+        for v, size in ((x1, slide.width), (y1, slide.height))
+    )
+    width, height = right - left, bottom - top
+    picture = np.full((height, width, 3), 255, np.uint8)
+    texture, sharpness = np.full((2, height, width), np.nan, np.float32)
+    read = np.zeros((height, width), bool)
     rows = max(1, int(STRIP_PIXELS / (width * step * step)))
-    margin = math.ceil(masks.SHARPNESS_SIDE / (full * unit))
-    parts = [
-        _read_strip(slide, (left, row, width, min(rows, top + height - row)), fine, step, margin)
-        for row in range(top, top + height, rows)
-    ]
-    picture, texture, sharpness = (np.concatenate(p) for p in zip(*parts, strict=True))
+    for row in range(0, height, rows):
+        end = min(row + rows, height)
+        low, high = (top + row - margin) * unit, (top + end + margin) * unit
+        part = shapely.intersection(area, shapely.box(x0, low, x1, high))
+        if part.is_empty:
+            continue
+        start = max(0, int(part.bounds[0] // unit) - margin - left)
+        stop = min(width, math.ceil(part.bounds[2] / unit) + margin - left)
+        here = np.s_[row:end, start:stop]
+        box = (left + start, top + row, stop - start, end - row)
+        picture[here], texture[here], sharpness[here] = _read_strip(slide, box, fine, step, margin)
+        read[here] = True
     known = full * fine < 1.1 * READ_MPP
     kinds = masks.classify(
         picture,
         full * unit,
         texture=texture if known else None,
         sharpness=sharpness if known else None,
+        glass=masks.glass_colour(picture[read].T.astype(np.float32)),
     )
     return QualityMap(kinds, unit, (left, top), (slide.width, slide.height))
 

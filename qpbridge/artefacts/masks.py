@@ -57,8 +57,8 @@ FAINT = 0.04
 SHARPEST_BLUR = 2.0
 """Sharpness (see `sharpness_of`) below which a picture is out of focus."""
 
-MIN_DETAIL = 0.006
-"""Coarse detail, optical density, that is needed to judge the sharpness."""
+MIN_DETAIL = 0.004
+"""Coarse detail, optical density, that tissue in focus has everywhere."""
 
 
 def glass_colour(picture: Floats) -> Floats:
@@ -67,7 +67,7 @@ def glass_colour(picture: Floats) -> Floats:
     Parameters
     ----------
     picture
-        float32 (3, H, W).
+        float32 (3, H, W), or (3, n).
 
     Returns
     -------
@@ -174,8 +174,10 @@ def classify(
         kinds[sharpness < SHARPEST_BLUR] = Kind.BLURRED
     stain = ndimage.gaussian_filter(stain_of(density), 4 / mpp)
     kinds[stain < FAINT] = Kind.EMPTY
-    kinds[ink_mask(planes, density, mpp, texture)] = Kind.INK
-    kinds[fill_mask(planes, mpp)] = Kind.FILL
+    ink, fill = ink_mask(planes, density, mpp, texture), fill_mask(planes, mpp)
+    kinds[ink] = Kind.INK
+    # The edge of fill, mixed with what is beside it, is as dark as ink.
+    kinds[fill | (ndimage.binary_dilation(fill, np.ones((3, 3))) & ink)] = Kind.FILL
     return kinds
 
 
@@ -208,7 +210,7 @@ def texture_of(density: Floats, side: int, step: int) -> Floats:
 def sharpness_of(density: Floats, side: int, step: int) -> Floats:
     """Compare the finest detail with that of twice the size: little of it is left out of focus.
 
-    Parameters and result are as for `texture_of`; NaN where there is no detail to judge by.
+    Parameters and result are as for `texture_of`; 0 where there is no detail at all.
     """
     fine, coarse = (
         ndimage.uniform_filter(_detail(v) ** 2, side, mode="nearest")
@@ -217,7 +219,7 @@ def sharpness_of(density: Floats, side: int, step: int) -> Floats:
     fine, coarse = (v[step // 2 :: step, step // 2 :: step] for v in (fine, coarse))
     known = coarse > MIN_DETAIL**2
     ratio = np.sqrt(np.maximum(fine, 0) / np.maximum(coarse, MIN_DETAIL**2))
-    return np.where(known, ratio, np.nan).astype(np.float32)
+    return np.where(known, ratio, 0).astype(np.float32)
 
 
 def _to_edge(flat: Mask, alike: Mask, mpp: float) -> Mask:

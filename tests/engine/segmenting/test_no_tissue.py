@@ -1,0 +1,93 @@
+"""What can't be tissue takes no part in a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import shapely
+from slide_factory import make_slide
+
+import qpbridge
+from qpbridge.measurements import quality
+from qpbridge.measurements.region_names import EVALUATED_AREA
+
+MPP = 0.5
+INNER = np.s_[120:580, 150:750]
+
+
+def segmented(
+    folder: Path, pixels: np.ndarray
+) -> tuple[qpbridge.ObjectTable, qpbridge.ImageReport]:
+    folder.mkdir(exist_ok=True)
+    make_slide(folder / "slide.tif", pixels=pixels, mpp=MPP, lossless=True)
+    project = qpbridge.create_project(
+        folder / "p" / "project.qpproj", folder / "slide.tif", annotate="full"
+    )
+    (report,) = qpbridge.segment(project, device="cpu")
+    assert report.status == "written", report
+    return project[0].read().objects, report
+
+
+@pytest.fixture(scope="module")
+def pixels(tmp_path_factory: pytest.TempPathFactory) -> np.ndarray:
+    return make_slide(tmp_path_factory.mktemp("plain") / "a.png", width=900, height=700).pixels
+
+
+def test_a_black_frame_is_as_a_white_one(tmp_path: Path, pixels: np.ndarray) -> None:
+    found = {}
+    for name, level in (("black", 0), ("white", 255)):
+        framed = np.full_like(pixels, level)
+        framed[INNER] = pixels[INNER]
+        found[name] = segmented(tmp_path / name, framed)
+    black, white = (found[name][0] for name in ("black", "white"))
+    interior = shapely.box(150, 120, 750, 580).buffer(-16)
+
+    def inside(objects: qpbridge.ObjectTable) -> list[bytes]:
+        rows = np.flatnonzero(objects.kind != qpbridge.ObjectKind.ANNOTATION)
+        some = objects.take(rows)
+        held = shapely.contains_xy(interior, *some.shapes.centroids().T)
+        return sorted(uid.tobytes() for uid in some.ids[held])
+
+    assert len(inside(white)) > 100
+    assert inside(black) == inside(white)
+    outside = black.shapes.centroids()[black.kind != qpbridge.ObjectKind.ANNOTATION]
+    assert shapely.contains_xy(shapely.box(142, 112, 758, 588), *outside.T).all()
+    (region,) = found["black"][1].regions
+    area = 600 * 460 * MPP**2
+    assert region.measurements[EVALUATED_AREA] == pytest.approx(area, rel=0.05)
+    assert region.measurements[quality.FILL] == pytest.approx(100 * (1 - 276 / 630), abs=2)
+    assert any("black fill" in text for text in found["black"][1].warnings)
+    assert region.measurements[quality.SEARCHED] == pytest.approx(100 * 276 / 630, abs=2)
+
+
+def test_nothing_but_ink(tmp_path: Path) -> None:
+    objects, report = segmented(tmp_path, np.full((300, 300, 3), (30, 40, 150), np.uint8))
+    assert len(objects) == 1
+    assert report.found == 0
+    (region,) = report.regions
+    assert region.measurements[EVALUATED_AREA] == 0
+    assert region.measurements[quality.INK] == 100
+
+
+def test_measure_takes_the_same_area(tmp_path: Path, pixels: np.ndarray) -> None:
+    framed = np.zeros_like(pixels)
+    framed[INNER] = pixels[INNER]
+    before, _ = segmented(tmp_path, framed)
+    project = qpbridge.open_project(tmp_path / "p" / "project.qpproj")
+    qpbridge.measure(project)
+    after = project[0].read().objects
+    for name in (EVALUATED_AREA, "Nuclei: Count", "Nuclei: Density per mm^2"):
+        assert after.measured[name][0] == pytest.approx(before.measured[name][0], rel=1e-6)
+
+
+def test_ink_beside_tissue(tmp_path: Path, pixels: np.ndarray) -> None:
+    inked = pixels.copy()
+    inked[200:400, 300:600] = (20, 120, 40)
+    objects, report = segmented(tmp_path, inked)
+    nuclei = objects.take(np.flatnonzero(objects.kind != qpbridge.ObjectKind.ANNOTATION))
+    assert len(nuclei) > 200
+    held = shapely.contains_xy(shapely.box(304, 204, 596, 396), *nuclei.shapes.centroids().T)
+    assert not held.any()
+    assert any("ink" in text for text in report.warnings)
