@@ -317,12 +317,13 @@ class ImageEntry(abc.ABC):
 
     @abc.abstractmethod
     def check_writable(self) -> None:
-        """Find out before long work whether the image's objects are its own.
+        """Find out before long work whether the image's objects are its own, and may be written.
 
         Raises
         ------
         ProjectError
-            If another image of the project has the same entry id, and so the same data.
+            If another image of the project has the same entry id, and so the same data; or files
+            of the image can't be written.
         """
 
     @abc.abstractmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import time
@@ -252,7 +253,7 @@ class EmbeddedEntry(ImageEntry):
                 time.sleep(0.05)
 
     def check_writable(self) -> None:
-        """Find out before long work whether the image's objects are its own."""
+        """Find out before long work whether the image's objects are its own, and may be written."""
         project = self._project.path
         twins = [entry.name for entry in self._project.images if entry.id == self.id]
         if len(twins) > 1:
@@ -261,6 +262,11 @@ class EmbeddedEntry(ImageEntry):
                 f"objects ({', '.join(map(repr, twins[:5]))}); remove all but one of them "
                 "from the project in QuPath, and add them again"
             )
+        inner = self.folder if is_there(self.folder) else self.folder.parent
+        for place in (inner, self._data_path()):
+            if place is not None and is_there(place) and not os.access(place, os.W_OK):
+                with explain_failure(place):
+                    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def apply(self, edit: Edit, state: Any = None) -> None:
         """Carry out a change: atomically, with a backup, keeping all that it doesn't touch.
