@@ -31,7 +31,7 @@ class Evaluation:
     Attributes
     ----------
     images
-        Name and scores of each image, or of each area of one.
+        Name and scores of each image, or of each reviewed region of one.
     mean
         Of every score, over the images.
     failed
@@ -107,7 +107,7 @@ def evaluate(
     Returns
     -------
     Evaluation
-        Scores of each image or area, and their means. An image of a project that fails is listed
+        Scores of each image or region, and their means. An image of a project that fails is listed
         in it, and the others are scored; where no other has objects of the class, the error is
         raised.
 
@@ -148,7 +148,7 @@ def evaluate(
         rows = score_each(bundle, pairs)
     else:
         assert truth is not None
-        areas = load_reviewed(
+        reviewed = load_reviewed(
             as_project(project),
             truth,
             target,
@@ -159,11 +159,14 @@ def evaluate(
             failed=lambda name, error: failed.append(Report.of_failure(name, error)),
         )
         if model is not None:
-            rows = score_each(bundle, (area.sample for area in areas))
+            rows = score_each(bundle, (region.sample for region in reviewed))
         else:
             rows = [
-                (a.sample.name, image_scores(a.sample.labels, a.found, known=a.sample.known))
-                for a in areas
+                (
+                    region.sample.name,
+                    image_scores(region.sample.labels, region.found, known=region.sample.known),
+                )
+                for region in reviewed
             ]
     return Evaluation(rows, mean_scores(scores for _, scores in rows), failed)
 
