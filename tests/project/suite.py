@@ -240,9 +240,9 @@ class ProjectSuite(abc.ABC):
         entry.apply(Edit(measure=updates, steps=[WorkflowStep("Measure", "// qpbridge measure")]))
         data = self.open(fresh).images[0].read()
         for update in updates:
-            for uid, (value, area) in zip(update.ids, update.values.tolist(), strict=True):
+            for uid, (value, area) in zip(update.ids, update.measured.matrix.tolist(), strict=True):
                 key = added.uuid(int((added.ids == uid).all(axis=1).argmax()))
-                before[key]["measured"] = {update.names[0]: value, "Area µm^2": area}
+                before[key]["measured"] = {update.measured.names[0]: value, "Area µm^2": area}
         assert by_id(data.objects) == before
         assert [s.name for s in data.workflow][-1] == "Measure"
 

@@ -452,7 +452,8 @@ def test_a_history_that_lies_is_not_continued() -> None:
 def test_messages_are_fit_to_be_read() -> None:
     """A name from a file may be long, or change the colours of a terminal."""
     assert len(str(FormatError("x" * 100_000, offset=1))) < 500
-    assert str(FormatError("a\x1b[31mb\nµ\ud800", offset=1)) == "a�[31mb�µ� (at byte 1)"
+    shown = r"a\x1b[31mb\nµ\ud800 (at byte 1)"  # escaped, as everywhere
+    assert str(FormatError("a\x1b[31mb\nµ\ud800", offset=1)) == shown
 
 
 # --- nothing is run ---------------------------------------------------------------------------

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from qpbridge.errors import FormatError
-from qpbridge.ids import as_version, parse_id
+from qpbridge.ids import IdArray, as_version, parse_id
 from qpbridge.javastream.nodes import NULL, Bulk, Node
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray
-from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, Shapes, concatenate_shapes
+from qpbridge.objects import (
+    FloatArray,
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    Shapes,
+    concatenate_shapes,
+)
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import (
     OBJECT_ID,
@@ -26,11 +33,16 @@ from qpbridge.project.embedded.qpdata.object_parts import (
     read_metadata,
     take_apart,
 )
-from qpbridge.project.embedded.qpdata.read_alike import read_run
+from qpbridge.project.embedded.qpdata.read_alike import RunColumns, read_run
 from qpbridge.project.embedded.qpdata.rois import read_roi
 from qpbridge.project.embedded.qpdata.shared_parts import SharedParts
 
+T = TypeVar("T")
+
 UNKNOWN = 255
+
+RowIndex = int | slice | IntArray
+"""One row, consecutive ones, or some."""
 
 
 @dataclass
@@ -43,10 +55,10 @@ class Rows:
     colors: dict[int, tuple[int, int, int]] = field(default_factory=dict)
     metadata: dict[int, dict[str, str]] = field(default_factory=dict)
     missing: set[int] = field(default_factory=set)
-    measurements: list[tuple[Any, Any, Any]] = field(default_factory=list)
-    shapes: list[tuple[Any, Shapes]] = field(default_factory=list)
-    nuclei: list[tuple[Any, Shapes]] = field(default_factory=list)
-    columns: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict)
+    measurements: list[tuple[RowIndex, IntArray, npt.ArrayLike]] = field(default_factory=list)
+    shapes: list[tuple[RowIndex, Shapes]] = field(default_factory=list)
+    nuclei: list[tuple[RowIndex, Shapes]] = field(default_factory=list)
+    columns: dict[str, list[tuple[RowIndex, npt.ArrayLike]]] = field(default_factory=dict)
     nodes: dict[int, Node] = field(default_factory=dict)
     bulks: list[tuple[int, Bulk]] = field(default_factory=list)
 
@@ -55,12 +67,14 @@ class Rows:
         """The file."""
         return self.shared.stream
 
-    def put(self, rows: Any, **values: Any) -> None:
+    def put(self, rows: RowIndex, **values: npt.ArrayLike) -> None:
         """Set columns of some rows."""
         for name, value in values.items():
             self.columns.setdefault(name, []).append((rows, value))
 
-    def column(self, name: str, shape: tuple[int, ...], dtype: Any, fill: float = 0) -> Any:
+    def column(
+        self, name: str, shape: tuple[int, ...], dtype: npt.DTypeLike, fill: float = 0
+    ) -> npt.NDArray[Any]:
         """Put a column together."""
         out = np.full(shape, fill, dtype)
         for rows, value in self.columns.get(name, ()):
@@ -113,7 +127,7 @@ class Rows:
             self.nuclei.append((slice(row, row + 1), read_roi(stream, entry.nucleus)[0]))
         return entry
 
-    def put_probability(self, rows: Any, values: Any) -> None:
+    def put_probability(self, rows: RowIndex, values: FloatArray | float) -> None:
         """Set class probabilities; most objects have none, and then no column is made."""
         if not np.isnan(values).all():
             self.put(rows, probability=values)
@@ -135,24 +149,33 @@ class Rows:
         rows = slice(first, self.n)
         self.put(rows, parent=parent, start=bulk.starts[:-1], end=bulk.starts[1:])
         for run, columns in found:
-            where: Any = rows if len(run) == len(bulk) else first + run.order
-            self.shapes.append((where, columns.pop("shapes")))
-            nuclei = columns.pop("nuclei", None)
-            if nuclei is not None:
-                self.nuclei.append((where, nuclei))
-            for chosen, names, values in columns.pop("measurements"):
-                inside = where if chosen is None else first + run.order[chosen]
-                self.measurements.append((inside, names, values))
-            self.put_probability(where, columns.pop("probability", np.nan))
-            self.missing.update((first + run.order[columns.pop("missing", [])]).tolist())
-            for name in ("names", "colors", "metadata"):
-                of_few = columns.pop(name)
-                rows_of_few = (first + run.order[list(of_few)]).tolist()
-                getattr(self, name).update(zip(rows_of_few, of_few.values(), strict=True))
-            self.put(where, **columns)
+            row_of = first + run.order
+            self._add_run(columns, rows if len(run) == len(bulk) else row_of, row_of)
         return True
 
-    def table(self) -> tuple[ObjectTable, dict[str, Any]]:
+    def _add_run(self, columns: RunColumns, where: RowIndex, row_of: IntArray) -> None:
+        """Add what objects of the same form hold, given with their rows, and each one's row."""
+        self.put(where, kind=columns.kind, class_index=columns.class_index, plane=columns.plane)
+        self.put(where, inside_start=columns.inside, inside_end=columns.inside)
+        self.put(where, count_at=columns.count_at)
+        self.shapes.append((where, columns.shapes))
+        if columns.nuclei is not None:
+            self.nuclei.append((where, columns.nuclei))
+        if columns.ids is not None:
+            self.put(where, ids=columns.ids, has_id=True)
+        if columns.locked is not None:
+            self.put(where, locked=columns.locked)
+        if columns.probability is not None:
+            self.put_probability(where, columns.probability)
+        if columns.missing is not None:
+            self.missing.update(row_of[columns.missing].tolist())
+        for chosen, names, values in columns.measurements:
+            self.measurements.append((where if chosen is None else row_of[chosen], names, values))
+        self.names.update(_by_row(columns.names, row_of))
+        self.colors.update(_by_row(columns.colors, row_of))
+        self.metadata.update(_by_row(columns.metadata, row_of))
+
+    def table(self) -> tuple[ObjectTable, dict[str, IntArray], IdArray]:
         """Put the columns together."""
         n = self.n
         kind = self.column("kind", (n,), np.uint8)
@@ -196,7 +219,7 @@ class Rows:
         )
         if len(known) < n:
             table = table.take(known)
-        return table, places | {"ids": ids}
+        return table, places, ids
 
 
 def derived_ids(data: bytes, n: int) -> npt.NDArray[np.uint8]:
@@ -209,7 +232,12 @@ def derived_ids(data: bytes, n: int) -> npt.NDArray[np.uint8]:
     return as_version(np.frombuffer(text, np.uint8).reshape(n, 16), 8)
 
 
-def _as_slice(columns: IntArray) -> Any:
+def _by_row(few: Mapping[int, T], row_of: IntArray) -> dict[int, T]:
+    """Change the keys from the index in a run to the row."""
+    return dict(zip(row_of[list(few)].tolist(), few.values(), strict=True))
+
+
+def _as_slice(columns: IntArray) -> slice | IntArray:
     """Make a slice of consecutive columns: assigning to it is much faster."""
     first = int(columns[0]) if len(columns) else 0
     if (columns == np.arange(first, first + len(columns))).all():
@@ -217,7 +245,7 @@ def _as_slice(columns: IntArray) -> Any:
     return columns
 
 
-def _in_order(chunks: Sequence[tuple[Any, Shapes]], n: int) -> Shapes:
+def _in_order(chunks: Sequence[tuple[RowIndex, Shapes]], n: int) -> Shapes:
     """Put shapes in the order of their rows; rows without get an empty one."""
     position = np.full(n, -1, np.int64)
     at = 0

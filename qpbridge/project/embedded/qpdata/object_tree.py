@@ -122,9 +122,10 @@ def read_hierarchy(stream: Stream, node: Node) -> StoredObjects:
                 stack.append((iter(added.children), row))
         elif not rows.add_bulk(child, parent):
             stack.append((iter(stream.expand([child])), parent))
-    table, places = rows.table()
+    table, places, ids = rows.table()
     return StoredObjects(
         table=table,
+        ids=ids,
         root=entry,
         nodes=rows.nodes,
         bulks=rows.bulks,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.ids import parse_ids
+from qpbridge.ids import IdArray, parse_ids
 from qpbridge.javastream.nodes import (
     BASE_HANDLE,
     NULL,
@@ -22,7 +23,7 @@ from qpbridge.javastream.nodes import (
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import IntArray, read_rows
 from qpbridge.javastream.text import decode_text
-from qpbridge.objects import ObjectKind
+from qpbridge.objects import FloatArray, ObjectKind, Shapes
 from qpbridge.project.colors import unpack_argb
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.object_parts import (
@@ -40,15 +41,39 @@ class _OneByOneError(Exception):
     """What this form holds can't be read for all at once."""
 
 
-def read_run(run: Run, shared: SharedParts) -> dict[str, Any] | None:
-    """Read many objects of the same form; None if they have to be read one by one.
+T = TypeVar("T")
 
-    Returns
-    -------
-    dict or None
-        Columns by name, a value for each object or one for all; ``names``, ``colors`` and
-        ``metadata`` only of those that have it, by their index in the run; ``measurements`` as
-        (index in the run or None for all, columns, values).
+Measured = tuple[IntArray | None, IntArray, npt.NDArray[np.number]]
+"""Measurements: of which objects of the run (None: all), their columns, and values (n, k)."""
+
+
+@dataclass(frozen=True, eq=False)
+class RunColumns:
+    """What n objects of the same form hold, column by column; None where none of them has it.
+
+    `names`, `colors` and `metadata` are only of those that have one, by their index in the run;
+    `missing` are the indices of TMA cores that are marked so.
+    """
+
+    kind: ObjectKind
+    inside: IntArray
+    count_at: IntArray
+    shapes: Shapes
+    plane: npt.NDArray[np.int32]
+    class_index: IntArray
+    names: dict[int, str]
+    colors: dict[int, tuple[int, int, int]]
+    metadata: dict[int, dict[str, str]]
+    measurements: list[Measured]
+    ids: IdArray | None = None
+    locked: npt.NDArray[np.bool_] | None = None
+    nuclei: Shapes | None = None
+    probability: FloatArray | None = None
+    missing: IntArray | None = None
+
+
+def read_run(run: Run, shared: SharedParts) -> RunColumns | None:
+    """Read many objects of the same form; None if they have to be read one by one.
 
     Raises
     ------
@@ -61,7 +86,7 @@ def read_run(run: Run, shared: SharedParts) -> dict[str, Any] | None:
         return None
 
 
-def _read(run: Run, shared: SharedParts) -> dict[str, Any]:
+def _read(run: Run, shared: SharedParts) -> RunColumns:
     stream, node = shared.stream, run.node
     if node.class_name not in java_classes.KINDS:
         raise _OneByOneError
@@ -69,40 +94,50 @@ def _read(run: Run, shared: SharedParts) -> dict[str, Any]:
     assert entry.path_class is not None and entry.roi is not None
     if entry.children or run.values(">u4", entry.count.value).any():
         raise _OneByOneError
-    inside = run.at(entry.count.end)
     kind = java_classes.KINDS[node.class_name]
-    out: dict[str, Any] = {"kind": kind, "inside_start": inside, "inside_end": inside}
-    out["count_at"] = run.at(entry.count.value)
-    out["names"] = {} if entry.name.tag == NULL else _few(_texts(stream, run, entry.name))
-    out["colors"] = {} if entry.color.tag == NULL else _few(_colors(stream, run, entry.color))
-    out["metadata"] = {}
-    if entry.metadata is not None:
-        out |= _metadata(stream, run, entry.metadata)
-    out["measurements"] = _measurements(shared, run, entry.measurements)
+    ids, metadata = _metadata(stream, run, entry.metadata)
+    locked = probability = missing = nuclei = None
     if entry.locked is not None:
-        out["locked"] = _each(run, entry.locked, lambda item: read_locked(stream, item), bool)
-    out["class_index"] = _each(run, entry.path_class, shared.class_index, np.int64)
-    out["shapes"], out["plane"] = _needed(read_rois(run, entry.roi))
+        locked = _each(run, entry.locked, lambda item: read_locked(stream, item), bool)
     if entry.numbers is not None:
-        out["probability"] = run.values(">f8", entry.numbers.value)
+        probability = run.values(">f8", entry.numbers.value)
         if kind is ObjectKind.TMA_CORE and entry.numbers.end - entry.numbers.value > 8:
-            out["missing"] = np.flatnonzero(run.values("u1", entry.numbers.value + 8))
+            missing = np.flatnonzero(run.values("u1", entry.numbers.value + 8))
     if entry.nucleus is not None and entry.nucleus.tag != NULL:
-        out["nuclei"], _ = _needed(read_rois(run, entry.nucleus))
-    return out
+        nuclei, _ = _needed(read_rois(run, entry.nucleus))
+    shapes, plane = _needed(read_rois(run, entry.roi))
+    return RunColumns(
+        kind=kind,
+        inside=run.at(entry.count.end),
+        count_at=run.at(entry.count.value),
+        shapes=shapes,
+        plane=plane,
+        class_index=_each(run, entry.path_class, shared.class_index, np.int64),
+        names={} if entry.name.tag == NULL else _few(_texts(stream, run, entry.name)),
+        colors={} if entry.color.tag == NULL else _few(_colors(stream, run, entry.color)),
+        metadata=metadata,
+        measurements=_measurements(shared, run, entry.measurements),
+        ids=ids,
+        locked=locked,
+        nuclei=nuclei,
+        probability=probability,
+        missing=missing,
+    )
 
 
-def _needed(found: Any) -> Any:
+def _needed(found: T | None) -> T:
     if found is None:
         raise _OneByOneError
     return found
 
 
-def _few(values: Sequence[Any]) -> dict[int, Any]:
+def _few(values: Sequence[T | None]) -> dict[int, T]:
     return {i: value for i, value in enumerate(values) if value is not None}
 
 
-def _each(run: Run, item: Node, read: Callable[[Node], Any], dtype: Any) -> npt.NDArray[Any]:
+def _each(
+    run: Run, item: Node, read: Callable[[Node], object], dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
     """Read an item of each object that is null or shared: one call for each distinct one."""
     if item.tag == NULL:
         return np.full(len(run), read(item), dtype)
@@ -138,45 +173,49 @@ def _colors(stream: Stream, run: Run, item: Node) -> list[tuple[int, int, int] |
     return [unpack_argb(value) for value in run.values(">i4", item.parts[-1].at).tolist()]
 
 
-def _metadata(stream: Stream, run: Run, item: Node) -> dict[str, Any]:
+def _metadata(
+    stream: Stream, run: Run, item: Node | None
+) -> tuple[IdArray | None, dict[int, dict[str, str]]]:
     """Read ids, and what else is in the maps that hold them."""
+    if item is None:
+        return None, {}
     if item.tag != OBJECT or item.class_name != java_classes.METADATA or len(item.notes) < 3:
         raise _OneByOneError
     keys, values = (_elements(note) for note in item.notes[1:3])
     if len(keys) != len(values):
         raise _OneByOneError
-    out: dict[str, Any] = {}
+    ids: IdArray | None = None
     others: list[tuple[list[str | None], list[str | None]]] = []
     for key, value in zip(keys, values, strict=True):
         names = _texts(stream, run, key)
         if OBJECT_ID not in set(names):
             others.append((names, _texts(stream, run, value)))
-        elif set(names) == {OBJECT_ID} and "ids" not in out:
+        elif set(names) == {OBJECT_ID} and ids is None:
             if value.tag != STRING or value.end - value.value != 36:
                 raise _OneByOneError
-            out |= {"ids": _needed(parse_ids(run.values("V36", value.value))), "has_id": True}
+            ids = _needed(parse_ids(run.values("V36", value.value)))
         else:
             raise _OneByOneError
-    if others:
-        out["metadata"] = {
-            i: {
-                names[i]: texts[i]
-                for names, texts in others
-                if names[i] is not None and texts[i] is not None
-            }
-            for i in range(len(run))
+    if not others:
+        return ids, {}
+    return ids, {
+        i: {
+            name: text
+            for names, texts in others
+            if (name := names[i]) is not None and (text := texts[i]) is not None
         }
-    return out
+        for i in range(len(run))
+    }
 
 
-def _elements(note: Any) -> list[Node]:
+def _elements(note: object) -> list[Node]:
     """Return the elements of an array of texts."""
     if not isinstance(note, Node) or note.class_name != "[Ljava.lang.Object;":
         raise _OneByOneError
     return [item for item in note.items[1:] if isinstance(item, Node)]
 
 
-def _measurements(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
+def _measurements(shared: SharedParts, run: Run, item: Node) -> list[Measured]:
     """Read measurements with shared names."""
     stream = shared.stream
     if item.tag == NULL:
@@ -194,7 +233,7 @@ def _measurements(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, 
     distinct, inverse = _distinct(run, names)
     starts, lengths = run.arrays(values)
     dtype = PRIMITIVES[values.class_name[1]]
-    out: list[tuple[Any, IntArray, Any]] = []
+    out: list[Measured] = []
     for i, handle in enumerate(distinct.tolist()):
         columns = shared.columns_of(handle)
         chosen = None if len(distinct) == 1 else np.flatnonzero(inverse == i)
@@ -206,7 +245,7 @@ def _measurements(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, 
     return out
 
 
-def _named(shared: SharedParts, run: Run, item: Node) -> list[tuple[Any, IntArray, Any]]:
+def _named(shared: SharedParts, run: Run, item: Node) -> list[Measured]:
     """Read measurements that each bring their name, which all objects share."""
     stream = shared.stream
     if item.tag != OBJECT or stream.child(item, "list").tag != OBJECT:
