@@ -144,7 +144,7 @@ def test_killed_before_any_call(lab: Path, tmp_path: Path, request: pytest.Fixtu
     assert whole
     before = lab.read_bytes()
     outcomes = set()
-    for step in chosen(steps, request, 5):
+    for step in chosen(steps, request, 4):
         path = shutil.copytree(lab.parent, tmp_path / str(step)) / lab.name
 
         def kill(n: int, step: int = step) -> None:
@@ -181,7 +181,7 @@ def test_refused_at_any_call(
 ) -> None:
     steps, whole = calls_of(lab, tmp_path)
     before = lab.read_bytes()
-    for step in chosen(steps, request, 3):
+    for step in chosen(steps, request, 2):
         path = shutil.copytree(lab.parent, tmp_path / str(step)) / lab.name
 
         def refuse(n: int, step: int = step) -> None:
