@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
-import pwd
 import shutil
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cli_helpers import annotate
-from click.testing import CliRunner
 from project.files import digests
-from project.processes import needs_fork
 from slide_factory import make_slide
 
-from qpbridge.cli import main
 from qpbridge.objects import RoiKind, Shapes
 from qpbridge.project import NewImage, create_project
 
@@ -56,10 +55,6 @@ def lab() -> Iterator[Path]:
     annotate(path, (Shapes.corners(RoiKind.RECTANGLE, 10, 10, 110, 90), "Tumor", "a"))
     (folder / "out").mkdir()
     (folder / "in.geojson").write_text('{"type": "FeatureCollection", "features": []}')
-    if os.getuid() == 0:
-        nobody = pwd.getpwnam("nobody")
-        for place in (folder, *folder.rglob("*")):
-            os.chown(place, nobody.pw_uid, nobody.pw_gid)
     yield path
     for place in (folder, *folder.rglob("*")):
         place.chmod(0o755)
@@ -80,52 +75,41 @@ def arguments(command: str, path: Path) -> list[str]:
     }[command]
 
 
-def run_as_nobody(command: list[str], report: Path, before: list[str]) -> tuple[int, str]:
-    """Run a command in a process without rights; what it ended with, and what it said.
+@pytest.fixture(scope="module")
+def limited() -> Iterator[subprocess.Popen[str]]:
+    """A process that runs commands without rights, see `without_rights`."""
+    program = [sys.executable, str(Path(__file__).with_name("without_rights.py"))]
+    with subprocess.Popen(
+        program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        yield process
+        assert process.stdin is not None
+        process.stdin.close()
 
-    One like it goes before: the rights to read Python itself may go too.
-    """
-    needs_fork()
-    report.write_text("")
-    report.chmod(0o666)
-    child = os.fork()
-    if child == 0:
-        code = 99
-        try:
-            with report.open("w") as out:
-                assert CliRunner().invoke(main, before).exit_code == 0
-                if os.getuid() == 0:
-                    nobody = pwd.getpwnam("nobody")
-                    os.setgroups([])
-                    os.setgid(nobody.pw_gid)
-                    os.setuid(nobody.pw_uid)
-                result = CliRunner().invoke(main, command)
-                out.write(result.output)
-                if result.exception and not isinstance(result.exception, SystemExit):
-                    out.write(f"Traceback: {result.exception!r}")
-            code = result.exit_code
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), report.read_text()
+
+def run_in(limited: subprocess.Popen[str], command: list[str], report: Path) -> tuple[int, str]:
+    """Run a command in a process without rights; what it ended with, and what it said."""
+    assert limited.stdin is not None and limited.stdout is not None
+    request = {"command": command, "report": str(report)}
+    limited.stdin.write(json.dumps(request) + "\n")
+    limited.stdin.flush()
+    return int(limited.stdout.readline()), report.read_text()
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_one_sentence_and_nothing_changed(lab: Path, tmp_path: Path, command: str) -> None:
+def test_one_sentence_and_nothing_changed(
+    lab: Path, tmp_path: Path, command: str, limited: subprocess.Popen[str]
+) -> None:
     path = lab.with_name("other.qpproj") if command == "create" else lab
-    for number, (place, mode) in enumerate(PLACES):
+    for place, mode in PLACES:
         if (command == "create" and place != ".") or (
             command == "segment" and (command, place, mode) not in REFUSED
         ):
             continue
-        other = tmp_path / str(number) / "lab"
-        shutil.copytree(lab.parent.parent, other.parent)
-        if command == "create":
-            shutil.rmtree(other)
-        works = arguments(command, other / path.name)
         before, target = digests(lab.parent), lab.parent / place
         kept = target.stat().st_mode
         target.chmod(mode & 0o444 if target.is_file() else mode)
-        code, said = run_as_nobody(arguments(command, path), tmp_path / "said", works)
+        code, said = run_in(limited, arguments(command, path), tmp_path / "said")
         target.chmod(kept)
         assert "Traceback" not in said
         assert code in (0, 1, 3)
