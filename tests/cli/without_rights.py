@@ -1,6 +1,6 @@
 """Runs commands without root's right to read and write whatever it likes.
 
-``python without_rights.py``: a request on each line of stdin, a JSON object with the ``command`` and
+``python without_rights.py``: a request on each line of stdin, a JSON object with ``command`` and
 a file for its ``report``; the answer is a line with the exit code. A process of its own, since what
 forks must not have used threads, as torch does in the tests' process: the child would wait forever
 for threads that it doesn't have.
@@ -24,7 +24,7 @@ MOST_SECONDS = 120
 
 CAPABILITY_VERSION = 0x20080522
 BYPASSES = 1 << 1 | 1 << 2 | 1 << 3
-"""CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER of Linux: root passes everywhere by these."""
+"""CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH and CAP_FOWNER of Linux: by these root passes."""
 
 
 def drop_rights() -> None:
