@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from qpbridge.project import NewImage
+from qpbridge.project.files import replacement
 
 
 def png(path: Path, width: int = 100, height: int = 80) -> NewImage:
@@ -28,7 +29,7 @@ def digests(folder: Path) -> dict[str, str]:
 
 
 class Trap:
-    """Counts calls of some functions of `os`, and raises an error at one of them.
+    """Counts calls of some functions of `os` and swaps of files, and raises an error at one.
 
     Set `count` to 0 and `at` to the call that is to fail; -1: none.
     """
@@ -40,6 +41,7 @@ class Trap:
     def set(self, context: pytest.MonkeyPatch) -> None:
         for name in self.names:
             context.setattr(os, name, self._trapped(getattr(os, name)))
+        context.setattr(replacement, "exchange", self._trapped(replacement.exchange))
 
     def _trapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
