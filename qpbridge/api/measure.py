@@ -9,6 +9,7 @@ from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
 from qpbridge.api.progress import image_bar
 from qpbridge.engine.measuring.job import measure_project
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
+from qpbridge.errors import RequestError
 from qpbridge.hierarchy.regions import Selection
 from qpbridge.project.each_image import Reports, select_some
 
@@ -121,6 +122,8 @@ def measure(
         if command is None
         else command,
     )
+    if not callable(ended):
+        raise RequestError("ended", ended, "a function of one report was expected")
     opened = as_project(project)
     with image_bar(progress, "measure", len(select_some(opened, images))) as watch:
 

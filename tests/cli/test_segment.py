@@ -19,6 +19,7 @@ from qpbridge import AnnotationUpdate, Edit, ObjectKind, ObjectTable, Shapes, op
 from qpbridge.engine.tiles.spool import FOLDER
 from qpbridge.hierarchy.provenance import Origin, origins
 from qpbridge.objects import RoiKind
+from qpbridge.project.files import replacement
 
 
 def rows_by_name(table: ObjectTable) -> dict[str, int]:
@@ -423,6 +424,8 @@ def test_a_disk_that_refuses_is_named_and_nothing_changes(
         raise OSError(number, os.strerror(number), str(project.parent / "data"))
 
     monkeypatch.setattr(os, call, refuse)
+    if call == "replace":  # where the system can, files change places instead
+        monkeypatch.setattr(replacement, "exchange", refuse)
     qpbridge("segment", project, "--selected", "left", code=code)
     monkeypatch.undo()
     assert message in qpbridge.stderr.lower()

@@ -95,7 +95,7 @@ def segment_project(
     <Reports: 1 planned, 1 skipped>
     """
     checks.instance("project", project, Project, "an open project")
-    checks.instance("bundle", bundle, Bundle, "what `load_bundle` gives")
+    checks.instance("bundle", bundle, Bundle, "what load_bundle gives")
     request = Request() if request is None else request
     checks.instance("request", request, Request, "a Request")
     progress = Progress() if progress is None else progress
