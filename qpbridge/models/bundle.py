@@ -265,10 +265,9 @@ class Bundle:
         network = load_network(self.path, script)
         if "window" in self._own:
             return ForeignNetwork(network, self._own).eval().to(device)
-        if script is None:
-            if self.path not in find_bundles():  # those that come along are known to fit
-                side = self.stride * max(1, _WINDOW // self.stride)
-                try_network(network, side, len(self.channels), config_path(self.path))
+        if script is None and self.path not in find_bundles():  # those that come along do fit
+            side = self.stride * max(1, _WINDOW // self.stride)
+            try_network(network, side, len(self.channels), config_path(self.path))
         fold_batch_norm(network)
         half = half_precision(torch.device(device))
         ready: nn.Module = MapNetwork(network, self._own["channels"], half, self.turns)
