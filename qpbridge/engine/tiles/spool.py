@@ -27,7 +27,7 @@ from qpbridge.errors import LockedError, ProjectError
 from qpbridge.objects import Shapes
 from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import Lease, lock
-from qpbridge.project.files.plain import folder_below, is_there, look, open_plain
+from qpbridge.project.files.no_links import folder_below, is_there, look, open_plain
 from qpbridge.project.files.siblings import remove
 
 FOLDER = "qpbridge-unfinished"

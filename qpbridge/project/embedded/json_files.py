@@ -13,7 +13,7 @@ import numpy as np
 from qpbridge.errors import FormatError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass
 from qpbridge.project.colors import default_color, pack_argb, unpack_argb
-from qpbridge.project.files.plain import is_there
+from qpbridge.project.files.no_links import is_there
 from qpbridge.project.files.states import read_file
 from qpbridge.project.interface import ImageData
 from qpbridge.project.json_text import as_text

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qpbridge.project.files.explain import explain_failure
-from qpbridge.project.files.plain import below, look, output_place, refusal
+from qpbridge.project.files.no_links import below, look, output_place, refusal
 from qpbridge.project.files.renaming import rename
 from qpbridge.project.files.replacement import Replacement, create, to_disk
 from qpbridge.project.files.siblings import remove, remove_abandoned, sibling, surely

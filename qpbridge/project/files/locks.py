@@ -22,7 +22,7 @@ from pathlib import Path
 
 from qpbridge.errors import LockedError, ProjectError
 from qpbridge.project.files.explain import explain_failure, explain_reading
-from qpbridge.project.files.plain import look, open_plain
+from qpbridge.project.files.no_links import look, open_plain
 from qpbridge.project.files.processes import has_ended, this_process
 from qpbridge.project.files.siblings import disk_time, remove, remove_abandoned, sibling, surely
 

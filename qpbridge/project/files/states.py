@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from qpbridge.project.files.explain import explain_reading
-from qpbridge.project.files.plain import refusal
+from qpbridge.project.files.no_links import refusal
 
 
 @dataclass(frozen=True)
