@@ -10,13 +10,11 @@ from __future__ import annotations
 import copy
 import json
 import random
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from project.files import png
-from project.processes import Trouble, run_guarded
+from project.processes import Trouble, fuzz_by_hand, run_guarded
 from project.suite import discs
 
 from qpbridge.errors import QpbridgeError
@@ -153,14 +151,5 @@ def fuzz(folder: Path, first: int, count: int) -> tuple[int, list[Trouble]]:
     return run_guarded(lambda seed: check(folder / "lab", seed), range(first, first + count))
 
 
-def main() -> None:
-    first, count = map(int, sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        opened, troubles = fuzz(Path(folder), first, count)
-    for trouble in troubles:
-        print(trouble)
-    print(f"{count} mutants, {opened} opened, {len(troubles)} in trouble")
-
-
 if __name__ == "__main__":
-    main()
+    fuzz_by_hand(fuzz)

@@ -11,9 +11,11 @@ import resource
 import select
 import signal
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jpype
@@ -120,3 +122,13 @@ def _be_child(
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
             results.write(pickle.dumps(outcome))
     os._exit(0)
+
+
+def fuzz_by_hand(fuzz: Callable[[Path, int, int], tuple[int, list[Trouble]]]) -> None:
+    """Fuzz in a new folder with the numbers of the command line, FIRST and COUNT, and print it."""
+    first, count = map(int, sys.argv[1:])
+    with tempfile.TemporaryDirectory() as folder:
+        fine, troubles = fuzz(Path(folder), first, count)
+    for trouble in troubles:
+        print(trouble)
+    print(f"{count} tried, {fine} readable, {len(troubles)} in trouble")

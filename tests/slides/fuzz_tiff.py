@@ -10,15 +10,13 @@ from __future__ import annotations
 import io
 import random
 import struct
-import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import tifffile
 from PIL import Image
-from project.processes import Trouble, run_guarded
+from project.processes import Trouble, fuzz_by_hand, run_guarded
 from slide_factory import make_slide
 
 from qpbridge.errors import SlideError
@@ -221,14 +219,5 @@ def fuzz(folder: Path, first: int, count: int) -> tuple[int, list[Trouble]]:
     return run_guarded(lambda seed: check(folder, names, seed), range(first, first + count))
 
 
-def main() -> None:
-    first, count = map(int, sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        readable, troubles = fuzz(Path(folder), first, count)
-    for trouble in troubles:
-        print(trouble)
-    print(f"{count} mutants, {readable} readable, {len(troubles)} in trouble")
-
-
 if __name__ == "__main__":
-    main()
+    fuzz_by_hand(fuzz)

@@ -9,14 +9,12 @@ from __future__ import annotations
 
 import json
 import random
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
-from project.processes import Trouble, run_guarded
+from project.processes import Trouble, fuzz_by_hand, run_guarded
 
 from qpbridge.errors import FormatError, OutlineError
 from qpbridge.measurements.shape import shape_measurements
@@ -142,14 +140,5 @@ def fuzz(folder: Path, first: int, count: int) -> tuple[int, list[Trouble]]:
     return run_guarded(lambda seed: check(folder, seed), range(first, first + count))
 
 
-def main() -> None:
-    first, count = map(int, sys.argv[1:])
-    with tempfile.TemporaryDirectory() as folder:
-        readable, troubles = fuzz(Path(folder), first, count)
-    for trouble in troubles:
-        print(trouble)
-    print(f"{count} files, {readable} readable, {len(troubles)} in trouble")
-
-
 if __name__ == "__main__":
-    main()
+    fuzz_by_hand(fuzz)
