@@ -20,7 +20,6 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 import shapely
-from scipy.special import ellipe
 
 from qpbridge.measurements.hulls import hull_diameters
 from qpbridge.measurements.names import AREA, CIRCULARITY, LENGTH, SOLIDITY, WIDTH
@@ -87,12 +86,15 @@ def shape_measurements(
     values[shapely.is_missing(geometries) | shapely.is_empty(geometries)] = np.nan
     if isinstance(shapes, Shapes):
         ellipses = np.flatnonzero(shapes.roi == RoiKind.ELLIPSE)
-        values[ellipses] = _ellipses(shapes.take(ellipses), scale)
+        if len(ellipses):
+            values[ellipses] = _ellipses(shapes.take(ellipses), scale)
     return MeasurementTable(shape_names(mpp), values)
 
 
 def _ellipses(shapes: Shapes, scale: tuple[float, float]) -> FloatArray:
     """Measure ellipses by their axes rather than by a polygon, float64 (n, 6)."""
+    from scipy.special import ellipe  # takes long to import, and ellipses are rare
+
     corners = shapes.coords.reshape(-1, 2, 2) * scale
     axes: npt.NDArray[np.float64] = np.sort(np.abs(corners[:, 1] - corners[:, 0]), axis=1)
     minor, major = axes.T
