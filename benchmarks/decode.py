@@ -23,12 +23,12 @@ from skimage.measure import regionprops_table
 
 from qpbridge.decode.nuclei import decode_nuclei
 from qpbridge.decode.polygons import instances_to_polygons, round_rings
-from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.measurements.color import H_E, deconvolve
 from qpbridge.measurements.intensity import stains_of_shapes
 from qpbridge.measurements.shape import shape_measurements
 from qpbridge.models.bundle import load_bundle
 from qpbridge.objects import Shapes
+from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.slides.slide import open_slide
 
 SIDE = 2048

@@ -29,8 +29,8 @@ import tifffile
 import torch
 from monai.networks.nets.hovernet import HoVerNet
 
-from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.models.bundle import load_bundle
+from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.slides.slide import Slide, open_slide
 
 TILE = 2048

@@ -69,9 +69,10 @@ if TYPE_CHECKING:
     from qpbridge.engine.measuring.job import measure_project
     from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
     from qpbridge.engine.segmenting.job import segment_project
-    from qpbridge.engine.segmenting.request import ImageReport, NucleusOptions, Progress, Request
+    from qpbridge.engine.segmenting.request import ImageReport, Progress, Request
     from qpbridge.hierarchy.regions import Selection
     from qpbridge.models.bundle import Bundle, load_bundle
+    from qpbridge.prediction.options import NucleusOptions
 
 _HOMES = {
     "AnnotateReport": "api.annotate",
@@ -83,7 +84,7 @@ _HOMES = {
     "InfoReport": "api.info",
     "MeasureReport": "engine.measuring.request",
     "MeasureRequest": "engine.measuring.request",
-    "NucleusOptions": "engine.segmenting.request",
+    "NucleusOptions": "prediction.options",
     "Prediction": "api.predict",
     "Progress": "engine.segmenting.request",
     "ProjectInfo": "api.info",

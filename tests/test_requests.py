@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qpbridge.engine.measuring.request import MeasureRequest, Surroundings
-from qpbridge.engine.segmenting.request import NucleusOptions, Request
+from qpbridge.engine.segmenting.request import Request
 from qpbridge.errors import (
     MissingImageError,
     PixelSizeError,
@@ -19,6 +19,7 @@ from qpbridge.errors import (
 )
 from qpbridge.hierarchy.regions import Selection
 from qpbridge.objects import ObjectKind
+from qpbridge.prediction.options import NucleusOptions
 
 NAN, INF = float("nan"), float("inf")
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from qpbridge._version import __version__
-from qpbridge.engine.tiles.network import TargetNetwork
 from qpbridge.models.bundle import find_bundles, load_bundle
+from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.project.paquo_backend import find_qupath
 
 _PACKAGES = ("torch", "monai", "paquo", "shapely", "geojson", "tiffslide", "tifffile", "numpy")

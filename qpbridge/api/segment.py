@@ -14,7 +14,6 @@ from qpbridge.engine.segmenting.job import segment_project
 from qpbridge.engine.segmenting.request import (
     FEATURES,
     ImageReport,
-    NucleusOptions,
     Progress,
     Request,
     refuse_nucleus_options,
@@ -24,6 +23,7 @@ from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Selection
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
 from qpbridge.objects import ObjectKind
+from qpbridge.prediction.options import NucleusOptions
 from qpbridge.project.each_image import Reports
 from qpbridge.slides.calibration import check_mpp
 

@@ -39,7 +39,6 @@ from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.segmenting.request import (
     AREA_KINDS,
     FEATURES,
-    MAX_EXPANSION,
     MIN_TILE,
     ImageReport,
     Missing,
@@ -53,6 +52,7 @@ from qpbridge.measurements.region_names import (
     of_region,
 )
 from qpbridge.models.bundle import DEFAULT_MODELS
+from qpbridge.prediction.options import MAX_EXPANSION
 from qpbridge.project import Backend, Places, open_project
 
 OF_RUN = ("target", "model", "model_version", "model_mpp")

@@ -16,7 +16,7 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from slide_factory import make_slide
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, ObjectTable, Shapes, open_project
-from qpbridge.engine.tiles.spool import FOLDER
+from qpbridge.engine.segmenting.spool import FOLDER
 from qpbridge.hierarchy.provenance import Origin, origins
 from qpbridge.objects import RoiKind
 from qpbridge.project.files import replacement
@@ -145,7 +145,7 @@ def test_nuclei_between_neighbouring_regions_are_found_once_and_whole(qpbridge, 
 KILLED = """
 import os, signal, sys
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
-from qpbridge.engine.tiles import spool
+from qpbridge.engine.segmenting import spool
 real = spool.Spool.add
 def add(spool, number, found):
     real(spool, number, found)

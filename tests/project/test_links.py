@@ -14,7 +14,7 @@ import pytest
 from project.files import digests
 from project.suite import discs
 
-from qpbridge.engine.tiles.spool import FOLDER, open_spool
+from qpbridge.engine.segmenting.spool import FOLDER, open_spool
 from qpbridge.errors import ProjectError
 from qpbridge.objects import PathClass
 from qpbridge.project import open_project

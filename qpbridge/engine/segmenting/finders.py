@@ -8,18 +8,19 @@ from typing import Any, Protocol
 from qpbridge.engine.edit import Existing, RunRecord
 from qpbridge.engine.segmenting.nuclei import DAB, NucleusFinder
 from qpbridge.engine.segmenting.plan import ImagePlan
-from qpbridge.engine.segmenting.request import NucleusOptions, Request
+from qpbridge.engine.segmenting.request import Request
 from qpbridge.engine.segmenting.result import Result
-from qpbridge.engine.tiles.merge import TileObjects
-from qpbridge.engine.tiles.plan import Tile
-from qpbridge.engine.tiles.run import Maps, Pixels
-from qpbridge.engine.tiles.stages import Stages
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.regions import Region
 from qpbridge.measurements.color import image_stains
 from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectTable, Stains
+from qpbridge.prediction.options import NucleusOptions
+from qpbridge.prediction.tiles.merge import TileObjects
+from qpbridge.prediction.tiles.plan import Tile
+from qpbridge.prediction.tiles.run import Maps, Pixels
+from qpbridge.prediction.tiles.stages import Stages
 from qpbridge.project.interface import Edit
 
 
@@ -31,7 +32,7 @@ class Finder(Protocol):
         """What the objects of tiles depend on, besides the model and the tiles."""
 
     def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> TileObjects:
-        """Decode one tile; see `qpbridge.engine.tiles.run.run_tiles`."""
+        """Decode one tile; see `qpbridge.prediction.tiles.run.run_tiles`."""
 
     def merge(self, tiles: Iterable[TileObjects]) -> TileObjects:
         """Make the image's objects of the tiles'."""

@@ -29,19 +29,19 @@ from qpbridge.engine.segmenting.request import (
     refuse_nucleus_options,
 )
 from qpbridge.engine.segmenting.result import Result
-from qpbridge.engine.tiles.network import TargetNetwork
-from qpbridge.engine.tiles.plan import Tile
-from qpbridge.engine.tiles.run import Pixels, run_tiles
-from qpbridge.engine.tiles.spool import (
+from qpbridge.engine.segmenting.spool import (
     Spool,
     open_spool,
     remove_done,
     run_key,
     wait_for_other_run,
 )
-from qpbridge.engine.tiles.stages import Stages
 from qpbridge.hierarchy.regions import find_again
 from qpbridge.models.bundle import Bundle
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.prediction.tiles.plan import Tile
+from qpbridge.prediction.tiles.run import Pixels, run_tiles
+from qpbridge.prediction.tiles.stages import Stages
 from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, missing_images
 from qpbridge.slides.geometry import open_server

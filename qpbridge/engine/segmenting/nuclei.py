@@ -14,13 +14,7 @@ import shapely
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import Rings, instances_to_polygons
 from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
-from qpbridge.engine.segmenting.cells import areas_of, cells_of_image, grow_cells, round_outlines
-from qpbridge.engine.segmenting.request import NucleusOptions
 from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
-from qpbridge.engine.tiles.merge import TileObjects, merge_tiles
-from qpbridge.engine.tiles.plan import Tile, TilePlan
-from qpbridge.engine.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
-from qpbridge.engine.tiles.stages import Stages
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.hierarchy.targets import ids_below
 from qpbridge.measurements import intensity
@@ -39,6 +33,12 @@ from qpbridge.objects import (
     concatenate_shapes,
 )
 from qpbridge.outlines import ENCLOSING
+from qpbridge.prediction.cells import areas_of, cells_of_image, grow_cells, round_outlines
+from qpbridge.prediction.options import NucleusOptions
+from qpbridge.prediction.tiles.merge import TileObjects, merge_tiles
+from qpbridge.prediction.tiles.plan import Tile, TilePlan
+from qpbridge.prediction.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
+from qpbridge.prediction.tiles.stages import Stages
 from qpbridge.project.interface import Edit
 
 DAB = "DAB"

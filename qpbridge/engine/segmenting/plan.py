@@ -10,16 +10,16 @@ import shapely
 
 from qpbridge.artefacts.reading import NO_TISSUE, SHARES, QualityMap, read_quality
 from qpbridge.engine.edit import find_existing
-from qpbridge.engine.segmenting.cells import needed_halo
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
 from qpbridge.engine.segmenting.result import Result
-from qpbridge.engine.tiles.network import TargetNetwork
-from qpbridge.engine.tiles.plan import TilePlan, plan_tiles
 from qpbridge.hierarchy.regions import Region, select_regions
 from qpbridge.measurements import quality as names
 from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ImageType
+from qpbridge.prediction.cells import needed_halo
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.prediction.tiles.plan import TilePlan, plan_tiles
 from qpbridge.project.each_image import Status
 from qpbridge.project.interface import ImageData, ImageEntry
 from qpbridge.slides.calibration import downsample_for, pixel_size

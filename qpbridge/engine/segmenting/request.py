@@ -12,14 +12,12 @@ from qpbridge import checks
 from qpbridge.errors import MissingImageError, RequestError
 from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.objects import ObjectKind
+from qpbridge.prediction.options import NucleusOptions
 from qpbridge.project.each_image import Report
 from qpbridge.project.interface import ImageEntry
 from qpbridge.slides.calibration import check_mpp
 
 Missing = Sequence[tuple[ImageEntry, MissingImageError]]
-
-MAX_EXPANSION = 25.0
-"""µm; no cell of a section reaches further beyond its nucleus."""
 
 FEATURES = ("basic", "all")
 """How much is measured of each nucleus."""
@@ -29,33 +27,6 @@ MIN_TILE = 64
 
 AREA_KINDS = {"annotations": ObjectKind.ANNOTATION, "detections": ObjectKind.DETECTION}
 _DEVICE = re.compile(r"auto|[a-z]+(:[0-9]+)?")
-
-
-@dataclass(frozen=True)
-class NucleusOptions:
-    """What else is done with nuclei; for no other target.
-
-    Parameters
-    ----------
-    cell_expansion
-        How far, in µm, nuclei are grown into cells; None: they stay nuclei.
-    positivity
-        One or three thresholds, ascending, for the mean optical density of DAB in a nucleus: it
-        is Negative below the first, Positive above, or 1+, 2+, 3+. Empty: not classified so.
-    all_features
-        Measure more of each nucleus: see `qpbridge.measurements.nuclei.Measuring`.
-    """
-
-    cell_expansion: float | None = None
-    positivity: tuple[float, ...] = ()
-    all_features: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cell_expansion is not None:
-            what = f"µm, above 0 and up to {MAX_EXPANSION:g}"
-            checks.number("cell_expansion", self.cell_expansion, what, above=0, most=MAX_EXPANSION)
-        object.__setattr__(self, "positivity", checks.thresholds("positivity", self.positivity))
-        checks.flag("all_features", self.all_features)
 
 
 @dataclass(frozen=True)

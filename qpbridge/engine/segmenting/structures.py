@@ -16,11 +16,6 @@ from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
 from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
 from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
-from qpbridge.engine.tiles.merge import TileObjects
-from qpbridge.engine.tiles.plan import Tile, TilePlan
-from qpbridge.engine.tiles.run import Maps, Pixels
-from qpbridge.engine.tiles.stages import Stages
-from qpbridge.engine.tiles.stitch import stitch_tiles
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region, assign_regions
@@ -30,6 +25,11 @@ from qpbridge.measurements.structures import line_measurements, lumen_measuremen
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, MeasurementTable, ObjectKind, ObjectTable, Shapes
 from qpbridge.outlines import areas_um2, valid_areas, without_holes
+from qpbridge.prediction.tiles.merge import TileObjects
+from qpbridge.prediction.tiles.plan import Tile, TilePlan
+from qpbridge.prediction.tiles.run import Maps, Pixels
+from qpbridge.prediction.tiles.stages import Stages
+from qpbridge.prediction.tiles.stitch import stitch_tiles
 from qpbridge.project.interface import Edit
 
 MARGIN = 16

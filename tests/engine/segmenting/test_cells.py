@@ -14,7 +14,13 @@ from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
 from qpbridge.decode.polygons import Rings
 from qpbridge.engine.edit import RunRecord
-from qpbridge.engine.segmenting.cells import (
+from qpbridge.engine.segmenting.nuclei import NucleusFinder
+from qpbridge.hierarchy.provenance import mint_ids, storable
+from qpbridge.hierarchy.regions import Region
+from qpbridge.measurements.color import H_E
+from qpbridge.models.bundle import Bundle
+from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.prediction.cells import (
     areas_of,
     cells_of_image,
     decimals_for,
@@ -22,16 +28,10 @@ from qpbridge.engine.segmenting.cells import (
     needed_halo,
     round_outlines,
 )
-from qpbridge.engine.segmenting.nuclei import NucleusFinder
-from qpbridge.engine.segmenting.request import NucleusOptions
-from qpbridge.engine.tiles.merge import numbered
-from qpbridge.engine.tiles.plan import plan_tiles
-from qpbridge.engine.tiles.run import Threads, run_tiles
-from qpbridge.hierarchy.provenance import mint_ids, storable
-from qpbridge.hierarchy.regions import Region
-from qpbridge.measurements.color import H_E
-from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.prediction.options import NucleusOptions
+from qpbridge.prediction.tiles.merge import numbered
+from qpbridge.prediction.tiles.plan import plan_tiles
+from qpbridge.prediction.tiles.run import Threads, run_tiles
 
 SIZE = 500
 MPP = (0.5, 0.5)

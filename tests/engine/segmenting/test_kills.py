@@ -17,10 +17,10 @@ from slide_factory import make_slide
 import qpbridge
 from qpbridge.engine.segmenting import job
 from qpbridge.engine.segmenting.request import Request
-from qpbridge.engine.tiles.network import TargetNetwork
-from qpbridge.engine.tiles.spool import FOLDER
+from qpbridge.engine.segmenting.spool import FOLDER
 from qpbridge.models.bundle import load_bundle
 from qpbridge.objects import RoiKind, Shapes
+from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.project import NewImage, create_project, open_project
 from qpbridge.project.embedded.qpdata.data_file import read_image_data
 from qpbridge.project.files.locks import LOCK_NAME

@@ -16,15 +16,15 @@ from qpbridge.decode.instances import Instances, label_means
 from qpbridge.engine.edit import RunRecord
 from qpbridge.engine.segmenting.result import classify
 from qpbridge.engine.segmenting.structures import StructureFinder
-from qpbridge.engine.tiles.merge import numbered
-from qpbridge.engine.tiles.plan import plan_tiles
-from qpbridge.engine.tiles.run import Threads, run_tiles
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.targets import ids_below
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.prediction.tiles.merge import numbered
+from qpbridge.prediction.tiles.plan import plan_tiles
+from qpbridge.prediction.tiles.run import Threads, run_tiles
 
 SIZE = 600
 RECORD = RunRecord(

@@ -10,9 +10,9 @@ from cli_helpers import annotate
 from slide_factory import make_slide
 
 import qpbridge
+from qpbridge.engine.segmenting import spool
 from qpbridge.engine.segmenting.request import Progress, Request
-from qpbridge.engine.tiles import spool
-from qpbridge.engine.tiles.spool import FOLDER, open_spool, remove_done
+from qpbridge.engine.segmenting.spool import FOLDER, open_spool, remove_done
 from qpbridge.errors import LockedError, ProjectError
 from qpbridge.models.bundle import load_bundle
 from qpbridge.objects import RoiKind, Shapes

@@ -15,9 +15,9 @@ import shapely
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from qpbridge.engine.tiles.merge import TileObjects, concatenate_tiles
-from qpbridge.engine.tiles.plan import TilePlan
 from qpbridge.objects import GeometryArray, IntArray, Shapes
+from qpbridge.prediction.tiles.merge import TileObjects, concatenate_tiles
+from qpbridge.prediction.tiles.plan import TilePlan
 
 AGREEMENT = 0.5
 """Two parts are of one object if they share this much of the smaller, in the strip of both."""

@@ -12,9 +12,9 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.engine.tiles.merge import TileObjects
-from qpbridge.engine.tiles.plan import Tile, TilePlan
-from qpbridge.engine.tiles.stages import Stages
+from qpbridge.prediction.tiles.merge import TileObjects
+from qpbridge.prediction.tiles.plan import Tile, TilePlan
+from qpbridge.prediction.tiles.stages import Stages
 
 In = TypeVar("In")
 Out = TypeVar("Out")

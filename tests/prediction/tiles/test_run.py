@@ -9,11 +9,11 @@ import pytest
 import shapely
 from scipy import ndimage
 
-from qpbridge.engine.tiles.merge import TileObjects, merge_tiles, numbered
-from qpbridge.engine.tiles.plan import plan_tiles
-from qpbridge.engine.tiles.run import MERGE_MARGIN, Threads, core_depth, run_tiles
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import Shapes
+from qpbridge.prediction.tiles.merge import TileObjects, merge_tiles, numbered
+from qpbridge.prediction.tiles.plan import plan_tiles
+from qpbridge.prediction.tiles.run import MERGE_MARGIN, Threads, core_depth, run_tiles
 
 RADIUS = 6
 

@@ -10,10 +10,10 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpbridge.engine.tiles.merge import TileObjects
-from qpbridge.engine.tiles.spool import FOLDER, Spool, open_spool, run_key
+from qpbridge.engine.segmenting.spool import FOLDER, Spool, open_spool, run_key
 from qpbridge.errors import ProjectError
 from qpbridge.objects import Shapes
+from qpbridge.prediction.tiles.merge import TileObjects
 
 KEY = run_key({"a": 1})
 

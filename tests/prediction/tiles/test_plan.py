@@ -6,8 +6,8 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from qpbridge.engine.tiles.plan import Tile, TilePlan, plan_tiles
 from qpbridge.hierarchy.regions import Region
+from qpbridge.prediction.tiles.plan import Tile, TilePlan, plan_tiles
 
 
 def region(geometry):

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from qpbridge.engine.tiles.run import Maps, Pixels, Threads
 from qpbridge.errors import InferenceError, ModelError
 from qpbridge.models.bundle import Bundle
 from qpbridge.models.network import choose_devices
+from qpbridge.prediction.tiles.run import Maps, Pixels, Threads
 
 _TRIAL = 512
 """Side of the tile, in pixels, that the speed is measured on, where the model's stride allows."""

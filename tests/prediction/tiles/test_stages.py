@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from qpbridge.engine.tiles import stages as module
-from qpbridge.engine.tiles.stages import Stages
+from qpbridge.prediction.tiles import stages as module
+from qpbridge.prediction.tiles.stages import Stages
 
 
 @pytest.fixture

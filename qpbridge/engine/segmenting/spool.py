@@ -22,9 +22,9 @@ from typing import Any
 
 import numpy as np
 
-from qpbridge.engine.tiles.merge import TileObjects, numbered
 from qpbridge.errors import LockedError, ProjectError
 from qpbridge.objects import Shapes
+from qpbridge.prediction.tiles.merge import TileObjects, numbered
 from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.locks import Lease, lock
 from qpbridge.project.files.no_links import folder_below, is_there, look, open_plain

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from qpbridge.engine.tiles.network import TargetNetwork
-from qpbridge.engine.tiles.run import Threads
 from qpbridge.errors import ModelError
 from qpbridge.models.bundle import load_bundle
 from qpbridge.models.network import choose_devices
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.prediction.tiles.run import Threads
 
 
 class Scarce(nn.Module):

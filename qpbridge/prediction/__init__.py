@@ -1,0 +1,1 @@
+"""From a slide to the objects in it: tiles, network, decoder, outlines."""
