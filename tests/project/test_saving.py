@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import os
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -17,13 +18,14 @@ from typing import Any
 
 import pytest
 from project.suite import discs, rectangle
+from project.test_crashes import fork
 
 from qpbridge.engine.apply import apply_planned
 from qpbridge.errors import FormatError, ProjectError
 from qpbridge.objects import PathClass
 from qpbridge.project import open_project
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
-from qpbridge.project.files import replacement
+from qpbridge.project.files import leftovers, replacement
 from qpbridge.project.interface import Edit, ImageData
 
 EVENTS = {"open", "os.rename", "os.remove", "os.mkdir", "os.link", "os.chmod", "os.utime"}
@@ -221,3 +223,42 @@ def save_at(qupath: QuPath, at: int, way: int, now: int) -> None:
             qupath.step()
     elif way == 6 and now > at:
         qupath.step()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("later", ["nothing", "saved again", "saved while put back"])
+def test_killed_before_it_saw_a_save(
+    fresh: Path, monkeypatch: pytest.MonkeyPatch, later: str
+) -> None:
+    """The save lies under a name of ours then; whoever writes next puts it back."""
+    prepare(fresh, "saved")
+    folder = fresh.parent / "data" / "1"
+    qupath = QuPath(folder)
+    swap = replacement.exchange
+
+    def save_swap_and_die(one: Path, other: Path) -> bool:
+        qupath.finish()
+        swap(one, other)
+        os.kill(os.getpid(), signal.SIGKILL)
+        return True
+
+    def work() -> None:
+        replacement.exchange = save_swap_and_die
+        open_project(fresh, "embedded").images[0].apply(Edit(add=discs(3)))
+
+    assert os.WIFSIGNALED(os.waitpid(fork(work), 0)[1])
+    assert qupath.drawn not in (ids(qupath.data.read_bytes()) or ())
+    if later == "saved again":
+        qupath = QuPath(folder)
+        qupath.finish()
+    elif later == "saved while put back":
+        qupath = QuPath(folder)
+
+        def save_and_swap(one: Path, other: Path) -> bool:
+            qupath.finish()
+            return swap(one, other)
+
+        monkeypatch.setattr(leftovers, "exchange", save_and_swap)
+    open_project(fresh, "embedded").check_writable()
+    assert qupath.data.read_bytes() == qupath.saved
+    assert not [p for p in folder.iterdir() if "qpbridge" in p.name]

@@ -35,9 +35,9 @@ from qpbridge.project.embedded.relocate import plan_relocation, relocated, reloc
 from qpbridge.project.embedded.servers import parse_server
 from qpbridge.project.files.atomic import replace_files
 from qpbridge.project.files.explain import explain_failure
+from qpbridge.project.files.leftovers import remove_abandoned
 from qpbridge.project.files.locks import Lease, lock
 from qpbridge.project.files.no_links import folder_below, is_link, is_there, look, real
-from qpbridge.project.files.siblings import remove_abandoned
 from qpbridge.project.files.states import ABSENT, FileState, look_at, read_file
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, Relocation
 from qpbridge.project.json_text import as_text

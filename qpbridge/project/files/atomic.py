@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
 from qpbridge.project.files.explain import explain_failure
+from qpbridge.project.files.leftovers import remove_abandoned
 from qpbridge.project.files.no_links import below, look, output_place, refusal
 from qpbridge.project.files.renaming import rename
 from qpbridge.project.files.replacement import Replacement, create, to_disk
-from qpbridge.project.files.siblings import remove, remove_abandoned, sibling, surely
+from qpbridge.project.files.siblings import remove, sibling
 from qpbridge.project.files.states import FileState
 
 
@@ -38,7 +39,10 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
             rename(temp, target)
             _sync_folder(target.parent)
         finally:
-            surely(lambda: remove(temp))
+            try:
+                remove(temp)
+            finally:
+                remove(temp)
 
 
 def replace_files(
@@ -104,17 +108,28 @@ def replace_files(
             for folder in {step.target.parent for step in steps.values()}:
                 _sync_folder(folder)
     except BaseException:
-        surely(lambda: _undo(list(steps.values())))
+        try:
+            _undo(steps.values())
+        finally:
+            _undo(steps.values())
         raise
     finally:
-        surely(lambda: remove(*(file for step in steps.values() for file in (step.new, step.old))))
+        try:
+            _clear(steps.values())
+        finally:
+            _clear(steps.values())
 
 
-def _undo(steps: list[Replacement]) -> None:
+def _undo(steps: Collection[Replacement]) -> None:
     # Once a backup has taken its place, everything before it is done too: nothing to undo.
     if not any(step.is_backed_up for step in steps):
-        for step in reversed(steps):
+        for step in reversed([*steps]):
             step.undo()
+
+
+def _clear(steps: Collection[Replacement]) -> None:
+    for step in steps:
+        remove(step.new, step.old)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -22,9 +22,10 @@ from pathlib import Path
 
 from qpbridge.errors import LockedError, ProjectError
 from qpbridge.project.files.explain import explain_failure, explain_reading
+from qpbridge.project.files.leftovers import remove_abandoned
 from qpbridge.project.files.no_links import look, open_plain
 from qpbridge.project.files.processes import has_ended, this_process
-from qpbridge.project.files.siblings import disk_time, remove, remove_abandoned, sibling, surely
+from qpbridge.project.files.siblings import disk_time, remove, sibling
 
 LOCK_NAME = "qpbridge.lock"
 
@@ -110,13 +111,11 @@ class Lease:
                 continue
 
     def release(self) -> None:
-        """Give it back."""
+        """Give it back; may be repeated."""
         self._ended.set()
-        for _ in "ab":
-            with contextlib.suppress(ProjectError, OSError):
-                if self._is_ours():
-                    remove(self.path)
-                return
+        with contextlib.suppress(ProjectError, OSError):
+            if self._is_ours():
+                remove(self.path)
 
     def _is_ours(self) -> bool:
         seen = _read(self.path)
@@ -156,7 +155,10 @@ def lock(folder: Path, *, wait: float = 10.0) -> Iterator[Lease]:
             remove_abandoned(folder)
         yield lease
     finally:
-        surely(lease.release)
+        try:
+            lease.release()
+        finally:
+            lease.release()
 
 
 def _acquire(lease: Lease, wait: float) -> None:
@@ -207,7 +209,10 @@ def _make(lease: Lease) -> bool:
                 except FileExistsError:
                     return False
         finally:
-            surely(lambda: remove(temp))
+            try:
+                remove(temp)
+            finally:
+                remove(temp)
     return True
 
 
@@ -324,7 +329,10 @@ def _break(path: Path, holder: str, renewed: int | None = None) -> None:
             if seen is not None and seen[0] == holder and renewed in (None, seen[1]):
                 path.unlink(missing_ok=True)
         finally:
-            surely(lambda: remove(aside))
+            try:
+                remove(aside)
+            finally:
+                remove(aside)
 
 
 def _describe(holder: str) -> str:

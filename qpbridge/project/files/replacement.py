@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import BinaryIO
 
 from qpbridge.errors import ChangedMeanwhileError, ProjectError
+from qpbridge.project.files.leftovers import remove_orphans, traced
 from qpbridge.project.files.renaming import exchange, rename
-from qpbridge.project.files.siblings import remove_orphans, sibling
+from qpbridge.project.files.siblings import sibling
 from qpbridge.project.files.states import ABSENT, FileState
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY
@@ -46,11 +47,13 @@ class Replacement:
         self._backup = backup
         self._kept = False
         self._begun = False
+        self._undone = False
+        self._came_out: os.stat_result | None = None
 
     @property
     def is_backed_up(self) -> bool:
         """Whether the version before is in the place of the backup, so that nothing is left."""
-        return self._kept and not self.old.exists()
+        return self._kept and not self._undone and not self.old.exists()
 
     def write(self, data: bytes) -> None:
         """Write it beside the target, and give the present version a second name."""
@@ -59,6 +62,8 @@ class Replacement:
             file.write(data)
             to_disk(file)
         self._ours = self.new.stat()
+        if self._expected is not None:
+            self.old = traced(self.target, self.new, self._expected)
         self._kept = _keep(self.target, self.old)
 
     def put(self) -> None:
@@ -87,6 +92,7 @@ class Replacement:
         """Give the place back, unless another program has saved since; may be repeated."""
         if not self._begun:
             return
+        self._undone = True
         try:
             self._undo()
         except OSError as error:
@@ -134,13 +140,14 @@ class Replacement:
 
     def _change_back(self) -> None:
         """Put what came out back; what was saved in that moment goes before it."""
-        try:
-            exchange(self.new, self.target)
-        except FileNotFoundError:
-            self._return(self.new)
-        else:
-            if not self._is_ours(self.new):
+        self._came_out = self._came_out or self.new.lstat()
+        with contextlib.suppress(FileNotFoundError):  # in the middle of being saved
+            if self._is_ours(self.target):
                 exchange(self.new, self.target)
+            if not (self._is_ours(self.new) or os.path.samestat(self.new.lstat(), self._came_out)):
+                exchange(self.new, self.target)
+        if not self._is_ours(self.new):
+            self._return(self.new)
 
     def _return(self, theirs: Path) -> None:
         with contextlib.suppress(FileExistsError):

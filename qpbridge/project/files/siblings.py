@@ -1,6 +1,9 @@
 """Files of ours beside other files, for a moment: named, found again, and cleared away.
 
 Their names tell who made them: `.NAME.MARK.new.qpbridge`, hidden, where MARK is that of a process.
+
+Whoever makes one clears it away twice, in a `try` and in its `finally`: a Ctrl-C that comes then,
+be it at the very start, ends the first, and Python has no simple way to put it off.
 """
 
 from __future__ import annotations
@@ -8,14 +11,11 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
-from qpbridge.project.files.processes import maker_has_ended, mark
+from qpbridge.project.files.processes import mark
 
-_NAME = re.compile(r"\..+\.(?P<mark>[^.]+)\.(new|old)\.qpbridge", re.DOTALL)
-_ABANDONED = 3600.0
-"""Seconds after which a file is nobody's any more if its maker can't be asked after."""
+_NAME = re.compile(r"\.(?P<target>.+)\.(?P<mark>[^.]+)\.(?P<what>new|old)\.qpbridge", re.DOTALL)
 
 
 def sibling(target: Path, what: str, by: str | None = None) -> Path:
@@ -33,14 +33,10 @@ def sibling(target: Path, what: str, by: str | None = None) -> Path:
     return target.with_name(f".{target.name}.{by or mark()}.{what}.qpbridge")
 
 
-def remove_orphans(target: Path) -> None:
-    """Remove all files of ours beside one that only the holder of the lock writes."""
-    _remove(target.parent, lambda path: path.name.startswith(f".{target.name}."))
-
-
-def remove_abandoned(folder: Path) -> None:
-    """Remove files of ours that processes left that were killed; none that a living one uses."""
-    _remove(folder, _is_abandoned)
+def parse_sibling(path: Path) -> tuple[Path, str, str] | None:
+    """Tell what `sibling` was called with to name a file: target, ``new`` or ``old``, mark."""
+    found = _NAME.fullmatch(path.name)
+    return found and (path.with_name(found["target"]), found["what"], found["mark"])
 
 
 def disk_time(folder: Path) -> float:
@@ -59,34 +55,3 @@ def remove(*paths: Path) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
-
-
-def surely(clear_up: Callable[[], object]) -> None:
-    """Clear up, from the start again if Ctrl-C comes in between."""
-    try:
-        clear_up()
-    except KeyboardInterrupt:
-        clear_up()
-        raise
-
-
-def _remove(folder: Path, chosen: Callable[[Path], bool]) -> None:
-    found: list[Path] = []
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found += folder.iterdir()
-    remove(*(path for path in found if _NAME.fullmatch(path.name) and chosen(path)))
-
-
-def _is_abandoned(path: Path) -> bool:
-    found = _NAME.fullmatch(path.name)
-    if found is None:
-        return False
-    if "-" not in found["mark"]:  # as qpbridge 0.1.0 named them
-        return True
-    ended = maker_has_ended(found["mark"])
-    if ended is not None:
-        return ended
-    try:
-        return disk_time(path.parent) - path.lstat().st_mtime > _ABANDONED
-    except OSError:
-        return False

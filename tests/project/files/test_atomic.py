@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -126,6 +127,36 @@ def test_any_failure_leaves_all_or_nothing(
             assert found in (OLD, NEW)
         outcomes.add(outcome)
     assert len(outcomes) > 1 or isinstance(error, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize("looks", [False, True], ids=["", "unless changed"])
+def test_an_interrupt_while_undoing_undoes_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks: bool
+) -> None:
+    calls = 0
+
+    def refused(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 3:
+                raise OSError(errno.EIO, "broken")
+            done = real(*args)
+            if calls == at:
+                raise KeyboardInterrupt
+            return done
+
+        return call
+
+    for name in ("exchange", "rename"):
+        monkeypatch.setattr(replacement, name, refused(getattr(replacement, name)))
+    for at in range(4, 8):
+        folder = make_old(tmp_path / f"{at}")
+        calls = 0
+        with contextlib.suppress(ProjectError, KeyboardInterrupt):
+            write(folder, looks=looks)
+        assert calls > 3
+        assert contents(folder) == OLD
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from qpbridge.errors import LockedError, ProjectError
-from qpbridge.project.files import locks, processes
+from qpbridge.project.files import atomic, locks, processes
 from qpbridge.project.files.atomic import replace_files
 from qpbridge.project.files.locks import LOCK_NAME, Lease, lock
 
@@ -182,3 +182,33 @@ def test_lease_of_a_file_that_cant_be_touched(
         monkeypatch.setattr(Lease, "renew", refuse)
         with pytest.raises(ProjectError, match="can't be renewed"):
             lease.confirm()
+
+
+@pytest.mark.parametrize("what", ["lock", "temporary file"])
+def test_an_interrupt_right_before_clearing_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Python raises it where a function begins: the clearing up itself never ran."""
+    interrupts = [KeyboardInterrupt()]
+    real_release, real_remove = Lease.release, atomic.remove
+
+    def release(lease: Lease) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        real_release(lease)
+
+    def remove(*paths: Path) -> None:
+        if interrupts:
+            raise interrupts.pop()
+        real_remove(*paths)
+
+    if what == "lock":
+        monkeypatch.setattr(Lease, "release", release)
+        with pytest.raises(KeyboardInterrupt), lock(tmp_path):
+            pass
+    else:
+        monkeypatch.setattr(atomic, "remove", remove)
+        (tmp_path / "data").write_bytes(b"old")
+        with pytest.raises(KeyboardInterrupt):
+            replace_files({tmp_path / "data": b"new"})
+    assert {path.name for path in tmp_path.iterdir()} <= {"data"}
