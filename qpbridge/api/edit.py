@@ -15,7 +15,7 @@ import numpy as np
 
 from qpbridge import checks
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import as_comment
+from qpbridge.engine.runs import step_of
 from qpbridge.errors import RequestError, SelectionError
 from qpbridge.ids import IdArray, id_text, parse_id
 from qpbridge.objects import PathClass
@@ -240,4 +240,4 @@ def _change(image: ImageEntry, ids: Ids, change: ObjectChange, what: str) -> int
 
 def _step(what: str) -> WorkflowStep:
     verb = what.partition(" ")[0]
-    return WorkflowStep(f"qpbridge: {verb}", as_comment(f"qpbridge.edit: {what}"))
+    return step_of(verb, f"qpbridge.edit: {what}")

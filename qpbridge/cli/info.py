@@ -17,7 +17,7 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table, say
 from qpbridge.cli.wording import Command
-from qpbridge.engine.edit import provenance_key
+from qpbridge.engine.runs import provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, Places, open_project
 

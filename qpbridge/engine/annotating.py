@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -10,12 +9,12 @@ from typing import Any
 import numpy as np
 import shapely
 
-from qpbridge.engine.edit import as_comment
+from qpbridge.engine.runs import step_of
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins, storable
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.outlines import valid_areas
-from qpbridge.project.interface import Edit, WorkflowStep
+from qpbridge.project.interface import Edit
 
 IGNORED = PathClass.parse("Ignore*")
 """The class of what is to be ignored, as in QuPath."""
@@ -120,9 +119,8 @@ def _replace(
     ids = np.zeros((0, 16), np.uint8) if new is None else new.ids
     if {uid.tobytes() for uid in old} == {uid.tobytes() for uid in ids}:
         return None
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    step = WorkflowStep(f"qpbridge: {what}", as_comment(command), {"when": when})
-    return Edit(remove=old, add=new, add_below=None if new is None else below, steps=(step,))
+    below = None if new is None else below
+    return Edit(remove=old, add=new, add_below=below, steps=(step_of(what, command),))
 
 
 def _areas_of(geometry: Any) -> Any:

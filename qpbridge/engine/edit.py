@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -10,48 +9,12 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge._version import __version__
-from qpbridge.engine.run_marks import PARAMETER, RunMark
+from qpbridge.engine.runs import RunRecord, provenance_key
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
-from qpbridge.project.interface import AnnotationUpdate, Edit, WorkflowStep
-
-
-@dataclass(frozen=True)
-class RunRecord:
-    """What the parent annotations and the history say about a run."""
-
-    target: str
-    model: str
-    model_version: str
-    mpp: float
-    when: datetime.datetime
-    command: str
-    mark: RunMark | None = None
-
-    def summary(self) -> str:
-        """One line for a person."""
-        when = self.when.isoformat(timespec="seconds")
-        return (
-            f"{self.model} {self.model_version} at {self.mpp:g} µm/px, "
-            f"qpbridge {__version__}, {when}"
-        )
-
-    def step(self) -> WorkflowStep:
-        """Describe the run as a line of QuPath's history; its script is a comment."""
-        return WorkflowStep(
-            f"qpbridge: {self.target}",
-            as_comment(self.command),
-            {
-                "qpbridge version": __version__,
-                "model": f"{self.model} {self.model_version}",
-                "pixel size": f"{self.mpp:g} µm",
-                "when": self.when.isoformat(timespec="seconds"),
-                **({} if self.mark is None else {PARAMETER: str(self.mark)}),
-            },
-        )
+from qpbridge.project.interface import AnnotationUpdate, Edit
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,16 +31,6 @@ class Existing:
 
     replaced: npt.NDArray[np.int64]
     changed: npt.NDArray[np.int64]
-
-
-def as_comment(command: str) -> str:
-    """Turn a command line into a script that does nothing, whatever characters are in it."""
-    return "// " + " ".join(command.splitlines())
-
-
-def provenance_key(target: str) -> str:
-    """Return the metadata key on a parent annotation under which a run is recorded."""
-    return f"qpbridge {target}"
 
 
 def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target: str) -> Existing:

@@ -11,7 +11,7 @@ import shapely
 
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import as_comment
+from qpbridge.engine.runs import as_comment
 from qpbridge.hierarchy.placement import place
 from qpbridge.hierarchy.provenance import content_ids
 from qpbridge.ids import are_among, random_ids, repeated

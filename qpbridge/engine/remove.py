@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import find_existing, provenance_key
+from qpbridge.engine.edit import find_existing
+from qpbridge.engine.runs import provenance_key, step_of
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.measurements import quality
 from qpbridge.measurements.outdated import outdated
 from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.objects import ObjectTable
-from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry, WorkflowStep
+from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry
 
 
 def remove_objects(entry: ImageEntry, target: str) -> int | None:
@@ -53,7 +54,5 @@ def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
     return Edit(
         remove=objects.ids[existing.replaced],
         update={objects.ids[row].tobytes(): forget(row) for row in noted},
-        steps=(
-            WorkflowStep(f"qpbridge: remove {target}", f"// qpbridge remove --target {target}"),
-        ),
+        steps=(step_of(f"remove {target}", f"qpbridge remove --target {target}"),),
     )

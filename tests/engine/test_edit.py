@@ -7,13 +7,12 @@ import numpy as np
 import shapely
 
 from qpbridge.engine.edit import (
-    RunRecord,
     find_existing,
     plan_edit,
-    provenance_key,
     without_twins,
 )
 from qpbridge.engine.remove import plan_removal
+from qpbridge.engine.runs import RunRecord, provenance_key
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import ImageType, MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes

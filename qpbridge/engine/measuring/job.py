@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
 from qpbridge import checks
-from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import as_comment
 from qpbridge.engine.measuring.intensities import measure_intensities
 from qpbridge.engine.measuring.plan import plan_measurements
 from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest
+from qpbridge.engine.runs import step_of
 from qpbridge.measurements.color import image_stains
 from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
-from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, WorkflowStep
+from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project
 from qpbridge.slides.calibration import pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
@@ -94,16 +92,8 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
     began = time.perf_counter()
     data = entry.read()
     size, mpp = _frame(entry, request.mpp)
-    when = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    step = WorkflowStep(
-        "qpbridge: measure",
-        as_comment(request.command),
-        {
-            "qpbridge version": __version__,
-            "pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm",
-            "when": when,
-        },
-    )
+    pixel_size_text = {"pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm"}
+    step = step_of("measure", request.command, pixel_size_text)
 
     def plan(now: ImageData, slide: Slide | None = None) -> tuple[Edit, MeasureReport]:
         pixels = None

@@ -8,7 +8,6 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.engine.edit import provenance_key
 from qpbridge.engine.measuring.grading import (
     Grading,
     find_grading,
@@ -22,6 +21,7 @@ from qpbridge.engine.measuring.nuclei import (
     names_on,
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
+from qpbridge.engine.runs import provenance_key
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
-from qpbridge.engine.edit import Existing, RunRecord
+from qpbridge.engine.edit import Existing
+from qpbridge.engine.runs import RunRecord
 from qpbridge.engine.segmenting.nuclei import DAB, NucleusFinder
 from qpbridge.engine.segmenting.plan import ImagePlan
 from qpbridge.engine.segmenting.request import Request

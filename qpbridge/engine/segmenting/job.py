@@ -12,8 +12,8 @@ from typing import Any
 from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import RunRecord, find_existing
-from qpbridge.engine.run_marks import RunMark
+from qpbridge.engine.edit import find_existing
+from qpbridge.engine.runs import RunMark, RunRecord
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import (
     ImagePlan,

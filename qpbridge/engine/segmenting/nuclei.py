@@ -13,7 +13,8 @@ import shapely
 
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import Rings, instances_to_polygons
-from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
+from qpbridge.engine.runs import RunRecord
 from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.hierarchy.targets import ids_below

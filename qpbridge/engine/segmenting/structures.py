@@ -14,7 +14,8 @@ from skimage.measure import label as label_parts
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
-from qpbridge.engine.edit import Existing, RunRecord, find_existing, plan_edit, without_twins
+from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
+from qpbridge.engine.runs import RunRecord
 from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable

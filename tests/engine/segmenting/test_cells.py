@@ -13,7 +13,7 @@ from scipy import ndimage
 from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
 from qpbridge.decode.polygons import Rings
-from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.runs import RunRecord
 from qpbridge.engine.segmenting.nuclei import NucleusFinder
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.hierarchy.regions import Region

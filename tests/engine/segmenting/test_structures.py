@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
-from qpbridge.engine.edit import RunRecord
+from qpbridge.engine.runs import RunRecord
 from qpbridge.engine.segmenting.result import classify
 from qpbridge.engine.segmenting.structures import StructureFinder
 from qpbridge.hierarchy.clip import clip_to_regions
