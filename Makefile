@@ -13,11 +13,14 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/python scripts/demo.py demo
 
+# A test uses one core, so that two run side by side on two.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n auto --maxprocesses 8 --dist loadfile
+
 test: $(READY)
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-slow: $(READY)
-	$(BIN)/python -m pytest -q --slow
+	$(PYTEST) --slow
 
 check: $(READY)
 	$(BIN)/ruff check .
