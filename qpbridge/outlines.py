@@ -108,8 +108,10 @@ def _is_crowded(shapes: GeometryArray, floor: int) -> bool:
 def _has_many_faces(geometry: shapely.Geometry) -> bool:
     if crowded([geometry], floor=1000):
         return True
+    lines = shapely.get_parts(shapely.boundary(geometry))
+    lines = lines[~shapely.is_empty(lines)]  # which GEOS doesn't survive
     try:
-        lines = shapely.node(shapely.boundary(geometry))
+        lines = shapely.node(shapely.multilinestrings(lines))
     except shapely.errors.GEOSException:  # it gives up where too much lies too close together
         return True
     faces = shapely.get_num_geometries(shapely.polygonize(shapely.get_parts(lines)))
@@ -170,7 +172,22 @@ def _repaired(geometries: GeometryArray, rows: IntArray) -> GeometryArray:
     if len(hopeless):
         raise OutlineError(*shapely.bounds(geometries[hopeless[0]]).tolist())
     out = geometries.copy()
-    out[rows] = shapely.make_valid(geometries[rows])
+    out[rows] = made_valid(geometries[rows])
+    return out
+
+
+def made_valid(geometries: GeometryArray) -> GeometryArray:
+    """Make geometries valid that are not `tangled`.
+
+    What a ring encloses that crosses itself is kept, and what lies in an odd number of rings. GEOS
+    gives up at rings without any extent; its other way, by which outer rings add up, takes these.
+    """
+    out = np.empty(len(geometries), object)
+    for row, geometry in enumerate(geometries):
+        try:
+            out[row] = shapely.make_valid(geometry)
+        except shapely.errors.GEOSException:
+            out[row] = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
     return out
 
 

@@ -72,6 +72,25 @@ def test_outlines_as_drawn_by_hand_are_repaired() -> None:
     assert outlines[0] is bow
 
 
+@pytest.mark.parametrize("vertices", [4, 6, 41])
+def test_rings_without_extent_beside_others_are_dropped(vertices: int) -> None:
+    """GEOS gives up at such a ring; in the middle of other kinds of faults too."""
+    point = np.repeat([[500.0, 500.0]], vertices, axis=0)
+    bow = shapely.Polygon([(0, 0), (9, 9), (9, 0), (0, 9)])
+    outlines = np.array([shapely.MultiPolygon([shapely.Polygon(point), bow])], object)
+    assert shapely.area(valid_areas(outlines)) == pytest.approx(40.5)
+    alone = np.array([shapely.MultiPolygon([shapely.Polygon(point)])], object)
+    assert shapely.area(valid_areas(alone)) == 0
+    found = on_grid(Shapes.from_geometries(alone))
+    assert found.flat.all()
+
+
+def test_an_empty_hole_is_survived() -> None:
+    empty = shapely.LinearRing()
+    outline = shapely.Polygon([(0, 0), (9, 9), (9, 0), (0, 9)], [empty])
+    assert shapely.area(valid_areas(one(outline))) == pytest.approx(40.5)
+
+
 def test_a_line_may_cross_itself_as_it_likes() -> None:
     line = one(shapely.LineString(at_random(8000).exterior.coords))
     spot = one(shapely.LineString([(1, 1), (1, 1)]))

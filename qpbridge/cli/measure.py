@@ -186,7 +186,7 @@ def _print(reports: Sequence[MeasureReport]) -> None:
             image,
             region.name,
             region.path_class,
-            region.measurements.get(EVALUATED_AREA, 0.0) / 1e6,
+            area / 1e6 if (area := region.measurements.get(EVALUATED_AREA)) is not None else None,
             *(region.measurements.get(name) for name in names),
         )
         for image, region in regions

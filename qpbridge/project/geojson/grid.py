@@ -10,7 +10,7 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.objects import FloatArray, RoiKind, Shapes, concatenate_shapes
-from qpbridge.outlines import tangled, valid
+from qpbridge.outlines import made_valid, tangled, valid
 
 GRID = 0.01
 """Pixels to which QuPath rounds what it reads."""
@@ -123,7 +123,7 @@ def _multipolygon(shape: Shapes) -> Any:
 def _repaired(geometry: Any) -> Any:
     """Return the area of polygons, valid and on the grid; None if they have none."""
     with np.errstate(all="ignore"):
-        snapped = shapely.set_precision(shapely.make_valid(geometry), GRID)
+        snapped = shapely.set_precision(made_valid(np.array([geometry], object))[0], GRID)
     polygons = [shapely.transform(part, rounded) for part in _polygons(snapped)]
     if not polygons:
         return None

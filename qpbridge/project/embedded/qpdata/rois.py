@@ -18,7 +18,7 @@ from qpbridge.javastream.nodes import OBJECT, PRIMITIVES, Field, Node, Run
 from qpbridge.javastream.stream import Stream
 from qpbridge.javastream.strided import Bytes, IntArray, big_endian, read_rows, write_rows
 from qpbridge.objects import RoiKind, Shapes, offsets
-from qpbridge.outlines import crowded, tangled
+from qpbridge.outlines import crowded, made_valid, tangled
 from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.wkb import ShapesBuilder, shape_of, write_wkb
 
@@ -110,7 +110,7 @@ def _read_area(stream: Stream, node: Node) -> Shapes:
         raise FormatError("a region whose outlines cross far too often", offset=node.start)
     lines = shapely.union_all(rings)
     faces = shapely.get_parts(shapely.polygonize([lines]))
-    tree = shapely.STRtree(shapely.make_valid(outlines))
+    tree = shapely.STRtree(made_valid(outlines))
     face, ring = tree.query(shapely.point_on_surface(faces), predicate="within")
     turns = np.where(shapely.is_ccw(rings), 1.0, -1.0)
     winding = np.bincount(face, turns[ring], minlength=len(faces))
