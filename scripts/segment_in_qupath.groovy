@@ -3,7 +3,8 @@
  *
  * Draw annotations around what you want to have segmented, open this script in
  * Automate > Script editor, set QPBRIDGE below if the program is not on the PATH, and run it.
- * If annotations are selected when you run it, only those are segmented.
+ * If annotations or TMA cores are selected when you run it, only those are segmented; in a TMA
+ * without annotations, all cores that are not marked as missing.
  *
  * What it does: saves the data of the open image, starts qpbridge for this project and this image,
  * shows its output in the log, and takes the new objects into the open image. Go on drawing while
@@ -31,15 +32,16 @@ if (project == null || entry == null || imageData == null) {
 }
 
 def selected = getSelectedObjects() as List
-def regions = selected.findAll { it.isAnnotation() && it.hasROI() && it.getROI().isArea() }
+def regions = selected.findAll { canBeSegmented(it) }
 if (selected && !regions) {
     throw new IllegalStateException("Nothing that is selected can be segmented: only annotations " +
-            "that enclose an area can, not lines, points, detections or TMA cores. Select such " +
-            "annotations, or select nothing to segment in all of them")
+            "that enclose an area can, and TMA cores that are not marked as missing, not lines, " +
+            "points or detections. Select such, or select nothing to segment in all of them")
 }
 if (regions.size() < selected.size()) {
-    println "Left out of the selection, since only annotations that enclose an area can be " +
-            "segmented: " + (selected.size() - regions.size()) + " of " + selected.size()
+    println "Left out of the selection, since only annotations that enclose an area, and TMA cores " +
+            "that are not marked as missing, can be segmented: " +
+            (selected.size() - regions.size()) + " of " + selected.size()
 }
 
 def command = QPBRIDGE + ["segment", project.getPath().toString(), "--image", entry.getID()]
@@ -122,7 +124,13 @@ static boolean isOurs(object) {
     return object.getID().toString().startsWith("71706272-")
 }
 
-/** The nearest annotation around an object that qpbridge did not make: null if there is none. */
+/** Whether an object is one that can be a region. */
+static boolean canBeSegmented(object) {
+    return object.hasROI() && object.getROI().isArea() &&
+            (object.isTMACore() ? !object.isMissing() : object.isAnnotation())
+}
+
+/** The nearest annotation or core around an object that qpbridge did not make: null if none. */
 static def regionOf(object) {
     def above = object.getParent()
     while (above != null && !above.isRootObject() && isOurs(above)) {
@@ -149,11 +157,16 @@ static boolean isValue(Number value, Number other) {
     return other != null && Double.compare(value.doubleValue(), other.doubleValue()) == 0
 }
 
+/** Whether an object is one that a run notes on what it found: an annotation or core. */
+static boolean isNoted(object) {
+    return object.isAnnotation() || object.isTMACore()
+}
+
 /** By id: the state of each object, the id of its region, and what annotations say of themselves. */
 static Map snapshot(hierarchy) {
     def before = [:]
     hierarchy.getAllObjects(false).each {
-        def drawn = it.isAnnotation()
+        def drawn = isNoted(it)
         before[it.getID()] = [state: stateOf(it), region: regionOf(it)?.getID(),
                               values: drawn ? new HashMap(it.getMeasurements()) : [:],
                               notes: drawn ? new HashMap(it.getMetadata()) : [:],
@@ -273,8 +286,8 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
         // What qpbridge measured of objects that stay, and noted on regions.
         disk.each { id, object ->
             def now = live[id], then = before[id]
-            if (now == null || then == null || !(object.isAnnotation() || isOurs(object)) ||
-                    !fits[object.isAnnotation() && !isOurs(object) ? id : then.region]) {
+            if (now == null || then == null || !(isNoted(object) || isOurs(object)) ||
+                    !fits[isNoted(object) && !isOurs(object) ? id : then.region]) {
                 return
             }
             def values = object.getMeasurements()
@@ -285,7 +298,7 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
                 values.findAll { !isValue(it.value, then.values[it.key]) }
                         .each { name, value -> list.put(name, value as double) }
             }
-            if (object.isAnnotation()) {
+            if (isNoted(object)) {
                 // a description that a person writes is among these
                 now.getMetadata().putAll(object.getMetadata().findAll { it.value != then.notes[it.key] })
             }

@@ -12,6 +12,7 @@ from qpbridge.artefacts.tissue import tissue_outline
 from qpbridge.engine.annotating import plan_tissue
 from qpbridge.engine.apply import apply_planned
 from qpbridge.errors import RequestError
+from qpbridge.hierarchy.drawn import present_cores
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.project.each_image import Report, Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry
@@ -41,6 +42,7 @@ def annotate(
 ) -> Reports[AnnotateReport]:
     """Draw annotations around the tissue in images of a project.
 
+    In a tissue microarray there is one for each core that is not marked as missing, below it.
     Neither black fill nor ink is tissue. Running again replaces what was drawn so before, unless a
     person has changed it since.
 
@@ -54,7 +56,7 @@ def annotate(
         Names or entry ids of images; none: all.
     within
         Full names of classes: the tissue inside of each of these annotations, below it; none: that
-        of the whole image.
+        of the whole image, or of each TMA core.
     command
         What QuPath's history says that was run; None: this call.
 
@@ -113,4 +115,7 @@ def annotate(
 def _regions(
     data: ImageData, selection: Selection, size: tuple[int, int]
 ) -> tuple[Region, ...] | None:
-    return select_regions(data.objects, selection, *size) if selection.within else None
+    if not (selection.within or len(present_cores(data.objects))):
+        return None
+    wanted = selection if selection.within else Selection(tma=True)
+    return select_regions(data.objects, wanted, *size)

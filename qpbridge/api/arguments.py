@@ -36,5 +36,6 @@ def as_project(project: Any) -> Project:
 
 def as_call(verb: str, **arguments: Any) -> str:
     """Write a call for an image's history, with those of its arguments that were given."""
-    given = (f"{name}={value!r}" for name, value in arguments.items() if value not in (None, ()))
+    nothing = (None, (), False)
+    given = (f"{name}={value!r}" for name, value in arguments.items() if value not in nothing)
     return f"qpbridge.{verb}({', '.join(given)})"

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypedDict
+from typing import TypedDict
 
 import numpy as np
 
 from qpbridge.api.arguments import Names, ProjectLike, as_project
 from qpbridge.errors import MissingImageError, SlideError
 from qpbridge.hierarchy.provenance import TARGETS, Origin, origins
-from qpbridge.objects import ObjectKind, ObjectTable, RoiKind
+from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.project.each_image import Report, Reports, each_image
-from qpbridge.project.interface import ImageEntry, missing_images
+from qpbridge.project.interface import ImageEntry, TmaGrid, missing_images
 from qpbridge.slides.geometry import check_followed
 
 AnnotationInfo = TypedDict(
@@ -33,6 +33,19 @@ AnnotationInfo = TypedDict(
 """One annotation."""
 
 
+class CoreInfo(TypedDict):
+    """One core of a tissue microarray."""
+
+    id: str
+    name: str | None
+    row: int
+    column: int
+    missing: bool
+    children: int
+    metadata: dict[str, str]
+    measurements: dict[str, float]
+
+
 class ImageInfo(TypedDict):
     """One image: where it is and what is the matter with it, its size, and what is in it."""
 
@@ -49,6 +62,7 @@ class ImageInfo(TypedDict):
     classes: dict[str, int]
     qpbridge: dict[str, dict[str, int]]
     annotations: list[AnnotationInfo]
+    cores: list[CoreInfo]
 
 
 @dataclass(frozen=True)
@@ -60,8 +74,13 @@ class InfoReport(Report):
     def __str__(self) -> str:
         if self.info is None:
             return super().__str__()
-        counts = ", ".join(f"{n:,} {kind}s" for kind, n in self.info["objects"].items() if n)
-        return f"{self.image}: {counts or 'no objects'}"
+        return f"{self.image}: {counted_kinds(self.info['objects'])}"
+
+
+def counted_kinds(objects: Mapping[str, int]) -> str:
+    """Say how many objects of each kind there are."""
+    named = ((kind.replace("tma_core", "TMA core"), n) for kind, n in objects.items() if n)
+    return ", ".join(f"{n:,} {kind}s" for kind, n in named) or "no objects"
 
 
 @dataclass(frozen=True)
@@ -168,6 +187,7 @@ def describe_image(entry: ImageEntry, path: str | None, problem: str | None) -> 
         "classes": _class_counts(objects),
         "qpbridge": {t: _own_counts(objects, t) for t in TARGETS},
         "annotations": [_annotation(objects, int(row), int(children[row])) for row in annotations],
+        "cores": [] if data.tma_grid is None else _cores(objects, data.tma_grid, children),
     }
 
 
@@ -184,7 +204,6 @@ def _own_counts(objects: ObjectTable, target: str) -> dict[str, int]:
 
 def _annotation(objects: ObjectTable, row: int, children: int) -> AnnotationInfo:
     path_class = objects.path_class(row)
-    values: Any = zip(objects.measurement_names, objects.measurements[row].tolist(), strict=True)
     return {
         "id": str(objects.uuid(row)),
         "name": objects.names.get(row),
@@ -194,5 +213,29 @@ def _annotation(objects: ObjectTable, row: int, children: int) -> AnnotationInfo
         "children": children,
         "locked": bool(objects.locked[row]),
         "metadata": dict(objects.metadata.get(row, {})),
-        "measurements": {name: value for name, value in values if value == value},
+        "measurements": _measurements(objects, row),
     }
+
+
+def _measurements(objects: ObjectTable, row: int) -> dict[str, float]:
+    values = zip(objects.measurement_names, objects.measurements[row].tolist(), strict=True)
+    return {name: value for name, value in values if value == value}
+
+
+def _cores(objects: ObjectTable, grid: TmaGrid, children: IntArray) -> list[CoreInfo]:
+    """Describe the cores of a grid, row by row."""
+    return [
+        {
+            "id": str(objects.uuid(core)),
+            "name": objects.names.get(core),
+            "row": row,
+            "column": column,
+            "missing": core in objects.missing,
+            "children": int(children[core]),
+            "metadata": dict(objects.metadata.get(core, {})),
+            "measurements": _measurements(objects, core),
+        }
+        for row, cores in enumerate(grid.cores.tolist())
+        for column, core in enumerate(cores)
+        if core >= 0
+    ]

@@ -21,6 +21,7 @@ def measure(
     within: Names = (),
     selected: Names = (),
     whole_image: bool = False,
+    tma: bool = False,
     mpp: float | None = None,
     delaunay: float | None = None,
     clusters: bool = False,
@@ -51,8 +52,12 @@ def measure(
         Names or entry ids of images; none: all.
     within, selected
         Full names of classes, and names or ids, of the annotations to work in; none: all.
+        `selected` names TMA cores too.
     whole_image
         Work in the whole image, under no annotation.
+    tma
+        Work in the TMA cores that are not marked as missing, whatever is drawn in them. Without, so
+        it is where there are cores and no annotations.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     delaunay
@@ -103,7 +108,7 @@ def measure(
     True
     """
     request = MeasureRequest(
-        selection=Selection(within, selected, whole_image),  # type: ignore[arg-type]
+        selection=Selection(within, selected, whole_image, tma),  # type: ignore[arg-type]
         mpp=mpp,
         surroundings=Surroundings(
             math.inf if delaunay is None else delaunay,
@@ -118,7 +123,7 @@ def measure(
         grading=grading,  # type: ignore[arg-type]
         reference=reference,
         epithelium=epithelium,
-        command=as_call("measure", within=within, selected=selected, grading=grading)
+        command=as_call("measure", within=within, selected=selected, tma=tma, grading=grading)
         if command is None
         else command,
     )

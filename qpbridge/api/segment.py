@@ -43,6 +43,7 @@ def segment(
     within: Names = (),
     selected: Names = (),
     whole_image: bool = False,
+    tma: bool = False,
     mpp: float | None = None,
     model_mpp: float | None = None,
     trust: bool = False,
@@ -63,7 +64,8 @@ def segment(
     """Segment inside the annotations of a project, and write what is found below them.
 
     Without further arguments nuclei are segmented in all annotations that enclose an area, except
-    those of ignored classes such as ``Ignore*``. Running again replaces what qpbridge found there
+    those of ignored classes such as ``Ignore*``; or, in a tissue microarray without annotations, in
+    its cores. Running again replaces what qpbridge found there
     before; what a person drew or changed stays. A run that was stopped goes on where it was.
 
     Parameters
@@ -79,8 +81,12 @@ def segment(
         Names or entry ids of images; none: all.
     within, selected
         Full names of classes, and names or ids, of the annotations to work in; none: all.
+        `selected` names TMA cores too.
     whole_image
         Work in the whole image, under no annotation.
+    tma
+        Work in the TMA cores that are not marked as missing, whatever is drawn in them. Without, so
+        it is where there are cores and no annotations.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     model_mpp
@@ -147,7 +153,7 @@ def segment(
         all_features=checks.choice("features", features, FEATURES) == "all",
     )
     request = Request(
-        selection=Selection(within, selected, whole_image),  # type: ignore[arg-type]
+        selection=Selection(within, selected, whole_image, tma),  # type: ignore[arg-type]
         device=device,
         mpp=mpp,
         tile=tile,
@@ -157,7 +163,7 @@ def segment(
         restart=restart,
         area_kind=area_kind,  # type: ignore[arg-type]
         dry_run=dry_run,
-        command=as_call("segment", targets=targets, within=within, selected=selected)
+        command=as_call("segment", targets=targets, within=within, selected=selected, tma=tma)
         if command is None
         else command,
     )

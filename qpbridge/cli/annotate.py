@@ -45,6 +45,7 @@ def annotate(
 ) -> None:
     """Draw annotations around the tissue in the images of PROJECT.
 
+    In a tissue microarray there is one for each core that is not marked as missing, below it.
     Neither black fill nor ink is tissue. Running again replaces what was drawn so before, unless a
     person has changed it since.
 

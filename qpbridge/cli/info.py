@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 import qpbridge
+from qpbridge.api.info import counted_kinds
 from qpbridge.cli.options import (
     backend_option,
     image_option,
@@ -110,8 +112,7 @@ def _print(image: ImageInfo) -> None:
     say()
     say(f"{image['id']}: {image['name']} ({size}, {mpp}, {image['image_type']})")
     say(f"   {image['problem'] or image['path']}")
-    counts = ", ".join(f"{n:,} {kind}s" for kind, n in image["objects"].items() if n)
-    say(f"   {counts or 'no objects'}")
+    say(f"   {counted_kinds(image['objects'])}")
     for target, own in image["qpbridge"].items():
         if any(own.values()):
             text = f"{own['unchanged']:,} {target} by qpbridge, {own['changed']:,} changed since"
@@ -119,15 +120,24 @@ def _print(image: ImageInfo) -> None:
     if image["annotations"]:
         columns = ("Annotation", "Class", "Shape", "Children", "Segmented with")
         rows = [
-            (
-                a["name"],
-                a["class"],
-                a["roi"],
-                a["children"],
-                "; ".join(
-                    a["metadata"][k] for k in map(provenance_key, TARGETS) if k in a["metadata"]
-                ),
-            )
+            (a["name"], a["class"], a["roi"], a["children"], _segmented_with(a["metadata"]))
             for a in image["annotations"]
         ]
         print_table(columns, rows)
+    if image["cores"]:
+        print_table(
+            ("TMA core", "", "Children", "Segmented with"),
+            [
+                (
+                    c["name"],
+                    "missing" if c["missing"] else "",
+                    c["children"],
+                    _segmented_with(c["metadata"]),
+                )
+                for c in image["cores"]
+            ],
+        )
+
+
+def _segmented_with(metadata: Mapping[str, str]) -> str:
+    return "; ".join(metadata[k] for k in map(provenance_key, TARGETS) if k in metadata)

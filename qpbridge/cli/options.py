@@ -77,7 +77,7 @@ _selected_option = click.option(
     "--selected",
     metavar="NAME",
     multiple=True,
-    help="Only in annotations of this name or id; may be given several times.",
+    help="Only in annotations, or TMA cores, of this name or id; may be given several times.",
 )
 
 _selected_from_option = click.option(
@@ -92,9 +92,16 @@ _whole_image_option = click.option(
     "--whole-image", is_flag=True, help="In the whole image, under no annotation."
 )
 
+_tma_option = click.option(
+    "--tma",
+    is_flag=True,
+    help="In TMA cores that are not marked as missing, whatever is drawn in them.  "
+    "[default: where there are cores and no annotations]",
+)
+
 
 def selection_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Let a command say which regions it works in, by `within`, `selected` and `whole_image`."""
+    """Let a command say in which regions: `within`, `selected`, `whole_image` and `tma`."""
 
     @functools.wraps(command)
     def with_selection(
@@ -105,7 +112,7 @@ def selection_options(command: Callable[..., None]) -> Callable[..., None]:
         command(selected=selected, **others)
 
     return _within_option(
-        _selected_option(_selected_from_option(_whole_image_option(with_selection)))
+        _selected_option(_selected_from_option(_tma_option(_whole_image_option(with_selection))))
     )
 
 

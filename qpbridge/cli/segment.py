@@ -148,7 +148,8 @@ def segment(
     """Segment inside the annotations of PROJECT, and write what is found below these annotations.
 
     Without further options nuclei are segmented in all annotations that enclose an area, except
-    those of ignored classes such as Ignore*. A nucleus belongs to the innermost annotation that
+    those of ignored classes such as Ignore*; or, in a tissue microarray without annotations, in its
+    cores. A nucleus belongs to the innermost annotation that
     holds its centroid, a gland or vessel to the innermost that covers it. Running again replaces
     what qpbridge found there before; what a person drew or changed stays. A run that was stopped
     goes on where it was when started again with the same options.

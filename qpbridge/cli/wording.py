@@ -48,6 +48,7 @@ OPTIONS = {
     "target": "--target",
     "targets": "--target",
     "tile": "--tile",
+    "tma": "--tma",
     "trust": "--trust",
     "truth": "--truth",
     "validation": "--validation",

@@ -1,4 +1,4 @@
-"""What a person drew, and on which plane: the annotations that qpbridge did not make."""
+"""What a person drew, and on which plane: annotations that qpbridge did not make, and TMA cores."""
 
 from __future__ import annotations
 
@@ -34,3 +34,24 @@ def drawn_annotations(objects: ObjectTable, *, every_plane: bool = False) -> Int
     """
     drawn = (objects.kind == ObjectKind.ANNOTATION) & ~made_by_us(objects.ids)
     return np.flatnonzero(drawn if every_plane else drawn & on_first_plane(objects))
+
+
+def present_cores(objects: ObjectTable) -> IntArray:
+    """Find the cores of a tissue microarray that are not marked as missing.
+
+    Returns
+    -------
+    rows
+        int64 (n,), in the order of the grid; on the first plane.
+    """
+    return np.setdiff1d(_cores(objects), missing_cores(objects), assume_unique=True)
+
+
+def missing_cores(objects: ObjectTable) -> IntArray:
+    """Find the cores of a tissue microarray that are marked as missing, as `present_cores` does."""
+    rows = _cores(objects)
+    return rows[np.isin(rows, list(objects.missing))]
+
+
+def _cores(objects: ObjectTable) -> IntArray:
+    return np.flatnonzero((objects.kind == ObjectKind.TMA_CORE) & on_first_plane(objects))

@@ -1,4 +1,4 @@
-"""What a row of a table can be: an object, a region that a person drew, or an image."""
+"""What a row of a table can be: an object, a region (drawn, or a TMA core), or an image."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import shapely
 
 from qpbridge.errors import SelectionError
-from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.hierarchy.drawn import drawn_annotations, missing_cores, present_cores
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import find_subjects, locate
@@ -31,10 +31,12 @@ def object_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
 
 
 def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
-    """Make a row for each annotation that qpbridge did not make, with what it sums up."""
-    return object_columns(
-        table, entry.name, entry.server.mpp, drawn_annotations(table, every_plane=True)
-    )
+    """Make a row for each annotation that qpbridge did not make, and for each TMA core.
+
+    Those that are marked as missing are among these, as in QuPath.
+    """
+    rows = np.union1d(_regions(table), missing_cores(table))
+    return object_columns(table, entry.name, entry.server.mpp, rows)
 
 
 def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
@@ -55,12 +57,17 @@ def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
     )[None]
     for name, score in class_scores(table).items():
         columns[name] = number(score.kind, score.compute(counts)[0])
-    drawn = drawn_annotations(table, every_plane=True)
+    drawn = _regions(table)
     columns["Num regions"] = number("int", len(drawn))
     size = entry.server.width or _ANY_SIZE, entry.server.height or _ANY_SIZE
     for name, value in _sums(table, drawn, size, entry.server.mpp):
         columns[name] = number("float", value)
     return columns
+
+
+def _regions(table: ObjectTable) -> IntArray:
+    """Find what a person drew, and TMA cores that are there, int64 (n,), ascending."""
+    return np.union1d(drawn_annotations(table, every_plane=True), present_cores(table))
 
 
 ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {

@@ -18,7 +18,8 @@ class Roi {
 
 class Thing {
     UUID ID; Roi ROI; String name; Object pathClass; Object color
-    boolean locked, annotation, cell, rootObject
+    boolean locked, annotation, cell, rootObject, TMACore, missing
+    boolean hasROI() { ROI != null }
     Thing parent; List childObjects = []
     Map measurements = [:], metadata = [:]
     Map getMeasurementList() { measurements }
@@ -112,6 +113,20 @@ check("what was found there before stays", live.find(World.ours(1)) != null)
 live = start()
 done = run(live, disk()) { it.find(World.drawn(1)).ROI = World.box(0, 0, 40, 40) }
 check("nothing outside of a region that was made smaller", live.find(World.ours(11)) == null && done.lost.isEmpty())
+
+def core = { World w -> w.add(ID: World.drawn(5), ROI: World.box(0, 200, 90, 290), name: "A-1", TMACore: true); w }
+live = core(start())
+done = run(live, core(disk()).nucleus(15, 30, 230, World.drawn(5)).with {
+    it.find(World.drawn(5)).measurements["Nuclei: Count"] = 1.0d
+    it.find(World.drawn(5)).metadata["qpbridge nuclei"] = "a model"
+    it
+}) { it.find(World.drawn(5)).metadata["Case ID"] = "7" }
+check("what was found in a core goes below it", live.find(World.ours(15)).parent.is(live.find(World.drawn(5))))
+check("a core's summary", live.find(World.drawn(5)).measurements["Nuclei: Count"] == 1.0d)
+check("a core's notes", live.find(World.drawn(5)).metadata == ["qpbridge nuclei": "a model", "Case ID": "7"])
+check("a core can be segmented", script.canBeSegmented(live.find(World.drawn(5))))
+check("a missing core can't", !script.canBeSegmented(new Thing(ROI: World.box(0, 0, 1, 1), TMACore: true, missing: true)))
+check("a nucleus can't", !script.canBeSegmented(live.find(World.ours(15))))
 
 live = start()
 def onDisk = disk().nucleus(13, 10, 11, World.drawn(1))

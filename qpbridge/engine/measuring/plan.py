@@ -22,7 +22,7 @@ from qpbridge.engine.measuring.nuclei import (
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
 from qpbridge.engine.runs import provenance_key
-from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.hierarchy.drawn import drawn_annotations, present_cores
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.hierarchy.subjects import Located, find_subjects, locate
@@ -135,10 +135,13 @@ def _regions(
 ) -> tuple[Region, ...]:
     """Select regions; a gland or vessel that a person drew is none, unless it is asked for."""
     regions = select_regions(objects, selection, *size)
-    if selection.within or selection.selected:
+    if selection.names_some:
         return regions
     structures = np.concatenate([subjects[target] for target in STRUCTURES])
-    return tuple(r for r in regions if r.row not in structures) or regions
+    rest = tuple(r for r in regions if r.row not in structures)
+    if not rest and len(present_cores(objects)):
+        return select_regions(objects, Selection(tma=True), *size)
+    return rest or regions
 
 
 def _around(
