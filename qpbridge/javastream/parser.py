@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
-from collections.abc import Generator
-from typing import Any, TypeAlias, TypeGuard
+from collections.abc import Callable, Generator, Mapping
+from typing import Any, ClassVar, TypeAlias, TypeGuard
 
 from qpbridge.errors import FormatError
 from qpbridge.javastream.nodes import (
@@ -60,14 +60,6 @@ class Parser:
         self.classes: list[Node] = []
         self.bulks: list[Bulk] = []
         self.templates = Templates(data) if bulk else None
-        self.steps = {
-            OBJECT: self._object,
-            ARRAY: self._array,
-            ENUM: self._enum,
-            CLASS: self._class,
-            CLASSDESC: self._class_desc,
-            PROXYCLASSDESC: self._proxy_desc,
-        }
 
     def run(self) -> list[Node | Bulk]:
         """Read the whole stream, and return the top-level contents."""
@@ -149,10 +141,10 @@ class Parser:
 
     def compound(self) -> _Step:
         """Return the step that reads content which may hold other content."""
-        step = self.steps.get(self.data[self.pos])
+        step = self._STEPS.get(self.data[self.pos])
         if step is None:
             raise self.fail(f"unexpected byte {self.data[self.pos]:#04x}")
-        return step()
+        return step(self)
 
     def block_data(self) -> Node:
         """Read a block of raw bytes."""
@@ -367,3 +359,13 @@ class Parser:
         self.classes.append(node)
         node.items = inside
         node.end = self.pos
+
+    # of the class: methods that a parser holds itself would be a cycle, which keeps all it has read
+    _STEPS: ClassVar[Mapping[int, Callable[[Parser], _Step]]] = {
+        OBJECT: _object,
+        ARRAY: _array,
+        ENUM: _enum,
+        CLASS: _class,
+        CLASSDESC: _class_desc,
+        PROXYCLASSDESC: _proxy_desc,
+    }

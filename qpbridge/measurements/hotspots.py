@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from qpbridge.measurements.region_names import (
     HOTSPOT_AREA,
@@ -19,6 +19,9 @@ from qpbridge.measurements.region_names import (
     of_region,
 )
 from qpbridge.objects import FloatArray, IntArray
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 FIELD_AREA = 0.74e6
 """Weidner's field of view at x200, µm^2."""
@@ -35,12 +38,6 @@ DEFINITIONS: Mapping[str, str] = {
 
 PAIRS = 2**20
 """Pairs of points looked at at a time."""
-
-STEPS = 4
-"""Cells of the coarse count in a disc's radius."""
-
-TRIED = 64
-"""Cells in whose middle a disc is laid first: the better it is, the fewer points are left."""
 
 
 @dataclass(frozen=True)
@@ -81,113 +78,50 @@ def densest_disc(points: FloatArray, radius: float) -> HotSpot:
     """
     if not len(points):
         return HotSpot(0, np.nan, np.nan)
-    best, rolled = _coarse(points, radius)
-    near = _Near(points, 2 * radius)
-    around = near.counts(rolled)
-    rolled = rolled[np.argsort(-around, kind="stable")]
-    around = -np.sort(-around)
+    from scipy.spatial import cKDTree  # takes long to import, and few runs are of vessels
+
+    tree = cKDTree(points)
+    here = tree.query_ball_point(points, radius, return_length=True)
+    first = int(np.argmax(here))
+    best = HotSpot(int(here[first]), *(float(v) for v in points[first]))
+    rolled = _worth_rolling(tree, points, radius, best.count)
+    near = tree.query_ball_point(points[rolled], 2 * radius, return_length=True)
+    rolled = rolled[np.argsort(-near, kind="stable")]
+    near = -np.sort(-near)
     start = 0
-    while start < len(rolled) and around[start] > best.count:
-        stop = start + max(1, int(np.searchsorted(np.cumsum(around[start:]), PAIRS)))
-        best = max(best, _roll(near, rolled[start:stop], radius), key=lambda v: v.count)
+    while start < len(rolled) and near[start] > best.count:
+        stop = start + max(1, int(np.searchsorted(np.cumsum(near[start:]), PAIRS)))
+        best = max(best, _roll(tree, points, rolled[start:stop], radius), key=lambda v: v.count)
         start = stop
     return best
 
 
-def _coarse(points: FloatArray, radius: float) -> tuple[HotSpot, IntArray]:
-    """Find a good disc, and the points that may lie on the edge of a better one.
-
-    What a disc with its centre in a cell can hold lies in the cells around it.
-    """
-    one = HotSpot(1, float(points[0, 0]), float(points[0, 1]))
-    step = radius / STEPS
-    margin = STEPS + 1
-    low = points.min(axis=0) - margin * step
-    columns, rows = np.ceil((points.max(axis=0) - low) / step).astype(np.int64) + margin + 1
-    if columns * rows > 64 * len(points) + 10**6:  # so far apart that a grid does not pay
-        return one, np.arange(len(points))
-    x, y = ((points - low) / step).astype(np.int64).T
-    counts = np.bincount(y * columns + x, minlength=rows * columns).reshape(rows, columns)
-    most = _in_reach(counts)
-    tried = np.argsort(-most, axis=None, kind="stable")[:TRIED]
-    centres = low + (np.column_stack([tried % columns, tried // columns]) + 0.5) * step
-    held = [int((np.square(points - centre).sum(axis=1) <= radius**2).sum()) for centre in centres]
-    first = int(np.argmax(held))
-    disc = HotSpot(held[first], float(centres[first, 0]), float(centres[first, 1]))
-    best = max(one, disc, key=lambda v: v.count)
-    return best, np.flatnonzero(_in_reach(most > best.count)[y, x])
+def _worth_rolling(tree: cKDTree, points: FloatArray, radius: float, known: int) -> IntArray:
+    """Find the points that may lie on the edge of a disc that holds more than is known."""
+    step = radius / 4
+    low = points.min(axis=0) - radius
+    size = np.ceil((points.max(axis=0) + radius - low) / step).astype(np.int64) + 1
+    if size.prod() > 64 * len(points) + 10**6:  # scattered so far apart that a grid does not pay
+        return np.arange(len(points))
+    rows, columns = np.divmod(np.arange(size.prod()), size[0])
+    grid = low + (np.stack([columns, rows], 1) + 0.5) * step
+    slack = step / np.sqrt(2)
+    could = tree.query_ball_point(grid, radius + slack, return_length=True) > known
+    if not could.any():
+        return np.zeros(0, np.int64)
+    distance, _ = type(tree)(grid[could]).query(points, distance_upper_bound=radius + slack)
+    return np.flatnonzero(np.isfinite(distance))
 
 
-def _in_reach(cells: npt.NDArray[np.integer | np.bool_]) -> IntArray:
-    """Sum up, for each cell (rows, columns), those that a disc centred in it may touch."""
-    rows, columns = cells.shape
-    reach = STEPS + 1
-    wide = np.pad(cells.astype(np.int64), reach)
-    before = np.pad(wide.cumsum(axis=1), ((0, 0), (1, 0)))
-    total = np.zeros(cells.shape, np.int64)
-    for down in range(-reach, reach + 1):
-        up = max(abs(down) - 1, 0)  # cells beside one another touch
-        side = int(np.sqrt(STEPS**2 - up**2)) + 1
-        line = before[reach + down : reach + down + rows]
-        total += line[:, reach + side + 1 :][:, :columns] - line[:, reach - side :][:, :columns]
-    return total
-
-
-class _Near:
-    """Finds the points (n, 2) within a distance of some of them, by square cells of that size."""
-
-    def __init__(self, points: FloatArray, distance: float) -> None:
-        self.points, self.distance = points, distance
-        # a little larger, so that rounding puts none two cells away
-        cells = ((points - points.min(axis=0)) / (distance * (1 + 1e-9))).astype(np.int64) + 1
-        self._columns = int(cells[:, 0].max()) + 2
-        self._cell = cells[:, 1] * self._columns + cells[:, 0]
-        self._order = np.argsort(self._cell, kind="stable")
-        self._sorted = self._cell[self._order]
-
-    def counts(self, rows: IntArray) -> IntArray:
-        """Count the points near each of some, itself included."""
-        counts = np.zeros(len(rows), np.int64)
-        start = 0
-        ends = np.cumsum(np.sum([length for _, length in self._runs(rows)], axis=0))
-        while start < len(rows):
-            done = ends[start - 1] if start else 0
-            stop = max(start + 1, int(np.searchsorted(ends, done + PAIRS)))
-            at, _, _ = self.pairs(rows[start:stop])
-            counts[start:stop] = np.bincount(at, minlength=stop - start)
-            start = stop
-        return counts
-
-    def pairs(self, rows: IntArray) -> tuple[IntArray, IntArray, FloatArray]:
-        """Find who is near whom: numbers in `rows`, rows of the other points, distances."""
-        found = []
-        for first, length in self._runs(rows):
-            at = np.repeat(np.arange(len(rows)), length)
-            inside = np.arange(len(at)) - np.repeat(np.cumsum(length) - length, length)
-            other = self._order[np.repeat(first, length) + inside]
-            squared = np.square(self.points[other] - self.points[rows[at]]).sum(axis=1)
-            near = squared <= self.distance**2
-            found.append((at[near], other[near], np.sqrt(squared[near])))
-        at, other, distance = (np.concatenate(parts) for parts in zip(*found, strict=True))
-        return at, other, distance
-
-    def _runs(self, rows: IntArray) -> list[tuple[IntArray, IntArray]]:
-        """Find where in the order the cells around points begin, three in a row, and how many."""
-        runs = []
-        for down in (-1, 0, 1):
-            middle = self._cell[rows] + down * self._columns
-            first = np.searchsorted(self._sorted, middle - 1, "left")
-            runs.append((first, np.searchsorted(self._sorted, middle + 1, "right") - first))
-        return runs
-
-
-def _roll(near: _Near, rolled: IntArray, radius: float) -> HotSpot:
+def _roll(tree: cKDTree, points: FloatArray, rolled: IntArray, radius: float) -> HotSpot:
     """Roll a disc around some points, and find where it holds the most."""
-    points = near.points
-    pivot, other, distance = near.pairs(rolled)
+    pairs = type(tree)(points[rolled]).sparse_distance_matrix(
+        tree, 2 * radius, output_type="coo_matrix"
+    )
+    pivot, other, distance = pairs.row, pairs.col, pairs.data
     apart = distance > 0
     # those in the very place of the pivot, itself among them, are on the edge all the way
-    same = np.bincount(pivot[~apart], minlength=len(rolled))
+    same = tree.query_ball_point(points[rolled], 0.0, return_length=True)
     pivot, other, distance = pivot[apart], other[apart], distance[apart]
     to = points[other] - points[rolled[pivot]]
     middle = np.arctan2(to[:, 1], to[:, 0])

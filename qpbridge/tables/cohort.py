@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -55,7 +54,6 @@ def write_table(
     failures: dict[str, str] = {}
 
     def describe(entry: ImageEntry) -> Columns | None:
-        gc.collect()  # what read the image before may hold its file in a cycle of references
         try:
             return ROWS[rows](entry, entry.read().objects)
         except QpbridgeError as error:

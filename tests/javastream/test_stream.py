@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import struct
+import sys
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -333,3 +335,19 @@ def test_a_last_array_that_is_too_long_is_refused_in_bulk_too() -> None:
         with pytest.raises(FormatError) as caught:
             parse(data[:at] + struct.pack(">i", 11) + data[at + 4 :], bulk=bulk)
         assert caught.value.offset is not None
+
+
+def test_what_was_parsed_goes_without_a_collection(shared: Path) -> None:
+    """A table of many images would keep files in memory, or take most of its time collecting."""
+
+    data = golden_files(shared)[0].read_bytes()
+    gc.collect()
+    gc.disable()
+    try:
+        before = sys.getrefcount(data)
+        stream = parse(data)
+        assert sys.getrefcount(data) > before
+        del stream
+        assert sys.getrefcount(data) == before
+    finally:
+        gc.enable()
