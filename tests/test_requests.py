@@ -44,7 +44,7 @@ WRONG = [
     (Request, "area_kind", 1),
     (Request, "nuclei", None),
     (Request, "command", ""),
-    *((NucleusOptions, "cell_expansion", value) for value in (0, -1, 25.1, NAN, INF, "5")),
+    *((NucleusOptions, "cell_expansion", value) for value in (-1, 25.1, NAN, INF, "5")),
     *(
         (NucleusOptions, "positivity", value)
         for value in ((0.2, 0.1, 0.3), (0.1, 0.2), (0.2, 0.2, 0.3), (NAN,), (INF,), "0.2", ("a",))

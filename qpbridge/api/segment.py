@@ -48,8 +48,8 @@ def segment(
     model_mpp: float | None = None,
     trust: bool = False,
     cell_expansion: float | None = None,
-    positivity: float | Sequence[float] = (),
-    features: str = "basic",
+    positivity: float | Sequence[float] | None = None,
+    features: str | None = None,
     area_kind: str | ObjectKind = "annotations",
     device: str = "auto",
     tile: int = 2048,
@@ -95,10 +95,11 @@ def segment(
         Let a model be TorchScript, which is a program of whoever made it, from now on: see
         `load_bundle`.
     cell_expansion
-        Grow nuclei by up to this many µm into cells.
+        Grow nuclei by up to this many µm into cells; 0: they stay nuclei. None, here and in
+        `positivity` and `features`: as the run before in the same regions did it, if any.
     positivity
         One threshold of the mean optical density of DAB, or three that ascend: nuclei become
-        Negative and Positive, or Negative, 1+, 2+ and 3+.
+        Negative and Positive, or Negative, 1+, 2+ and 3+. Empty: they are not classed so.
     features
         ``basic``, or ``all``: measure more of each nucleus.
     area_kind
@@ -149,8 +150,8 @@ def segment(
     check_mpp("model_mpp", model_mpp)
     nuclei = NucleusOptions(
         cell_expansion=cell_expansion,
-        positivity=checks.thresholds("positivity", positivity),
-        all_features=checks.choice("features", features, FEATURES) == "all",
+        positivity=None if positivity is None else checks.thresholds("positivity", positivity),
+        all_features=_all_features(features),
     )
     request = Request(
         selection=Selection(within, selected, whole_image, tma),  # type: ignore[arg-type]
@@ -220,6 +221,10 @@ def choose_models(
         by_target.get(target) or load_bundle(DEFAULT_MODELS[target])
         for target in sorted(wanted, key=lambda t: (t in CONTENTS, t))
     ]
+
+
+def _all_features(features: str | None) -> bool | None:
+    return None if features is None else checks.choice("features", features, FEATURES) == "all"
 
 
 def _several(model: Any) -> list[ModelLike]:

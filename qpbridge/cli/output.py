@@ -67,6 +67,8 @@ def note(text: str) -> None:
 def report_document(report: Any, *left_out: str) -> dict[str, Any]:
     """Describe a report of an image for a JSON document, but for some of its attributes."""
     document = {**asdict(report), "message": in_options(report.message)}
+    if "warnings" in document:
+        document["warnings"] = [in_options(warning) for warning in report.warnings]
     return {name: value for name, value in document.items() if name not in left_out}
 
 

@@ -52,8 +52,9 @@ from qpbridge.measurements.region_names import (
     of_region,
 )
 from qpbridge.models.bundle import DEFAULT_MODELS
-from qpbridge.prediction.options import MAX_EXPANSION
+from qpbridge.prediction.options import MAX_EXPANSION, NONE
 from qpbridge.project import Backend, Places, open_project
+from qpbridge.texts import printable
 
 OF_RUN = ("target", "model", "model_version", "model_mpp")
 """What the report of an image repeats of its run."""
@@ -119,26 +120,26 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 )
 @click.option(
     "--cell-expansion",
-    type=click.FloatRange(0, MAX_EXPANSION, min_open=True),
+    type=click.FloatRange(0, MAX_EXPANSION),
     metavar="UM",
     help="Grow nuclei by up to this many µm into cells, which don't overlap and stay in the "
-    "annotation, and measure nucleus, cytoplasm, membrane and cell.",
+    "annotation, and measure nucleus, cytoplasm, membrane and cell; 0: nuclei.  [default: as the "
+    "run before]",
 )
 @click.option(
     "--positivity",
     metavar="T[,T2,T3]",
-    default="",
     callback=lambda _context, _option, value: _thresholds(value),
     help="Class nuclei by their mean optical density of DAB: Negative and Positive from T on, or "
-    "Negative, 1+, 2+ and 3+. QuPath's own choice is 0.2, or 0.2,0.4,0.6.",
+    "Negative, 1+, 2+ and 3+; 'none': don't. QuPath's own choice is 0.2, or 0.2,0.4,0.6.  "
+    "[default: as the run before]",
 )
 @click.option(
     "--features",
     type=click.Choice(FEATURES),
-    default="basic",
-    show_default=True,
     help="'all' measures more of each nucleus: equivalent diameter, eccentricity, orientation, "
-    "extent, compactness; Haralick's texture of hematoxylin, and how uneven the chromatin is.",
+    "extent, compactness; Haralick's texture of hematoxylin, and how uneven the chromatin is.  "
+    "[default: as the run before, or basic]",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and write nothing.")
 @json_option
@@ -154,7 +155,8 @@ def segment(
     what qpbridge found there before; what a person drew or changed stays. A run that was stopped
     goes on where it was when started again with the same options.
 
-    With --cell-expansion nuclei become cells; a run without turns them into nuclei again.
+    With --cell-expansion nuclei become cells. What --cell-expansion, --positivity and --features
+    don't say is done as the run before in the same annotations did it.
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are written.
     """
@@ -176,10 +178,12 @@ def segment(
     exit_with_failures(failures, len(first), missing=sum(r.missing for r in first))
 
 
-def _thresholds(text: str) -> tuple[float, ...]:
-    """Read one threshold, or three that ascend; none of an empty text."""
+def _thresholds(text: str | None) -> tuple[float, ...] | None:
+    """Read one threshold, or three that ascend, or that there are none."""
+    if text is None or text == NONE:
+        return None if text is None else ()
     try:
-        return thresholds("positivity", tuple(map(float, text.split(","))) if text else ())
+        return thresholds("positivity", tuple(map(float, text.split(","))))
     except ValueError as error:
         raise click.BadParameter(
             f"{text!r} is not one threshold, or three that ascend, such as 0.2 or 0.2,0.4,0.6."
@@ -227,7 +231,10 @@ def _print(reports: Sequence[ImageReport], target: str) -> None:
         if report.status in ("planned", "written", "done by another run"):
             say(str(report))
         for warning in report.warnings:
-            messages.print(f"Warning: {report.image}: {warning}")
+            messages.print(f"Warning: {printable(report.image)}: {in_options(warning)}")
+        if report.as_before:
+            kept = ", ".join(report.as_before)
+            messages.print(f"{printable(report.image)}: as in the run before: {kept}")
         if report.status == "written":
             stages = ", ".join(f"{name} {busy:.1f} s" for name, busy in report.stages.items())
             messages.print(f"Busy: {stages}; most of it: {report.bottleneck}")

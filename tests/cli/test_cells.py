@@ -158,7 +158,7 @@ def test_cells_and_nuclei_replace_each_other(qpbridge, crowded):
     qpbridge("segment", crowded, *GROWN)
     again = cells_of(crowded)
     assert {bytes(i) for i in first.ids} == {bytes(i) for i in again.ids}
-    report = qpbridge.json("segment", crowded)["images"][0]
+    report = qpbridge.json("segment", crowded, "--cell-expansion", 0)["images"][0]
     assert report["replaced"] == report["found"] == len(first)
     assert not len(cells_of(crowded))
     qpbridge("segment", crowded, *GROWN)
@@ -237,11 +237,8 @@ def test_a_stopped_run_with_other_options_is_not_gone_on_with(qpbridge, crowded,
         (),
         GROWN,
         ("--cell-expansion", "4"),
-        (
-            "--features",
-            "all",
-        ),
-        GROWN,
+        ("--features", "all", "--cell-expansion", "0"),
+        (*GROWN, "--features", "basic"),
     ):
         qpbridge("segment", crowded, "--selected", "left", *options)
     assert len(set(keys)) == 4
@@ -303,7 +300,10 @@ def test_further_measurements_on_demand(qpbridge, project):
         "Chromatin: CV",
     ):
         assert np.isfinite(nuclei.measurement(name)).all(), name
-    qpbridge("segment", project)
+    report = qpbridge.json("segment", project)["images"][0]
+    assert report["as_before"] == ["features all"]
+    assert "Eccentricity" in of_kind(project, ObjectKind.DETECTION).measurement_names
+    qpbridge("segment", project, "--features", "basic")
     left = of_kind(project, ObjectKind.DETECTION)
     assert "Eccentricity" not in left.measurement_names
 
@@ -313,7 +313,7 @@ def test_further_measurements_on_demand(qpbridge, project):
     [
         (["--target", "glands", *GROWN], 2, "--target nuclei"),
         (["--target", "glands", "--features", "all"], 2, "for nuclei"),
-        (["--cell-expansion", "0"], 2, "--cell-expansion"),
+        (["--cell-expansion", "-1"], 2, "--cell-expansion"),
         (["--cell-expansion", "200"], 2, "--cell-expansion"),
         (["--positivity", "0.4,0.2,0.6"], 2, "ascend"),
         (["--positivity", "0.2,0.4"], 2, "three that ascend"),

@@ -81,17 +81,15 @@ def choose_finder(
 
         return StructureFinder(bundle, plan.tiles, plan.mpp, request.area_kind, stages)
     stains = image_stains(plan.data)
-    _check_stains(image, stains, request.nuclei)
-    return NucleusFinder(
-        bundle, plan.tiles, plan.mpp, stains, stages, request.nuclei, plan.searched
-    )
+    _check_stains(image, stains, plan.nuclei)
+    return NucleusFinder(bundle, plan.tiles, plan.mpp, stains, stages, plan.nuclei, plan.searched)
 
 
 def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> None:
     """Refuse to measure a stain that is not there."""
     for stain, option, wanted, image_type in (
         (DAB, "`positivity`", bool(options.positivity), "Brightfield (H-DAB)"),
-        (HEMATOXYLIN, "`features` all", options.all_features, "Brightfield (H&E) or (H-DAB)"),
+        (HEMATOXYLIN, "`features` all", bool(options.all_features), "Brightfield (H&E) or (H-DAB)"),
     ):
         if wanted and stain not in stains.stain_names:
             raise QpbridgeError(

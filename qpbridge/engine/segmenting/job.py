@@ -13,7 +13,7 @@ from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
-from qpbridge.engine.runs import RunMark, RunRecord
+from qpbridge.engine.runs import RunMark, RunRecord, user
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import (
     ImagePlan,
@@ -23,12 +23,14 @@ from qpbridge.engine.segmenting.plan import (
     report_plan,
 )
 from qpbridge.engine.segmenting.request import (
+    AREA_KINDS,
     ImageReport,
     Progress,
     Request,
     refuse_nucleus_options,
 )
 from qpbridge.engine.segmenting.result import Result
+from qpbridge.engine.segmenting.settings import lost_settings
 from qpbridge.engine.segmenting.spool import (
     Spool,
     open_spool,
@@ -189,15 +191,8 @@ def _segment_image(
             for number in _find_all(plan, slide, network, finder, spool, request, stages):
                 watch.advance(float(megapixels[number]))
             when = datetime.datetime.now(datetime.UTC)
-            record = RunRecord(
-                target=bundle.target,
-                model=bundle.name,
-                model_version=bundle.version,
-                mpp=bundle.mpp,
-                when=when,
-                command=request.command,
-                mark=RunMark(key.hex(), spool.run.hex(), when),
-            )
+            mark = RunMark(key.hex(), spool.run.hex(), when)
+            record = _record(plan, bundle, request, mark)
 
             def place(now: ImageData) -> tuple[Edit | None, Result | None]:
                 regions, searched = plan.regions, plan.searched
@@ -210,24 +205,42 @@ def _segment_image(
                     searched = plan.without_no_tissue(regions)
                 with stages("merge"):
                     # each time anew, or what was found would fill the memory while it is written
-                    return finder.plan(
-                        now.objects,
-                        searched,
-                        finder.merge(spool.load()),
-                        record,
-                        find_existing(now.objects, regions, bundle.target),
-                    )
+                    found = finder.merge(spool.load())
+                    existing = find_existing(now.objects, regions, bundle.target)
+                    edit, result = finder.plan(now.objects, searched, found, record, existing)
+                lost = lost_settings(now.objects, existing, request.nuclei, plan.nuclei)
+                return edit, replace(result, lost=lost)
 
             with stages("write"):
                 result = apply_planned(entry, data, place)
     if result is None:
         return _done_elsewhere(entry)
     return replace(
-        report_image(plan, "written", result),
+        report_image(plan, "written", result, request),
+        settings=record.parameters(),
         seconds=time.perf_counter() - began,
         resumed=resumed,
         stages=stages.busy,
         bottleneck=stages.bottleneck,
+    )
+
+
+def _record(plan: ImagePlan, bundle: Bundle, request: Request, mark: RunMark) -> RunRecord:
+    nuclei = bundle.target == "nuclei"
+    kinds = {kind: name for name, kind in AREA_KINDS.items()}
+    how = plan.nuclei.described() if nuclei else {"written as": kinds[request.area_kind]}
+    return RunRecord(
+        target=bundle.target,
+        model=bundle.name,
+        model_version=bundle.version,
+        weights=bundle.digest(),
+        mpp=bundle.mpp,
+        when=mark.when,
+        who=user(),
+        command=request.command,
+        settings={"image pixel size": f"{plan.mpp[0]:g} x {plan.mpp[1]:g} µm", **how},
+        mark=mark,
+        job=request.job,
     )
 
 

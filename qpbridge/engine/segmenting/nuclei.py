@@ -81,7 +81,9 @@ class NucleusFinder:
 
     @cached_property
     def _how(self) -> Measuring:
-        return Measuring(self.mpp, self.stains, self.tiles.downsample, self.options.all_features)
+        return Measuring(
+            self.mpp, self.stains, self.tiles.downsample, bool(self.options.all_features)
+        )
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -91,7 +93,6 @@ class NucleusFinder:
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the objects of tiles depend on, besides the model and the tiles."""
-        expansion = self.options.cell_expansion
         regions = [region.geometry.wkb_hex for region in self.regions] if self._grows else []
         stains = self.stains
         return {
@@ -99,13 +100,13 @@ class NucleusFinder:
             # QuPath's file may hold the default stains with another last digit.
             "vectors": np.round(stains.vectors, 9).tolist(),
             "names": self.names,
-            "expansion": expansion,
+            "expansion": self.options.cell_expansion or None,
             "regions": regions,
         }
 
     @property
     def _grows(self) -> bool:
-        return self.options.cell_expansion is not None
+        return bool(self.options.cell_expansion)
 
     def find(self, pixels: Pixels, maps: Maps, tile: Tile) -> TileObjects:
         """Decode one tile, and measure what is found."""
@@ -114,7 +115,7 @@ class NucleusFinder:
         near = np.flatnonzero(depth >= -MERGE_MARGIN)
         nuclei = shapes.take(near)
         cells = None
-        if self.options.cell_expansion is not None:
+        if self.options.cell_expansion:
             with self.stages("cells"):
                 cells = grow_cells(
                     shapes, near, self.mpp, self.options.cell_expansion, self.regions
@@ -192,7 +193,7 @@ class NucleusFinder:
     def _table(self, found: TileObjects, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
         """Make detections of nuclei, or cells around them that leave those alone that are kept."""
         nuclei, measured = found.shapes, MeasurementTable(self.names, found.measurements)
-        if self.options.cell_expansion is None:
+        if not self.options.cell_expansion:
             return ObjectTable.new(ObjectKind.DETECTION, nuclei).replace(measured=measured)
         solid = kept.take(np.isin(kept.roi, ENCLOSING))
         cells = cells_of_image(
@@ -230,6 +231,6 @@ class NucleusFinder:
             table.classes,
             table.class_index,
             table.measured[self._on_nuclei(fill(intensity.MEAN, STAIN=DAB))],
-            self.options.positivity,
+            self.options.positivity or (),
         )
         return replace(table, classes=classes, class_index=index)

@@ -12,12 +12,14 @@ from qpbridge.artefacts.reading import NO_TISSUE, SHARES, QualityMap, read_quali
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
 from qpbridge.engine.segmenting.result import Result
+from qpbridge.engine.segmenting.settings import kept_settings, lost_settings, options_before
 from qpbridge.hierarchy.regions import Region, select_regions
 from qpbridge.measurements import quality as names
 from qpbridge.measurements.region_names import EVALUATED_AREA
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ImageType
 from qpbridge.prediction.cells import needed_halo
+from qpbridge.prediction.options import NucleusOptions
 from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.prediction.tiles.plan import TilePlan, plan_tiles
 from qpbridge.project.each_image import Status
@@ -54,6 +56,8 @@ class ImagePlan:
         µm per server pixel (x, y).
     searched
         The regions without what can't be tissue, as far as it was looked at.
+    nuclei
+        What else is done with nuclei: as asked for, or else as the run before did.
     quality
         What the regions show; None: it was not looked at.
     """
@@ -64,6 +68,7 @@ class ImagePlan:
     tiles: TilePlan
     mpp: tuple[float, float]
     searched: tuple[Region, ...]
+    nuclei: NucleusOptions
     quality: QualityMap | None = None
 
     def without_no_tissue(self, regions: tuple[Region, ...]) -> tuple[Region, ...]:
@@ -106,8 +111,11 @@ def plan_image(
     mpp = pixel_size(entry.name, entry.server.mpp, known, request.mpp)
     regions = select_regions(data.objects, request.selection, slide.width, slide.height)
     downsample = slide.snap(downsample_for(mpp, bundle.mpp))
-    tiles = _plan_tiles(regions, downsample, bundle, request)
-    return ImagePlan(entry.name, data, regions, tiles, mpp, regions)
+    nuclei = request.nuclei
+    if bundle.target == "nuclei":
+        nuclei = nuclei.over(options_before(data, regions, bundle.target))
+    tiles = _plan_tiles(regions, downsample, bundle, nuclei, request.tile)
+    return ImagePlan(entry.name, data, regions, tiles, mpp, regions, nuclei)
 
 
 def look_at(plan: ImagePlan, slide: Slide, bundle: Bundle, request: Request) -> ImagePlan:
@@ -124,16 +132,21 @@ def look_at(plan: ImagePlan, slide: Slide, bundle: Bundle, request: Request) -> 
     left = tuple(region for region in plan.searched if region.geometry.area > 0)
     if not left:  # what joins the objects of tiles needs one
         return replace(plan, tiles=replace(plan.tiles, cores=plan.tiles.cores[:1]))
-    return replace(plan, tiles=_plan_tiles(left, plan.tiles.downsample, bundle, request))
+    tiles = _plan_tiles(left, plan.tiles.downsample, bundle, plan.nuclei, request.tile)
+    return replace(plan, tiles=tiles)
 
 
 def _plan_tiles(
-    regions: tuple[Region, ...], downsample: float, bundle: Bundle, request: Request
+    regions: tuple[Region, ...],
+    downsample: float,
+    bundle: Bundle,
+    nuclei: NucleusOptions,
+    tile: int,
 ) -> TilePlan:
     halo = bundle.halo
-    if request.nuclei.cell_expansion is not None:
-        halo = max(halo, math.ceil(needed_halo(request.nuclei.cell_expansion) / bundle.mpp))
-    return plan_tiles(regions, downsample, tile=request.tile, halo=halo, stride=bundle.stride)
+    if nuclei.cell_expansion:
+        halo = max(halo, math.ceil(needed_halo(nuclei.cell_expansion) / bundle.mpp))
+    return plan_tiles(regions, downsample, tile=tile, halo=halo, stride=bundle.stride)
 
 
 def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> ImageReport:
@@ -141,18 +154,20 @@ def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> Im
     bundle, tiles = network.bundle, plan.tiles
     existing = find_existing(plan.data.objects, plan.regions, bundle.target)
     areas = [region.area(plan.mpp) for region in plan.regions]
-    expected = Result(plan.regions, existing, 0, tuple({EVALUATED_AREA: area} for area in areas))
+    lost = lost_settings(plan.data.objects, existing, request.nuclei, plan.nuclei)
+    summaries = tuple({EVALUATED_AREA: area} for area in areas)
+    expected = Result(plan.regions, existing, 0, summaries, lost)
     with network.threads(len(tiles), request.workers) as threads:
         tiles_at_a_time = threads.network * (request.batch_size or network.batch_size)
     memory = BASE_BYTES + tiles_at_a_time * int(tiles.pixels.max()) * BYTES_PER_PIXEL
     return replace(
-        report_image(plan, "planned", expected),
+        report_image(plan, "planned", expected, request),
         memory_gb=memory / 1e9,
         seconds=OVERHEAD * tiles.megapixels * 1e6 / network.speed,
     )
 
 
-def report_image(plan: ImagePlan, status: Status, result: Result) -> ImageReport:
+def report_image(plan: ImagePlan, status: Status, result: Result, request: Request) -> ImageReport:
     """Tell what a run comes to in an image."""
     return ImageReport(
         image=plan.image,
@@ -166,7 +181,9 @@ def report_image(plan: ImagePlan, status: Status, result: Result) -> ImageReport
         kept_changed=len(result.existing.changed),
         tiles=len(plan.tiles),
         megapixels=plan.tiles.megapixels,
-        warnings=tuple(
+        as_before=kept_settings(request.nuclei, plan.nuclei),
+        warnings=result.lost
+        + tuple(
             text
             for r, m in zip(result.regions, result.summaries, strict=True)
             for text in names.warnings(r.label, m)

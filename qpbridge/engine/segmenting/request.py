@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Self
 
 from qpbridge import checks
+from qpbridge.engine.runs import new_job
 from qpbridge.errors import MissingImageError, RequestError
 from qpbridge.hierarchy.regions import Selection, check_selection
 from qpbridge.objects import ObjectKind
@@ -55,11 +56,13 @@ class Request:
     area_kind
         What glands and vessels are written as: ``annotations`` or ``detections``, or the kind.
     nuclei
-        What else is done with nuclei.
+        What else is done with nuclei; what it doesn't say is done as the run before did it.
     dry_run
         Plan only.
     command
         What the history says that was run.
+    job
+        What the history has in common for all that one command does.
 
     Raises
     ------
@@ -79,6 +82,7 @@ class Request:
     nuclei: NucleusOptions = field(default_factory=NucleusOptions)
     dry_run: bool = False
     command: str = "qpbridge segment"
+    job: str = field(default_factory=new_job, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         check_selection(self.selection)
@@ -149,9 +153,10 @@ class ImageReport(Report):
     `megapixels` go through the network; `seconds` and `memory_gb` are estimates where the run is
     only planned. `resumed`: tiles that an earlier run had finished. `stages`: seconds that each
     stage was busy, summed over its threads. `warnings`: what is in the way of trusting the result.
-    `target`, `model` and the
-    like say what was looked for, and with what. The text of a report is a line that tells what was
-    done, or would be.
+    `target`, `model` and the like say what was looked for, and with what; `settings` all that the
+    result depends on, as the history has it. `as_before`: those that are as in the run before,
+    since nothing was asked for. The text of a report is a line that tells what was done, or would
+    be.
     """
 
     regions: tuple[RegionReport, ...] = ()
@@ -171,6 +176,8 @@ class ImageReport(Report):
     model_version: str = ""
     model_mpp: float = 0.0
     warnings: tuple[str, ...] = ()
+    settings: dict[str, str] = field(default_factory=dict)
+    as_before: tuple[str, ...] = ()
 
     @classmethod
     def of_failure(cls, image: str, error: Exception) -> Self:

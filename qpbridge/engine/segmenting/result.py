@@ -30,12 +30,15 @@ class Result:
         Number of new objects.
     summaries
         For each region, the measurements of its annotation.
+    lost
+        What is taken away that nobody asked for, in sentences.
     """
 
     regions: tuple[Region, ...]
     existing: Existing
     found: int
     summaries: tuple[dict[str, float], ...]
+    lost: tuple[str, ...] = ()
 
 
 def summarize_regions(
