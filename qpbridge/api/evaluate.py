@@ -78,8 +78,10 @@ def evaluate(
     With folders of images and labels the model segments the images, which are taken to have the
     µm per pixel that it works at, unless `mpp` says otherwise. With a project, the objects that
     qpbridge made for the target (corrected or not) are compared with those of the class `truth`;
-    with `model`, what that model finds there is. Only the annotations around objects of that class
-    count, all of which must be drawn there.
+    with `model`, what that model finds there is. Only annotations that a person reviewed count:
+    those that are locked or have the metadata ``qpbridge reviewed``, also where nothing is left in
+    them; where no image has any, those with objects of that class that a person drew or changed.
+    All objects of the class in them are true, whoever made them.
 
     Parameters
     ----------
@@ -88,7 +90,7 @@ def evaluate(
     target
         What was looked for: ``nuclei``, ``glands`` or ``vessels``.
     truth
-        With a project: class of the objects, drawn by a person, that are the truth.
+        With a project: class of the objects that are the truth.
     image_folder, label_folder
         Instead of a project: images, and labels of the same names (PNG or TIFF; 0 is background,
         every other value one object; vessels may be one mask).

@@ -51,8 +51,8 @@ def train(
 
     A folder of data holds ``images/`` (RGB) and ``labels/`` (PNG or TIFF, 0 is background, every
     other value one object) with the same file stems. Of a project, the annotations are learned
-    from that hold objects of the class `truth`. A run that was stopped goes on when started again
-    with the same arguments.
+    from that a person reviewed, as `evaluate` takes them. A run that was stopped goes on when
+    started again with the same arguments.
 
     Parameters
     ----------
@@ -74,7 +74,10 @@ def train(
     truth
         Of projects: class of the objects to learn. None: Nucleus, Gland or Vessel.
     init
-        A model to begin with: its weights, µm per pixel and decoder settings.
+        A model to begin with: its weights, µm per pixel and decoder settings. How well it does
+        before the first step is told to `progress`, and what was gained by the end is in the
+        bundle's ``training["init"]["gain"]``: for each set of validation images the score before
+        and after, with a 95 % interval of the difference.
     recipe
         TOML file that names data, split, licences and decoder settings, in place of `validation`,
         `mpp`, `patient` and `truth`.
@@ -96,7 +99,8 @@ def train(
     Returns
     -------
     Bundle
-        The model, with its scores.
+        The model, with its scores. Its version is its own: 0.1.0, or the next one where `output`
+        holds a model already.
 
     Raises
     ------

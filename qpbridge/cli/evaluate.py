@@ -51,7 +51,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @click.option(
     "--truth",
     metavar="CLASS",
-    help="With PROJECT: class of the objects, drawn by a person, that are the truth.",
+    help="With PROJECT: class of the objects that are the truth.",
 )
 @image_option
 @click.option("--model", metavar="BUNDLE", help="Name or path of a model.  [default: the target's]")
@@ -82,8 +82,11 @@ def evaluate(
 
     With PROJECT and --truth, the objects that qpbridge made for the target (corrected or not) are
     compared with the objects of class CLASS; with --model, what that model finds there is. Only
-    the annotations around objects of that class count, all of which must be drawn there; where
-    there is no annotation around them, the whole image does.
+    annotations that a person reviewed count: those that are locked or have the metadata 'qpbridge
+    reviewed', also where nothing is left in them. Where no image has any, it is those with objects
+    of that class that a person drew or changed, all of which must be there; where there is no
+    annotation around them, the whole image counts. What qpbridge found and a person deleted is not
+    seen any more: to score a model, name it by --model.
 
     Distances are in pixels of the labels. Objects missed, false, merged and split are counts; the
     last line is the mean over images. More scores are in the output of --json. An image of PROJECT

@@ -14,6 +14,7 @@ from qpbridge.cli.output import print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
+from qpbridge.training.readme import tell_gain
 
 NAMES = ("aji", "pq", "f1", "dice", "auc", "sensitivity", "specificity")
 ROW_START = ("step", "minutes", "learning_rate")
@@ -57,8 +58,8 @@ ROW_START = ("step", "minutes", "learning_rate")
 @click.option(
     "--truth",
     metavar="CLASS",
-    help="Of projects: class of the objects to learn, which a person drew or corrected, in all of "
-    "the annotations that hold some.  [default: Nucleus, Gland or Vessel]",
+    help="Of projects: class of the objects to learn, in the annotations that a person reviewed.  "
+    "[default: Nucleus, Gland or Vessel]",
 )
 @click.option(
     "--init",
@@ -95,18 +96,25 @@ def train(target: str, as_json: bool, **settings: Any) -> None:
 
     A folder of data holds images/ (RGB) and labels/ (PNG or TIFF, 0 is background, every other
     value one object) with the same file stems. Of a project, the annotations are learned from that
-    hold objects of the class --truth: correct in QuPath what was found in a few regions, all of it,
-    and train on that. A run that was stopped goes on when started again with the same options.
+    a person reviewed: correct in QuPath what was found in a few regions, all of it, lock these
+    annotations, and train on that. Where none is locked, it is those with objects of the class
+    --truth that a person drew or changed. With --init the score before the first step is told as
+    well, and whether what was gained is more than chance. A run that was stopped goes on when
+    started again with the same options.
     """
     bundle = qpbridge.train(target=target, progress=_say, **settings)
+    gain = bundle.training.get("init", {}).get("gain", {})
     if as_json:
-        print_json({"bundle": str(bundle.path), "scores": bundle.scores})
+        document = {"bundle": str(bundle.path), "scores": bundle.scores}
+        print_json(document | ({"gain": gain} if gain else {}))
         return
     say(f"{target} model written: {bundle.path}")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
         many = f", {scores['objects']} {target}" if "objects" in scores else ""
         say(f"{title} ({scores['images']} images{many}): {values}")
+        if title in gain:
+            say(f"  {tell_gain(gain[title])}")
 
 
 def _say(row: Mapping[str, float]) -> None:

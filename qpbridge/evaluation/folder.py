@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -72,7 +72,17 @@ def quick_score(
 def score_samples(
     bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Sum up `score_each`.
+    """Sum up `score_each`, as `sum_up` does."""
+    return sum_up(score_each(bundle, samples, network=network))
+
+
+def sum_up(scored: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, Any]:
+    """Sum up the scores of images.
+
+    Parameters
+    ----------
+    scored
+        As `score_each` gives them.
 
     Returns
     -------
@@ -80,7 +90,7 @@ def score_samples(
         ``images``; ``objects`` and ``predicted``, how many there are in all, unless the labels are
         masks; and the mean over images of every score.
     """
-    scores = [values for _, values in score_each(bundle, samples, network=network)]
+    scores = [values for _, values in scored]
     means = mean_scores(scores)
     totals = {
         name: int(sum(values[key] for values in scores))

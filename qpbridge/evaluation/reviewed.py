@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,15 +14,21 @@ import shapely
 
 from qpbridge.errors import PixelSizeError, QpbridgeError, SelectionError
 from qpbridge.evaluation.labelled import Sample
+from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import Origin, made_by_us, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.measurements.raster import rasterize
-from qpbridge.objects import GeometryArray, ObjectTable, Shapes
+from qpbridge.objects import GeometryArray, IntArray, ObjectTable, Shapes
 from qpbridge.outlines import ENCLOSING, valid_areas, without_holes
 from qpbridge.project.interface import ImageEntry, Project
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
 from qpbridge.slides.slide import Slide
+
+REVIEWED = "qpbridge reviewed"
+"""Metadata of an annotation: what a person says of it, in place of locking it."""
+
+NOT_REVIEWED = ("", "0", "false", "no")
 
 MAX_PIXELS = 100_000_000
 """Largest region that is read at once."""
@@ -33,8 +40,8 @@ class Reviewed(NamedTuple):
     Attributes
     ----------
     sample
-        Its picture with the labels that a person drew; what is outside of the annotation is not
-        known.
+        Its picture with the labels that are true by the person; what is outside of the annotation
+        is not known.
     found
         int32 (H, W), the objects there that qpbridge made, changed by a person since or not. Cells
         are drawn as their nuclei, here and in the sample.
@@ -61,15 +68,16 @@ def load_reviewed(
     images: tuple[str, ...] = (),
     filled: bool = True,
     nominal_mpp: float | None = None,
-    accepted: bool = False,
     failed: Callable[[str, Exception], None] | None = None,
 ) -> Iterator[Reviewed]:
-    """Read the regions that hold true objects, those of a class that a person drew, one by one.
+    """Read the regions of a project that a person reviewed, one by one.
 
-    A region here is an annotation that has such objects below it. Those below none, as QuPath
-    leaves what is drawn by hand, count to the smallest annotation around them; where there is none,
-    it is the whole image. Annotations that qpbridge made are no regions, and what ``Ignore*``
-    annotations cover is cut out.
+    Reviewed is an annotation that is locked or has the metadata ``qpbridge reviewed``; also one in
+    which nothing is left. Where no image has any, it is one with objects of the class below it that
+    a person drew or changed. Those below none, as QuPath leaves what is drawn by hand, count to the
+    smallest annotation around them; where there is none, it is the whole image. In a reviewed
+    region all objects of the class are true, whoever made them. Annotations that qpbridge made are
+    no regions, and what ``Ignore*`` annotations cover is cut out.
 
     Parameters
     ----------
@@ -89,39 +97,45 @@ def load_reviewed(
         `Sample.lumen`.
     nominal_mpp
         µm per pixel of images that don't know theirs.
-    accepted
-        Whether objects of the class that qpbridge made and nobody changed are true as well.
     failed
         Called with the name of an image that fails, and the error; the others go on. None: the
-        error is raised, as it is where that is the only image with such objects.
+        error is raised, as it is where that is the only image to read.
 
     Raises
     ------
     SelectionError
-        If no image has such objects.
+        If no region was reviewed, or nothing in the project has that class.
     QpbridgeError
         If a region is too large at that resolution, or its image can't be read.
     """
 
     def review(entry: ImageEntry) -> Iterator[Reviewed]:
         objects = entry.read().objects
-        true = _true_rows(objects, truth_class, accepted)
-        if not len(true):
+        true = _true_rows(objects, truth_class)
+        chosen = _marked_rows(objects, true) if marked else None
+        if not len(_drawn_or_changed(objects, true) if chosen is None else chosen):
             return
-        made = np.setdiff1d(np.flatnonzero(made_by_us(objects.ids, target)), true)
+        made = np.flatnonzero(made_by_us(objects.ids, target))
         drawn = valid_areas(objects.take(true).inner_shapes.geometries)
         found = valid_areas(objects.take(made).inner_shapes.geometries)
         with open_server(entry.image_path(), entry.server) as slide:
             grid = _grid(entry, slide, mpp, nominal_mpp)
             labels: Counter[str] = Counter()
-            for region in _regions(objects, true, drawn, slide.width, slide.height):
+            for region in _regions(objects, true, chosen, slide.width, slide.height):
                 labels[region.label] += 1
                 again = labels[region.label]
                 name = f"{region.label} {again}" if again > 1 else region.label
                 yield _read_region(entry.name, name, region.geometry, grid, drawn, found, filled)
 
+    entries = project.select(images)
+    marked, known = _survey(entries, truth_class)
+    if marked and not (known or any(c.is_called(truth_class) for c in project.classes)):
+        raise SelectionError(
+            f"{project.path}: no object of class {truth_class!r} in what was reviewed, and no such "
+            "class in the project; name the class of the true objects as QuPath shows it"
+        )
     any_region, errors = False, list[Exception]()
-    for entry in project.select(images):
+    for entry in entries:
         try:
             for region in review(entry):
                 any_region = True
@@ -135,15 +149,48 @@ def load_reviewed(
         raise errors[0]
     if not (any_region or errors):
         raise SelectionError(
-            f"{project.path}: no object of class {truth_class!r} that a person drew; "
-            "name the class of the true objects as QuPath shows it"
+            f"{project.path}: no object of class {truth_class!r} that a person drew or changed, "
+            "and no annotation that is locked; lock in QuPath what you have reviewed, or name the "
+            "class of the true objects as QuPath shows it"
         )
 
 
-def _true_rows(objects: ObjectTable, truth_class: str, accepted: bool) -> npt.NDArray[np.int64]:
+def _survey(entries: Sequence[ImageEntry], truth_class: str) -> tuple[bool, bool]:
+    """Tell whether any region is marked as reviewed, and whether any object has the class.
+
+    An image that can't be read counts for nothing: what is wrong with it is said later.
+    """
+    marked = known = False
+    for entry in entries:
+        with contextlib.suppress(QpbridgeError, OSError):
+            objects = entry.read().objects
+            true = _true_rows(objects, truth_class)
+            known |= len(true) > 0
+            marked |= len(_marked_rows(objects, true)) > 0
+        if marked and known:
+            break
+    return marked, known
+
+
+def _true_rows(objects: ObjectTable, truth_class: str) -> IntArray:
     wanted = objects.of_class(lambda c: c.is_called(truth_class))
-    rows = np.flatnonzero(wanted & np.isin(objects.shapes.roi, ENCLOSING))
-    return rows if accepted else rows[origins(objects.take(rows)) != Origin.OURS]
+    return np.flatnonzero(wanted & np.isin(objects.shapes.roi, ENCLOSING))
+
+
+def _drawn_or_changed(objects: ObjectTable, true: IntArray) -> IntArray:
+    rows: IntArray = true[origins(objects.take(true)) != Origin.OURS]
+    return rows
+
+
+def _marked_rows(objects: ObjectTable, true: IntArray) -> IntArray:
+    """Find the annotations that a person marked as reviewed; what is to be learned is none."""
+    rows = np.setdiff1d(drawn_annotations(objects), true)
+    noted = [
+        objects.metadata.get(row, {}).get(REVIEWED, "no").strip().lower() not in NOT_REVIEWED
+        for row in rows.tolist()
+    ]
+    marked: IntArray = rows[objects.locked[rows] | np.array(noted, bool)]
+    return marked
 
 
 def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None) -> Grid:
@@ -158,26 +205,35 @@ def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None
 
 def _regions(
     objects: ObjectTable,
-    true: npt.NDArray[np.int64],
-    drawn: GeometryArray,
+    true: IntArray,
+    marked: IntArray | None,
     width: int,
     height: int,
 ) -> Iterator[Region]:
-    """Find the regions that hold true objects, whose rows and geometries are given."""
+    """Find the regions that were reviewed: marked ones, or those of what a person drew or changed.
+
+    `true` are the rows of the objects that are true, `marked` those of the regions.
+    """
     others = np.setdiff1d(np.arange(len(objects)), true)
     rest = objects.take(others)
     try:
         regions = select_regions(rest, Selection(), width, height)
     except SelectionError:
         regions = ()
+    rows = others[[region.row for region in regions]]
+    if marked is not None:
+        yield from (r for r, row in zip(regions, rows, strict=True) if row in marked)
+        return
+    touched = _drawn_or_changed(objects, true)
     index = np.full(len(objects) + 1, -1)  # the last one is for the root
-    index[others[[region.row for region in regions]]] = np.arange(len(regions))
-    above = objects.parent[true]
+    index[rows] = np.arange(len(regions))
+    above = objects.parent[touched]
     while (lost := (above >= 0) & (index[above] < 0)).any():
         above[lost] = objects.parent[above[lost]]
     chosen = index[above]
     free = np.flatnonzero(chosen < 0)
-    chosen[free], _ = assign_regions(shapely.point_on_surface(drawn[free]), regions)
+    outlines = valid_areas(objects.take(touched[free]).inner_shapes.geometries)
+    chosen[free], _ = assign_regions(shapely.point_on_surface(outlines), regions)
     for i in np.unique(chosen).tolist():
         if i >= 0:
             yield regions[i]

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from qpbridge.errors import ModelError
 from qpbridge.evaluation.calibration import judge_objects
 from qpbridge.evaluation.folder import quick_score, score_samples
 from qpbridge.evaluation.labelled import DataSource, Sample, load_source
@@ -24,6 +25,7 @@ from qpbridge.training.certainty import calibrate
 from qpbridge.training.curve import draw_curve
 from qpbridge.training.data import PatchSampler
 from qpbridge.training.export import metadata, receptive_reach, write_bundle
+from qpbridge.training.gain import describe_gain, pieces_of, score_pieces
 from qpbridge.training.loop import CHECKPOINT, CURVE, TrainConfig, train
 from qpbridge.training.recipe import Recipe
 from qpbridge.training.synthetic.pictures import load_pictures
@@ -73,7 +75,17 @@ def train_bundle(
         size=config.patch,
         scale=recipe.scale,
     )
+    recipe = replace(recipe, about={"version": _next_version(output), **recipe.about})
     judge = _judge(recipe, output, [samples for _, samples in validation])
+    score = recipe.task.score
+    compared = [] if start is None else [pieces_of(samples) for _, samples in validation]
+    before: list[list[float]] = []
+    if start is not None and compared:
+        network_before = start.network(device)
+        before = [score_pieces(score, start, pieces, network_before) for pieces in compared]
+        if progress is not None:
+            means = [float(np.nanmean(values)) for values in before if np.isfinite(values).any()]
+            progress({"step": 0, "minutes": 0.0, "score": float(np.mean(means or np.nan))})
     network = train(
         config,
         sampler,
@@ -97,12 +109,13 @@ def train_bundle(
         "parameters": sum(p.numel() for p in network.parameters()),
     }
     if start is not None:
-        before = start.training.get("minutes", 0) + start.training.get("init", {}).get("minutes", 0)
+        minutes = start.training.get("minutes", 0)
+        minutes += start.training.get("init", {}).get("minutes", 0)
         facts["init"] = {
             "name": start.name,
             "version": start.version,
             "data": start.data,
-            "minutes": before,
+            "minutes": minutes,
         }
     write_bundle(output, network, recipe, training=facts, scores={})
     draw_curve(work / CURVE, output / "docs")
@@ -114,6 +127,13 @@ def train_bundle(
         scores[source.title] = score_samples(bundle, samples, network=ready)
         if recipe.task.single:
             judged.append([judge_objects(bundle, samples[i::2], ready) for i in (0, 1)])
+    if compared:
+        facts["init"]["gain"] = {
+            source.title: describe_gain(
+                score, pieces, old, score_pieces(score, bundle, pieces, ready)
+            )
+            for (source, _), pieces, old in zip(validation, compared, before, strict=True)
+        }
     write_bundle(
         output,
         network,
@@ -123,6 +143,15 @@ def train_bundle(
         calibration=calibrate(judged, output / "docs"),
     )
     return load_bundle(output)
+
+
+def _next_version(output: Path) -> str:
+    """Give a model a version of its own: other weights in a folder are another version."""
+    try:
+        major, minor, _ = map(int, load_bundle(output).version.split("."))
+    except (ModelError, ValueError):
+        return "0.1.0"
+    return f"{major}.{minor + 1}.0"
 
 
 def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
@@ -166,14 +195,13 @@ def load_groups(recipe: Recipe, seed: int) -> tuple[list[Group], list[Group]]:
 
 
 def _load_project(source: DataSource, truth: str, recipe: Recipe) -> Iterator[Sample]:
-    """Read what a person drew or accepted in a project, as fine as training can use it."""
+    """Read what a person reviewed in a project, as fine as training can use it."""
     for area in load_reviewed(
         open_project(source.folder),
         truth,
         recipe.task.target,
         mpp=recipe.mpp / recipe.scale[1],
         filled=recipe.decoder not in WITH_HOLES,
-        accepted=True,
     ):
         yield area.sample
 

@@ -69,6 +69,10 @@ def _lines(bundle: Bundle, curve: bool) -> Iterator[str]:
         for source in first["data"].get("train", ()):
             title = source.get("title", source["folder"])
             yield f"- {title} ({source.get('licence', 'licence unknown')})"
+        if "gain" in first:
+            yield ""
+        for title, gain in first.get("gain", {}).items():
+            yield f"- {title}: {tell_gain(gain)}"
 
     yield from ("", "## Training", "")
     if run:
@@ -90,6 +94,18 @@ def _lines(bundle: Bundle, curve: bool) -> Iterator[str]:
         yield from ("", "## Detection probability", "", *_reliability(bundle))
     if bundle.limits:
         yield from ("", "## Limits", "", bundle.limits.strip())
+
+
+def tell_gain(gain: Mapping[str, Any]) -> str:
+    """Put into words what a score was before training and after, as a bundle's metadata have it."""
+    before, after, interval = gain["before"], gain["after"], gain["interval"]
+    change = f"{gain['score']} {before:.3f} before, {after:.3f} after ({after - before:+.3f}; "
+    many = f"{gain['count']} {gain['of']}"
+    if interval is None:
+        return f"{change}{many} can't tell whether that is chance)"
+    low, high = interval
+    chance = "more than chance" if low > 0 or high < 0 else "may be chance"
+    return f"{change}95 % interval {low:+.3f} to {high:+.3f} over {many}: {chance})"
 
 
 def _reliability(bundle: Bundle) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """``qpbridge evaluate``: on folders, and on a project with what a person drew."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -9,7 +10,17 @@ from cli_helpers import annotate, annotations, nuclei_of, objects_of
 from PIL import Image
 from slide_factory import make_slide
 
-from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, evaluate, open_project
+from qpbridge import (
+    Edit,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    Shapes,
+    edit,
+    evaluate,
+    open_project,
+)
+from qpbridge.errors import SelectionError
 from qpbridge.evaluation import reviewed
 from qpbridge.measurements.raster import rasterize
 
@@ -241,6 +252,7 @@ def test_objects_that_were_corrected_count_as_found(qpbridge, project, truth):
 
 def test_a_model_learns_from_what_was_corrected_in_a_project(qpbridge, project, truth, tmp_path):
     qpbridge("segment", project)
+    correct_one_in_each(project)
     draw = ("--data", project, "--init", "nuclei_he", "--steps", 2, "--batch-size", 1)
     output = tmp_path / "mine"
     printed = qpbridge.json("train", "--target", "nuclei", *draw, "-o", output)
@@ -250,6 +262,99 @@ def test_a_model_learns_from_what_was_corrected_in_a_project(qpbridge, project, 
     assert shown["training"]["images"] == 2  # the regions that hold nuclei
     qpbridge("train", "--target", "glands", "--data", project, "--steps", 2, "-o", output, code=1)
     assert "no object of class 'Gland'" in qpbridge.result.output
+
+
+def correct_one_in_each(project):
+    """Move a nucleus a little in each region, as a person would."""
+    table = objects_of(project)
+    ours = np.flatnonzero(table.kind == ObjectKind.DETECTION)
+    _, first = np.unique(table.parent[ours], return_index=True)
+    assert edit.move(open_project(project).images[0], table.ids[ours[first]], 0.5, 0.0) == 2
+
+
+def mark(project, *names, how="lock"):
+    """Say of regions that they are reviewed."""
+    table, entry = objects_of(project), open_project(project).images[0]
+    rows = [row for row, name in table.names.items() if name in names]
+    if how == "lock":
+        edit.lock(entry, table.ids[rows])
+        return
+    noted = table.take(np.array(rows)).replace(
+        metadata={i: {"qpbridge reviewed": how} for i in range(len(rows))}
+    )
+    entry.apply(Edit(remove=noted.ids))
+    entry.apply(Edit(add=noted.replace(parent=np.full(len(rows), -1))))
+
+
+def reviewed_of(project, truth_class="Nucleus"):
+    regions = reviewed.load_reviewed(open_project(project), truth_class, "nuclei", mpp=0.5)
+    return {region.sample.name.split(": ")[1]: region for region in regions}
+
+
+@pytest.mark.parametrize("how", ["lock", "yes", "2026-11-28"])
+def test_a_region_counts_as_reviewed_when_a_person_says_so(qpbridge, project, how):
+    qpbridge("segment", project)
+    with pytest.raises(SelectionError, match="lock in QuPath"):
+        reviewed_of(project)
+    mark(project, "ring", how=how)
+    regions = reviewed_of(project)
+    assert set(regions) == {"ring"}
+    labels, found = regions["ring"].sample.labels, regions["ring"].found
+    assert labels.max() > 10 and ((labels > 0) == (found > 0)).all()  # all that was accepted
+    printed = qpbridge.json("evaluate", project, "--target", "nuclei", "--truth", "Nucleus")
+    assert [image["name"] for image in printed["images"]] == ["généré 1.svs: ring"]
+
+
+def test_not_reviewed_can_be_said_too(qpbridge, project):
+    qpbridge("segment", project)
+    correct_one_in_each(project)
+    mark(project, "ring", how="no")
+    assert set(reviewed_of(project)) == {"left", "ring"}
+
+
+def test_a_region_from_which_everything_was_deleted_teaches_that_nothing_is_there(
+    qpbridge, project, tmp_path
+):
+    qpbridge("segment", project)
+    table, entry = objects_of(project), open_project(project).images[0]
+    left = next(row for row, name in table.names.items() if name == "left")
+    edit.delete(entry, table.ids[table.parent == left])
+    mark(project, "left")
+    region = reviewed_of(project)["left"]
+    assert not region.sample.labels.any() and region.sample.known.any()
+    (image,) = qpbridge.json("evaluate", project, *TARGET[:2], "--truth", "Nucleus")["images"]
+    assert image["truth_count"] == image["predicted_count"] == 0
+    given = ("--model", "nuclei_he")  # what it finds there is all false
+    (image,) = qpbridge.json("evaluate", project, *TARGET[:2], "--truth", "Nucleus", *given)[
+        "images"
+    ]
+    assert image["false"] == image["predicted_count"] > 10
+    draw = ("--data", project, "--init", "nuclei_he", "--steps", 2, "--batch-size", 1)
+    qpbridge("train", *draw, "-o", tmp_path / "mine")
+    assert qpbridge.json("models", "show", tmp_path / "mine")["qpbridge"]["training"]["images"] == 1
+    with pytest.raises(SelectionError, match="no object of class 'Nukleus'"):
+        reviewed_of(project, "Nukleus")
+
+
+def test_what_training_gained_is_told(qpbridge, folders, tmp_path):
+    """Of one image, four tiles can't tell; of two, eight can."""
+    data = tmp_path / "data"
+    for part, given in (("images", folders[1]), ("labels", folders[3])):
+        shutil.copytree(given, data / part)
+    arguments = ("--data", data, "--mpp", 0.5, "--init", "nuclei_he", "--steps", 1, "-o")
+    qpbridge("train", *arguments, tmp_path / "mine", "--batch-size", 1)
+    printed = qpbridge.result.output
+    assert "step 0  0.0 min  score 0." in printed
+    assert " before, 0." in printed and "4 tiles can't tell whether that is chance" in printed
+    first = qpbridge.json("models", "show", tmp_path / "mine")
+    (gain,) = first["qpbridge"]["training"]["init"]["gain"].values()
+    assert (gain["of"], gain["count"], gain["interval"]) == ("tiles", 4, None)
+    assert "before, 0." in (tmp_path / "mine" / "docs" / "README.md").read_text(encoding="utf-8")
+    held = ("--validation", data, "--restart")
+    qpbridge("train", *arguments, tmp_path / "mine", "--batch-size", 1, *held)
+    assert " over 8 tiles: " in qpbridge.result.output
+    versions = (first["version"], qpbridge.json("models", "show", tmp_path / "mine")["version"])
+    assert versions == ("0.1.0", "0.2.0")
 
 
 def test_json_has_null_where_nothing_can_be_measured(qpbridge, tmp_path):
