@@ -16,7 +16,7 @@ from qpbridge.decode.polygons import instances_to_areas, instances_to_polygons
 from qpbridge.engine.segmenting.request import check_device
 from qpbridge.engine.segmenting.result import classify
 from qpbridge.errors import RequestError
-from qpbridge.evaluation.predict import draw_maps, resample
+from qpbridge.evaluation.predict import find_maps, resample
 from qpbridge.measurements.names import PROBABILITY
 from qpbridge.measurements.raster import rasterize
 from qpbridge.models.bundle import Bundle
@@ -126,7 +126,7 @@ def predict(
     check_device(device)
     bundle = as_bundle(model, mpp=model_mpp, trust=trust)
     network = _network(bundle, str(choose_device(device)))
-    maps = draw_maps(network, resample(pixels, mpp / bundle.mpp), bundle.stride, bundle.halo)
+    maps = find_maps(bundle, network, resample(pixels, mpp / bundle.mpp))
     found = decode(bundle.decoder, maps, **bundle.decode)
     outline = found.labels, found.level, found.threshold
     if bundle.target == "nuclei":

@@ -115,6 +115,7 @@ def show_model(
 def _beginning(readme: Path) -> str:
     try:
         with readme.open("rb") as file:
-            return file.read(README_BYTES).decode("utf-8", "replace")
+            text = file.read(README_BYTES).decode("utf-8", "replace")
+            return f"{text} ... (the rest is in {readme})" if file.read(1) else text
     except OSError as error:
         raise ModelError(f"{readme}: can't be read ({error.strerror or error}).") from error

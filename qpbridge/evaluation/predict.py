@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from qpbridge.decode.instances import Instances
 from qpbridge.decode.polygons import instances_to_areas, instances_to_polygons
 from qpbridge.measurements.raster import rasterize
 from qpbridge.models.bundle import Bundle
+from qpbridge.models.maps import failed
 from qpbridge.objects import Shapes
 
 TILE = 1024
@@ -61,7 +63,7 @@ def predict(
     mpp
         µm per pixel of the image.
     """
-    maps = draw_maps(network, resample(image, mpp / bundle.mpp), bundle.stride, bundle.halo)
+    maps = find_maps(bundle, network, resample(image, mpp / bundle.mpp))
     found = decode(bundle.decoder, maps, **bundle.decode)
     shape = image.shape[:2]
     labels = draw_labels(found, shape, mpp / bundle.mpp, holes=bundle.decoder in WITH_HOLES)
@@ -77,6 +79,22 @@ def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint
     return np.asarray(Image.fromarray(image).resize((width, height), how))
 
 
+def find_maps(
+    bundle: Bundle, network: nn.Module, image: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.float32]:
+    """Draw a model's maps (C, H, W) of an image (H, W, 3) that has its µm per pixel.
+
+    Raises
+    ------
+    InferenceError
+        If the network fails on it, or answers NaN.
+    """
+    try:
+        return draw_maps(network, image, bundle.stride, bundle.halo)
+    except Exception as error:  # whatever a network says of what it doesn't take
+        raise failed(bundle.path, image.shape[:2], error) from error
+
+
 def draw_maps(
     network: nn.Module, image: npt.NDArray[np.uint8], stride: int, margin: int
 ) -> npt.NDArray[np.float32]:
@@ -87,7 +105,7 @@ def draw_maps(
     height, width = image.shape[:2]
     pad = [(margin, margin + -length % stride) for length in (height, width)]
     wide = torch.from_numpy(np.pad(image, [*pad, (0, 0)], mode="symmetric")).permute(2, 0, 1)[None]
-    device = next(network.parameters()).device
+    device = next(chain(network.parameters(), network.buffers())).device
     side = max(TILE // stride, 1) * stride
     rows = []
     with torch.inference_mode():

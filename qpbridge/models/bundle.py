@@ -66,7 +66,7 @@ _WINDOW = 64
 """Side of what a network is tried on, in pixels, where its stride allows."""
 
 SCRIPT_NOTICE = (
-    "its network is TorchScript, a program, and was not run to tell this; it needs `trust`"
+    "its network is TorchScript, a program, and was not run to tell this; to run it takes `trust`"
 )
 
 BLOCK = 2**24
@@ -231,7 +231,10 @@ class Bundle:
         """MONAI's definition of the network, from ``configs/inference.json``."""
         definition = read_config(self.path).get("network_def")
         if not isinstance(definition, dict):
-            raise ModelError(f"{config_path(self.path)}: no network_def in it.")
+            raise ModelError(
+                f"{config_path(self.path)}: no network_def in it, and without that (as of "
+                "TorchScript) it can be run, but not be trained on."
+            )
         return definition
 
     @property

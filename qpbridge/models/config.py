@@ -65,7 +65,8 @@ def read_document(path: Path) -> dict[str, Any]:
         content = _Copy(str).of(content)
     except (OSError, ValueError, RecursionError) as error:
         kind = "YAML" if yaml else "JSON"
-        raise ModelError(f"{path}: can't be read as {kind} ({error}).") from error
+        why = "nested too deeply" if isinstance(error, RecursionError) else error
+        raise ModelError(f"{path}: can't be read as {kind} ({why}).") from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: a {'mapping' if yaml else 'JSON object'} was expected.")
     return content

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -23,7 +25,20 @@ def answer(network: nn.Module, pixels: torch.Tensor) -> Any:
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:  # whatever a network says of what it doesn't take
-        raise InferenceError(f"it can't be run: {error or type(error).__name__}") from error
+        raise InferenceError(f"it can't be run: {reason(error)}") from error
+
+
+def reason(error: Exception) -> str:
+    """Return what an error says, or its kind, if it says nothing."""
+    return str(error) or type(error).__name__
+
+
+def failed(bundle: Path, size: Sequence[int], error: Exception) -> InferenceError:
+    """Say which model's network failed, on pixels of which size (H, W), and why."""
+    height, width = size
+    return InferenceError(
+        f"{bundle}: the network failed on {width} x {height} pixels ({reason(error)})"
+    )
 
 
 def checked_maps(maps: torch.Tensor, rgb: torch.Tensor, count: int) -> torch.Tensor:

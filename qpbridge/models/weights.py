@@ -14,6 +14,7 @@ import torch
 from qpbridge.errors import ModelError
 from qpbridge.models.archive import check_tensors_archive
 from qpbridge.models.config import WEIGHTS
+from qpbridge.models.maps import reason
 from qpbridge.models.memory import machine_memory
 
 WRAPPERS = ("state_dict", "model_state_dict", "model", "network", "net")
@@ -54,7 +55,7 @@ def read_state(folder: Path) -> tuple[State, Path]:
     except ModelError:
         raise
     except Exception as error:  # what damaged files raise has no common class
-        raise ModelError(f"{path}: damaged ({error or type(error).__name__}).") from error
+        raise ModelError(f"{path}: damaged ({reason(error)}).") from error
     return _floats(path, content, size), path
 
 
@@ -91,10 +92,13 @@ def _floats(path: Path, content: Any, size: int) -> State:
     for key in WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]
-    if not isinstance(content, Mapping) or not all(map(_is_plain, content.values())):
+    if not isinstance(content, Mapping) or not all(isinstance(name, str) for name in content):
         raise ModelError(f"{path}: damaged, or something else than named tensors.")
-    if not all(isinstance(name, str) for name in content):
-        raise ModelError(f"{path}: damaged, or something else than named tensors.")
+    for name, value in content.items():
+        if not _is_plain(value):
+            raise ModelError(
+                f"{path}: {name!r} is no plain tensor of real numbers; save the weights as these."
+            )
     if sum(value.numel() for value in content.values()) > 4 * size + 1_000_000:
         raise ModelError(f"{path}: its tensors would be larger than the file.")
     return {

@@ -52,3 +52,13 @@ def test_a_semantic_network_finds_glands_when_told_so(qpbridge, project, tmp_pat
     arguments = ("--model", folder, "--target", "glands", "--model-mpp", 0.5)
     report = qpbridge.json("segment", project, *arguments)
     assert report["target"] == "glands" and report["images"][0]["status"] == "written"
+
+
+def test_what_a_long_description_leaves_out_is_told(qpbridge, tmp_path):
+    folder = write(tmp_path / "talks", script=Level())
+    readme = folder / "docs" / "README.md"
+    readme.parent.mkdir()
+    readme.write_text("a word [/] \x1b\n" * 20_000)
+    shown = qpbridge("models", "show", folder, "--model-mpp", 0.5)
+    assert len(shown) < 300_000 and "\x1b" not in shown
+    assert shown.endswith(f" ... (the rest is in {readme})\n")

@@ -11,14 +11,18 @@ import time
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from models.fuzz_bundles import CONFIG, METADATA, OWN
 from torch import nn
 
+import qpbridge
 from models import fuzz_bundles
 from qpbridge.decode import decoders
 from qpbridge.errors import InferenceError, ModelError
+from qpbridge.evaluation.folder import score_samples
+from qpbridge.evaluation.labelled import Sample
 from qpbridge.models import load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.models.schema import DECODERS
@@ -189,7 +193,7 @@ def test_decoders_take_what_bundles_may_set():
         assert decoder.settings.keys() == known
 
 
-def test_a_network_that_answers_nan_fails(tmp_path):
+def test_a_network_that_answers_nan_fails_and_is_named(tmp_path):
     folder = write(tmp_path / "b")
     path = folder / "models" / "model.pt"
     state = {k: v * torch.nan if v.is_floating_point() else v for k, v in torch.load(path).items()}
@@ -197,6 +201,13 @@ def test_a_network_that_answers_nan_fails(tmp_path):
     network = load_bundle(folder).network()
     with pytest.raises(InferenceError, match="NaN"), torch.inference_mode():
         network(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
+    pixels = np.zeros((40, 48, 3), np.uint8)
+    for score in (
+        lambda: score_samples(load_bundle(folder), [Sample("a", pixels, pixels[..., 0], 0.5)]),
+        lambda: qpbridge.predict(pixels, mpp=0.5, model=folder, device="cpu"),
+    ):
+        with pytest.raises(InferenceError, match=rf"{folder}: the network failed on 48 x 40 .*NaN"):
+            score()
 
 
 class Pure(nn.Module):
@@ -248,6 +259,25 @@ def test_torchscript_needs_trust_once(tmp_path):
         load_bundle(folder)
     with pytest.raises(ModelError, match="has changed since"):
         bundle.network()
+
+
+def test_trusted_torchscript_is_scored_and_cant_be_trained_on(tmp_path):
+    bundle = load_bundle(scripted(tmp_path / "b", Pure()), trust=True)  # it has no parameters
+    pixels = np.zeros((40, 48, 3), np.uint8)
+    assert score_samples(bundle, [Sample("a", pixels, pixels[..., 0], 0.5)])["images"] == 1
+    with pytest.raises(ModelError, match=r"inference\.json: no network_def .* not be trained on"):
+        _ = bundle.network_definition
+
+
+@pytest.mark.parametrize("value", [torch.zeros(2, dtype=torch.complex64), "text", None])
+def test_weights_that_are_no_real_numbers_are_named(tmp_path, value):
+    folder = write(tmp_path / "b")
+    path = folder / "models" / "model.pt"
+    state = torch.load(path)
+    name = next(iter(state))
+    torch.save({**state, name: value}, path)
+    with pytest.raises(ModelError, match=f"model.pt: '{name}' is no plain tensor of real numbers"):
+        load_bundle(folder)
 
 
 @pytest.mark.parametrize("network", [Writes(), Prints(), WritesWhenRead()])

@@ -15,8 +15,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from qpbridge.errors import InferenceError, ModelError
+from qpbridge.errors import ModelError
 from qpbridge.models.bundle import Bundle
+from qpbridge.models.maps import failed
 from qpbridge.models.network import choose_devices
 from qpbridge.prediction.tiles.run import Maps, Pixels, Threads
 
@@ -100,11 +101,8 @@ class TargetNetwork:
             return _run(network, device, pixels)
         except Exception as error:  # whatever a network says of what it doesn't take
             if not _is_out_of_memory(error):
-                raise InferenceError(
-                    f"{self.bundle.path}: the network failed on {pixels.shape[2]} x "
-                    f"{pixels.shape[1]} pixels ({error or type(error).__name__})"
-                ) from error
-            failure = str(error)
+                raise failed(self.bundle.path, pixels.shape[1:3], error) from error
+            reason = str(error)
         finally:
             self._free.put((network, device))
         if device.type == "cuda":
@@ -112,7 +110,7 @@ class TargetNetwork:
         if len(pixels) == 1:
             raise ModelError(
                 f"not enough memory on {device} for a tile of {pixels.shape[2]} x "
-                f"{pixels.shape[1]} pixels; use a smaller `tile` ({failure})"
+                f"{pixels.shape[1]} pixels; use a smaller `tile` ({reason})"
             )
         self._largest = min(self._largest, len(pixels) // 2)
         return self(pixels)
