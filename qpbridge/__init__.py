@@ -50,6 +50,7 @@ from qpbridge.project.interface import (
 if TYPE_CHECKING:
     from qpbridge.api import edit
     from qpbridge.api.annotate import AnnotateReport, annotate
+    from qpbridge.api.compare_models import ModelComparison, compare_models
     from qpbridge.api.create import create_project
     from qpbridge.api.doctor import doctor
     from qpbridge.api.evaluate import Evaluation, evaluate
@@ -84,6 +85,7 @@ _HOMES = {
     "InfoReport": "api.info",
     "MeasureReport": "engine.measuring.request",
     "MeasureRequest": "engine.measuring.request",
+    "ModelComparison": "api.compare_models",
     "NucleusOptions": "prediction.options",
     "Prediction": "api.predict",
     "Progress": "engine.segmenting.request",
@@ -97,6 +99,7 @@ _HOMES = {
     "TableReport": "api.export",
     "SlideInfo": "api.image_info",
     "annotate": "api.annotate",
+    "compare_models": "api.compare_models",
     "create_project": "api.create",
     "doctor": "api.doctor",
     "edit": "api",
@@ -140,6 +143,7 @@ __all__ = [
     "MeasurementUpdate",
     "MissingExtraError",
     "MissingImageError",
+    "ModelComparison",
     "ModelError",
     "NewImage",
     "NucleusOptions",
@@ -173,6 +177,7 @@ __all__ = [
     "UnknownImageError",
     "UnknownMeasurementError",
     "annotate",
+    "compare_models",
     "create_project",
     "doctor",
     "edit",

@@ -11,6 +11,7 @@ import click
 import qpbridge
 from qpbridge.cli.options import (
     backend_option,
+    folders_options,
     image_option,
     json_option,
     model_mpp_option,
@@ -35,19 +36,7 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @click.command(cls=Command)
 @click.argument("project", required=False, type=click.Path(path_type=Path))
 @click.option("--target", type=click.Choice(TARGETS), required=True, help="What was looked for.")
-@click.option(
-    "--images",
-    "image_folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of images.",
-)
-@click.option(
-    "--labels",
-    "label_folder",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
-    help="Folder of their labels (PNG or TIFF of the same names; 0 is background, every other "
-    "value one object; vessels may be one mask).",
-)
+@folders_options()
 @click.option(
     "--truth",
     metavar="CLASS",

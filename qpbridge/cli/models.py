@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
 import click
 
 import qpbridge
-from qpbridge.cli.options import json_option, model_mpp_option, trust_option
+from qpbridge.cli.options import (
+    folders_options,
+    json_option,
+    model_mpp_option,
+    trust_option,
+)
 from qpbridge.cli.output import print_json, print_table, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import ModelError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import Bundle
+from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 from qpbridge.training.readme import SCORES
 
 SHOWN = {
@@ -110,6 +117,62 @@ def show_model(
     text = _beginning(readme) if readme.is_file() else str(bundle.metadata)
     for line in text.splitlines():
         say(line)
+
+
+@models.command("compare", cls=Command)
+@click.argument("first")
+@click.argument("second")
+@folders_options(required=True)
+@click.option(
+    "--mpp",
+    type=click.FloatRange(MIN_MPP, MAX_MPP),
+    metavar="F",
+    help="µm per pixel of the images.  [default: that of FIRST]",
+)
+@json_option
+def compare_models(
+    first: str,
+    second: str,
+    image_folder: Path,
+    label_folder: Path,
+    mpp: float | None,
+    as_json: bool,
+) -> None:
+    """Score the models FIRST and SECOND on the same labelled images, side by side.
+
+    Both are names or paths of bundles. Differences are paired by image; their 95 % intervals are
+    made by bootstrap over the images, and are empty where these are fewer than six.
+    """
+    found = qpbridge.compare_models(
+        first, second, image_folder=image_folder, label_folder=label_folder, mpp=mpp
+    )
+    if as_json:
+        print_json(
+            {
+                "first": dict(found.first.images),
+                "second": dict(found.second.images),
+                "differences": {
+                    name: {**d._asdict(), "beyond_chance": d.beyond_chance}
+                    for name, d in found.differences.items()
+                },
+            }
+        )
+        return
+    print_table(
+        ("Score", first, second, "Difference", "95 % interval", "More than chance"),
+        [
+            (
+                name,
+                d.before,
+                d.after,
+                d.after - d.before,
+                "" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}",
+                "" if math.isnan(d.low) else "yes" if d.beyond_chance else "no",
+            )
+            for name, d in found.differences.items()
+        ],
+        f"Means over {len(found.first.images)} images",
+    )
 
 
 def _beginning(readme: Path) -> str:

@@ -39,6 +39,23 @@ backend_option = click.option(
 )
 
 
+def folders_options(required: bool = False) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command work on labelled images: ``image_folder`` and ``label_folder``."""
+    folder = click.Path(path_type=Path, exists=True, file_okay=False)
+    images = click.option(
+        "--images", "image_folder", type=folder, required=required, help="Folder of images."
+    )
+    labels = click.option(
+        "--labels",
+        "label_folder",
+        type=folder,
+        required=required,
+        help="Folder of their labels (PNG or TIFF of the same names; 0 is background, every other "
+        "value one object; vessels may be one mask).",
+    )
+    return lambda command: images(labels(command))
+
+
 def target_option(default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Let a command say what it works on; `default` says in the help what that is otherwise."""
     return click.option(

@@ -271,6 +271,23 @@ def test_evaluate_folders(command, pictures):
     )
 
 
+def test_compare_models(command, pictures):
+    folders = {"image_folder": pictures / "images", "label_folder": pictures / "labels"}
+    given = ("--images", pictures / "images", "--labels", pictures / "labels", "--mpp", 0.5)
+    asked = ("models", "compare", "nuclei_he", "nuclei_he_nc", *given)
+    document = command.json(*asked)
+    found = qpbridge.compare_models("nuclei_he", "nuclei_he_nc", **folders, mpp=0.5)
+    assert document["first"] == plain(dict(found.first.images))
+    assert document["second"] != document["first"]
+    gained = found.differences["aji"]
+    assert gained.before == pytest.approx(found.first.mean["aji"])
+    assert gained.after == pytest.approx(found.second.mean["aji"])
+    assert document["differences"]["aji"]["after"] == pytest.approx(gained.after)
+    assert "More than chance" in command(*asked)
+    with pytest.raises(qpbridge.ModelError, match="nothing to compare"):
+        qpbridge.compare_models("nuclei_he", "glands_he", **folders)
+
+
 @pytest.mark.parametrize("model", [None, "nuclei_he"])
 def test_evaluate_a_project(command, path, model):
     project = qpbridge.open_project(path)
