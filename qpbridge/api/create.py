@@ -16,6 +16,7 @@ from qpbridge.project import NewImage, Project
 from qpbridge.project import create_project as create_around
 from qpbridge.project.interface import Edit
 from qpbridge.slides.calibration import pixel_size
+from qpbridge.slides.several import tell_choice
 from qpbridge.slides.slide import Slide, open_slide
 
 ANNOTATIONS = ("tissue", "full")
@@ -47,7 +48,8 @@ def create_project(
         ``tissue``: an annotation around the tissue of each slide; ``full``: one of each whole
         slide; or both.
     note
-        Gets a sentence on each slide without tissue, or without a pixel size.
+        Gets a sentence on each slide without tissue, or without a pixel size, or that is one of
+        several images in its file.
     broken
         Gets each slide that can't be read, with the reason, and the project is made of the others;
         None: it is not made then.
@@ -95,6 +97,8 @@ def create_project(
         try:
             with open_slide(name) as slide:
                 new = describe_slide(slide)
+                if choice := tell_choice(slide.images, slide.series):
+                    note(f"{slide.path.name}: {choice}")
                 tables = _annotations(slide, wanted, note)
                 _check_pixel_size(slide, note)
         except SlideError as error:
@@ -134,6 +138,7 @@ def describe_slide(slide: Slide) -> NewImage:
         magnification=slide.magnification,
         tile=slide.tile_size,
         thumbnail=slide.thumbnail(1000, 600),
+        series=slide.series,
     )
 
 

@@ -24,8 +24,19 @@ class LevelInfo(TypedDict):
     height: int
 
 
+class InFileInfo(TypedDict):
+    """One of several images in a file."""
+
+    name: str
+    width: int
+    height: int
+
+
 class SlideInfo(TypedDict):
-    """What a file says of its image; sizes in full-resolution pixels."""
+    """What a file says of its image; sizes in full-resolution pixels.
+
+    Of a file with several `images`, `series` tells which one all else is about.
+    """
 
     path: str
     format: str
@@ -38,6 +49,8 @@ class SlideInfo(TypedDict):
     tile: tuple[int, int]
     levels: list[LevelInfo]
     associated: list[str]
+    series: int
+    images: list[InFileInfo]
 
 
 def image_info(
@@ -87,6 +100,10 @@ def image_info(
                 for v in slide.levels
             ],
             "associated": list(slide.associated),
+            "series": slide.series,
+            "images": [{"name": i.name, "width": i.width, "height": i.height} for i in slide.images]
+            if len(slide.images) > 1
+            else [],
         }
 
 

@@ -22,6 +22,7 @@ from qpbridge.cli.wording import Command
 from qpbridge.engine.runs import provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, Places, open_project
+from qpbridge.slides.several import FileImage, tell_choice
 
 if TYPE_CHECKING:
     from qpbridge.api.info import ImageInfo
@@ -104,6 +105,10 @@ def _show_image(path: Path, thumbnail: Path | None, as_json: bool) -> None:
     levels = (f"{v['width']} x {v['height']} (1/{v['downsample']:g})" for v in found["levels"])
     say(f"   levels: {', '.join(levels)}")
     say(f"   beside it: {', '.join(found['associated']) or 'nothing'}")
+    if len(found["images"]) > 1:
+        images = [FileImage(i["name"], i["width"], i["height"]) for i in found["images"]]
+        if choice := tell_choice(images, found["series"]):
+            say(f"   {choice}")
 
 
 def _print(image: ImageInfo) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import xml.etree.ElementTree as ElementTree
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from qpbridge.errors import SlideError, require_extra
 from qpbridge.slides.describe import Description, positive
+from qpbridge.slides.several import FileImage, choose_image
 from qpbridge.slides.source import Bytes
 
 SMALLEST_LEVEL = 512
@@ -30,7 +32,7 @@ class CziSource:
     path
         The file.
     series
-        Index of the scene.
+        Index of the scene; None: the largest, unless the first is nearly as large.
 
     Raises
     ------
@@ -40,7 +42,7 @@ class CziSource:
         If the file can't be read, has no such scene, or is not RGB of 8 bits in one plane.
     """
 
-    def __init__(self, path: Path, series: int = 0) -> None:
+    def __init__(self, path: Path, series: int | None = None) -> None:
         self.path = path
         self._czi = require_extra("pylibCZIrw.czi", "czi", "CZI files")
         self._mine = threading.local()  # a handle is not for several threads
@@ -55,7 +57,11 @@ class CziSource:
             raise SlideError(
                 f"{path}: this CZI can't be read ({error}); the file is damaged: copy it again"
             ) from error
-        if series not in scenes:
+        numbers = sorted(scenes)
+        images = tuple(FileImage("", *scenes[number][2:]) for number in numbers)
+        if series is None:
+            series = choose_image(images)
+        if series >= len(numbers):
             raise SlideError(f"{path}: there is no image {series}, the file has {len(scenes)}")
         planes = [axis for axis in "ZT" if box.get(axis, (0, 1))[1] > 1]
         if set(kinds.values()) != {"Bgr24"} or planes:
@@ -65,14 +71,14 @@ class CziSource:
                 f"{path}: not an RGB image of 8 bits ({found}{several}); only brightfield images "
                 "are supported, export it as RGB"
             )
-        self._scene = series if reader.scenes_bounding_rectangle else None
-        self._x, self._y, width, height = scenes[series]
+        self._scene = numbers[series] if reader.scenes_bounding_rectangle else None
+        self._x, self._y, width, height = scenes[numbers[series]]
         count = max(1, math.ceil(math.log2(max(width, height) / SMALLEST_LEVEL)) + 1)
         self.sizes: tuple[tuple[int, int], ...] = tuple(
             (max(1, width >> i), max(1, height >> i)) for i in range(count)
         )
         self.tile_size = (512, 512)
-        self.description = _describe(text)
+        self.description = replace(_describe(text), series=series, images=images)
 
     def close(self) -> None:
         """Close the file."""

@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from qpbridge.slides.several import FileImage
+
 if TYPE_CHECKING:
     from tiffslide import TiffSlide
 
@@ -42,6 +44,10 @@ class Description:
         Where in the file the µm per pixel are told.
     associated
         Names of the pictures beside the image: label, macro, thumbnail.
+    series
+        Which of the images in the file it is.
+    images
+        All of them, where the file may hold several.
     """
 
     format: str
@@ -50,6 +56,8 @@ class Description:
     bounds: tuple[int, int, int, int] | None = None
     mpp_from: str = ""
     associated: tuple[str, ...] = ()
+    series: int = 0
+    images: tuple[FileImage, ...] = ()
 
 
 def properties_of(slide: TiffSlide) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def open_server(path: Path, server: Server) -> Slide:
         hasn't the size that the project says.
     """
     moves = _moves(path, server)
-    file = open_slide(path, crop_bounds=_crops(server), series=_series(path, server.args))
+    file = open_slide(path, crop_bounds=_crops(server), series=_series(path, server))
     try:
         slide = file
         for move in reversed(moves):
@@ -80,7 +80,7 @@ def check_followed(path: Path, server: Server) -> None:
         If the server does something that is not supported.
     """
     _moves(path, server)
-    _series(path, server.args)
+    _series(path, server)
 
 
 def _moves(path: Path, server: Server) -> list[Callable[[Slide], Slide]]:
@@ -144,10 +144,15 @@ def _crops(server: Server) -> bool:
     return by_openslide and "--no-crop" not in server.args
 
 
-def _series(path: Path, args: tuple[str, ...]) -> int:
-    """Read which image of the file is meant, from the arguments of Bio-Formats' server."""
+def _series(path: Path, server: Server) -> int | None:
+    """Read which image of the file is meant, from the arguments of Bio-Formats' server.
+
+    Where these don't say, it is the one that Bio-Formats' server chooses; others know just one.
+    """
     # A value follows its option, or stands behind '='.
-    words = [word for arg in args for word in (arg.split("=", 1) if arg[:1] == "-" else [arg])]
+    words = [
+        word for arg in server.args for word in (arg.split("=", 1) if arg[:1] == "-" else [arg])
+    ]
     values = dict(zip(words, [*words[1:], ""], strict=False))
     if "--dims" in values:
         raise SlideError(f"{path}: a server with --dims is not supported; remove it in QuPath")
@@ -158,7 +163,8 @@ def _series(path: Path, args: tuple[str, ...]) -> int:
                 f"{path}: the project names the image in the file by --name, which is not "
                 "supported; add the image to the project again in QuPath"
             )
-        return 0
+        by_bioformats = not server.provider or "bioformats" in server.provider.lower()
+        return None if by_bioformats else 0
     if not series.isdecimal():
         raise SlideError(f"{path}: --series {series!r} in the project is no number")
     return int(series)

@@ -94,6 +94,8 @@ class Slide:
         """Where in the file the pixel size is told."""
         self.associated = description.associated
         """Names of the pictures beside the image: label, macro, thumbnail."""
+        self.series, self.images = description.series, description.images
+        """Which of the images in the file it is, and all of them; no images: there is just one."""
         self.magnification = description.magnification
         """Of the objective, None if unknown."""
         self.bounds = bounds or (0, 0, full_width, full_height)
@@ -265,7 +267,7 @@ class Slide:
         return Axis(downsample / factor, start / factor, self._source.sizes[level][which], reverse)
 
 
-def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slide:
+def open_slide(path: Path, *, crop_bounds: bool = True, series: int | None = None) -> Slide:
     """Open a brightfield image: whole slide, TIFF of any kind, PNG or JPEG.
 
     Parameters
@@ -276,7 +278,8 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
         Crop to the scanned part (``openslide.bounds-*``), as QuPath does unless its server has the
         argument ``--no-crop``.
     series
-        Index of the image in a file that holds several.
+        Index of the image in a file that holds several; None: the slide among them, as QuPath
+        chooses it (`qpbridge.slides.several.choose_image`).
 
     Raises
     ------
@@ -296,7 +299,7 @@ def open_slide(path: Path, *, crop_bounds: bool = True, series: int = 0) -> Slid
         ) from error
 
 
-def _source(path: Path, series: int) -> Source:
+def _source(path: Path, series: int | None) -> Source:
     """Choose the reader: ours where it gives the same pixels faster, else OpenSlide."""
     from qpbridge.slides.openslide_source import OURS, OpenSlideSource, detect
 
@@ -319,7 +322,7 @@ def _source(path: Path, series: int) -> Source:
         return CziSource(path, series)
     is_tiff = head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
     kind = detect(path)
-    if kind is not None and kind not in OURS and series == 0:
+    if kind is not None and kind not in OURS and not series:
         return OpenSlideSource(path)
     if is_tiff:
         return TiffSource(path, series)

@@ -12,7 +12,7 @@ import threading
 import warnings
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -31,6 +31,7 @@ from qpbridge.slides.claims import (
     whole_file,
 )
 from qpbridge.slides.describe import Description, describe, properties_of
+from qpbridge.slides.several import FileImage, choose_image
 from qpbridge.texts import printable
 
 # What it has to say about a broken file, line by line, is said in one sentence here.
@@ -134,7 +135,7 @@ class _Part:
 class TiffSource:
     """Any TIFF that holds 8-bit RGB: whole slides, OME-TIFF, plain ones in tiles or strips."""
 
-    def __init__(self, path: Path, series: int = 0) -> None:
+    def __init__(self, path: Path, series: int | None = None) -> None:
         self.path = path
         self._cache: OrderedDict[tuple[int, int, int], Bytes] = OrderedDict()
         self._cached = 0
@@ -147,10 +148,15 @@ class TiffSource:
         try:
             tiff = self._slide.ts_tifffile
             check_neighbours(path, tiff.ome_metadata)
-            properties = properties_of(self._slide) if series == 0 else {}
+            images = _images_of(tiff)
+            properties = properties_of(self._slide) if not series else {}
+            if series is None:
+                series = _choose(path, tiff, images, properties)
+                properties = properties if series == 0 else {}
             self._parts = _levels(path, tiff, properties, series)
             self._check()
-            self.description = describe(tiff, properties, series)
+            found = describe(tiff, properties, series)
+            self.description = replace(found, series=series, images=images if tiff.is_ome else ())
         except BaseException:
             self.close()
             raise
@@ -173,10 +179,16 @@ class TiffSource:
         for part in (p for parts in self._parts for p in parts):
             key = part.keyframe
             found = f"{key.samplesperpixel} channel(s) of type {key.dtype}, {key.photometric.name}"
-            if key.dtype != np.uint8 or key.bitspersample != 8:
+            kinds = {"RGB": ((3, 4), (8,)), "YCBCR": ((3, 4), (8,)), "PALETTE": ((1,), (4, 8))}
+            samples, bits = kinds.get(key.photometric.name, ((), ()))
+            if (
+                key.dtype != np.uint8
+                or key.bitspersample not in bits
+                or key.samplesperpixel not in samples
+            ):
                 raise _not_rgb(self.path, found)
-            if key.samplesperpixel not in (3, 4) or key.photometric.name not in ("RGB", "YCBCR"):
-                raise _not_rgb(self.path, found)
+            if 1 in samples and np.shape(key.colormap) != (3, 2**key.bitspersample):
+                raise _not_rgb(self.path, f"{found}, without the palette")
             check_page(self.path, part.page, key, *part.segment_size)
             ends = np.add(part.page.dataoffsets, part.page.databytecounts, dtype=np.int64)
             if len(ends) and ends.max() > length:
@@ -278,7 +290,18 @@ class TiffSource:
         tile: Bytes = np.concatenate(decoded, axis=2) if planes > 1 else decoded[0]
         if key.compression == tifffile.COMPRESSION.APERIO_JP2000_YCBC:
             tile = np.asarray(Image.fromarray(tile, "YCbCr").convert("RGB"))
-        return on_white(tile) if tile.shape[2] == 4 else tile
+        if key.photometric.name == "PALETTE":
+            colors: Bytes = palette_of(key.colormap)[tile[..., 0]]
+            return colors
+        if tile.shape[2] == 3:
+            return tile
+        # Where nobody says what the fourth channel is, it is nothing that can be seen.
+        meaning = key.extrasamples[0] if key.extrasamples else tifffile.EXTRASAMPLE.UNSPECIFIED
+        if meaning == tifffile.EXTRASAMPLE.UNASSALPHA:
+            return on_white(tile)
+        if meaning == tifffile.EXTRASAMPLE.ASSOCALPHA:
+            return premultiplied_on_white(tile)
+        return np.ascontiguousarray(tile[..., :3])
 
 
 def _rgb(image: Image.Image) -> Bytes:
@@ -307,6 +330,22 @@ def on_white(pixels: Bytes) -> Bytes:
     return on_background(pixels, (255, 255, 255))
 
 
+def premultiplied_on_white(pixels: Bytes) -> Bytes:
+    """Lay uint8 RGBA (h, w, 4) on white whose colours are multiplied with alpha already."""
+    glass = 255 - pixels[..., 3:]
+    shown: Bytes = np.minimum(pixels[..., :3], 255 - glass) + glass
+    return shown
+
+
+def palette_of(colormap: npt.NDArray[np.uint16]) -> Bytes:
+    """Read a TIFF's palette, uint16 (3, n), as uint8 (n, 3).
+
+    Some programs write 8 bits of each colour where there should be 16.
+    """
+    wide = colormap.max() > 255
+    return np.ascontiguousarray((colormap >> 8 if wide else colormap).T.astype(np.uint8))
+
+
 def on_background(pixels: Bytes, color: tuple[int, int, int]) -> Bytes:
     """Lay uint8 RGBA (h, w, 4), not premultiplied, on a colour; uint8 (h, w, 3)."""
     alpha = pixels[..., 3:]
@@ -329,6 +368,36 @@ def _not_rgb(path: Path, found: str) -> SlideError:
         f"{path}: not an RGB image of 8 bits ({found}); only brightfield images are supported, "
         "export it as RGB"
     )
+
+
+def _images_of(tiff: Any) -> tuple[FileImage, ...]:
+    """List the images of a TIFF."""
+    return tuple(
+        FileImage(s.name or "", s.keyframe.imagewidth, s.keyframe.imagelength, len(s.levels))
+        for s in tiff.series
+    )
+
+
+def _choose(
+    path: Path, tiff: Any, images: tuple[FileImage, ...], properties: dict[str, Any]
+) -> int:
+    """Choose the image that QuPath would show.
+
+    Raises
+    ------
+    SlideError
+        If QuPath would show a small one, and can't be told to show another.
+    """
+    if properties.get("tiffslide.vendor") not in (None, "generic-tiff"):
+        return 0  # the first is the slide, or tiffslide knows which
+    chosen = choose_image(images) if images else 0
+    if chosen and not tiff.is_ome:
+        raise SlideError(
+            f"{path}: the first of its images has {images[0].width} x {images[0].height} px, "
+            f"another {images[chosen].width} x {images[chosen].height}; QuPath would show the "
+            "first: save the other one alone, as TIFF or OME-TIFF"
+        )
+    return chosen
 
 
 def _levels(path: Path, tiff: Any, properties: dict[str, Any], series: int) -> list[list[_Part]]:

@@ -16,6 +16,7 @@ import zarr
 
 from qpbridge.errors import SlideError
 from qpbridge.slides.describe import Description
+from qpbridge.slides.several import FileImage, choose_image
 from qpbridge.slides.source import Bytes, on_white
 from qpbridge.slides.zarr_files import PlainStore
 
@@ -33,6 +34,10 @@ RGB = ("FF0000", "00FF00", "0000FF")
 """Colours of the channels of a brightfield image, where colours are given at all."""
 
 
+MOST_IMAGES = 100
+"""That are looked at in one folder."""
+
+
 class ZarrSource:
     """A brightfield image in OME-Zarr; a `qpbridge.slides.source.Source`.
 
@@ -41,7 +46,7 @@ class ZarrSource:
     path
         Folder of the image, or of several.
     series
-        Index of the image, where Bio-Formats wrote several into the folder.
+        Index of the image, where Bio-Formats wrote several into the folder; None: the slide.
 
     Raises
     ------
@@ -49,11 +54,15 @@ class ZarrSource:
         If it is no image (a plate, labels), or not one of RGB in 8 bits and one plane.
     """
 
-    def __init__(self, path: Path, series: int = 0) -> None:
+    def __init__(self, path: Path, series: int | None = None) -> None:
         self.path = path
         store = PlainStore(path)
         group = zarr.open_group(store, mode="r")
+        images: tuple[FileImage, ...] = ()
         if "bioformats2raw.layout" in _ome(group) or (series and str(series) in group):
+            if series is None:
+                images = _images_of(path, group)
+                series = choose_image(images) if images else 0
             inner = group.get(str(series))
             if not isinstance(inner, zarr.Group):
                 raise SlideError(f"{path}: there is no image {series} in this OME-Zarr")
@@ -81,7 +90,11 @@ class ZarrSource:
         chunks = self._levels[0].chunks
         self.tile_size = chunks[self._axes.index("x")], chunks[self._axes.index("y")]
         self.description = Description(
-            "ome-zarr", _pixel_size(image, self._axes), mpp_from="scale of the axes"
+            "ome-zarr",
+            _pixel_size(image, self._axes),
+            mpp_from="scale of the axes",
+            series=series or 0,
+            images=images,
         )
 
     def close(self) -> None:
@@ -129,6 +142,18 @@ def _ome(group: zarr.Group) -> Mapping[str, Any]:
     attributes: Mapping[str, Any] = dict(group.attrs)
     inner = attributes.get("ome")
     return inner if isinstance(inner, Mapping) else attributes
+
+
+def _images_of(path: Path, group: zarr.Group) -> tuple[FileImage, ...]:
+    """List the images of a folder in Bio-Formats' layout: groups 0, 1 ... in it."""
+    found: list[FileImage] = []
+    while isinstance(inner := group.get(str(len(found))), zarr.Group) and len(found) < MOST_IMAGES:
+        image = _multiscale(path, _ome(inner))
+        axes, datasets = _axes(path, image), image["datasets"]
+        shape = _array(path, inner, datasets[0]).shape
+        width, height = (shape[axes.index(axis)] for axis in "xy")
+        found.append(FileImage(str(image.get("name") or ""), width, height, len(datasets)))
+    return tuple(found)
 
 
 def _list(attributes: Mapping[str, Any], *keys: str) -> list[Mapping[str, Any]]:

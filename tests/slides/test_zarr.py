@@ -105,6 +105,9 @@ def test_one_of_several_images(tmp_path, pixels):
     group.attrs["ome"] = {"bioformats2raw.layout": 3}
     write(tmp_path / "several.zarr" / "0", pixels)
     write(tmp_path / "several.zarr" / "1", pixels[:100, :200])
+    with open_slide(tmp_path / "several.zarr") as slide:
+        assert (slide.width, slide.height, slide.series) == (pixels.shape[1], pixels.shape[0], 0)
+        assert len(slide.images) == 2
     with open_slide(tmp_path / "several.zarr", series=1) as slide:
         assert (slide.width, slide.height) == (200, 100)
     with pytest.raises(SlideError, match="no image 2"):

@@ -68,6 +68,8 @@ class NewImage:
         Width and height of the tiles in the file, or None if it has none.
     thumbnail
         The whole image, small: uint8 (h, w, 3), or None.
+    series
+        Which image of the file it is.
     """
 
     path: Path
@@ -80,6 +82,7 @@ class NewImage:
     is_rgb: bool = True
     tile: tuple[int, int] | None = None
     thumbnail: npt.NDArray[np.uint8] | None = None
+    series: int = 0
 
 
 def parse_server(builder: Mapping[str, Any]) -> Server:
@@ -141,7 +144,7 @@ def make_builder(image: NewImage, provider: str) -> dict[str, Any]:
         "builderType": "uri",
         "providerClassName": provider,
         "uri": uri_from_path(PurePath(image.path)),
-        "args": [] if provider == OPENSLIDE else ["--series", "0"],
+        "args": [] if provider == OPENSLIDE else ["--series", str(image.series)],
     }
     if image.is_rgb:
         builder["metadata"] = _rgb_metadata(image)
