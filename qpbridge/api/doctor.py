@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import platform
 from importlib.metadata import version
 from typing import TypedDict
@@ -13,6 +12,7 @@ import torch
 from qpbridge._version import __version__
 from qpbridge.models.bundle import find_bundles, load_bundle
 from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.processors import usable_processors
 from qpbridge.project.paquo_backend import find_qupath
 
 _PACKAGES = ("torch", "monai", "paquo", "shapely", "geojson", "tiffslide", "tifffile", "numpy")
@@ -51,7 +51,7 @@ def doctor() -> Examination:
         "qpbridge": __version__,
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpus": os.cpu_count(),
+        "cpus": usable_processors(),
         "packages": {name: version(name) for name in _PACKAGES},
         "gpus": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())],
         "qupath": find_qupath(),

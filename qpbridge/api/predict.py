@@ -96,7 +96,7 @@ def predict(
         Let a model be TorchScript, which is a program of whoever made it, from now on: see
         `load_bundle`.
     device
-        ``auto``, ``cpu`` or ``cuda[:N]``.
+        ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
 
     Returns
     -------

@@ -105,7 +105,7 @@ def segment(
     area_kind
         What glands and vessels are written as: ``annotations`` or ``detections``.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; several GPUs with commas between.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; several GPUs with commas between.
     tile
         Largest side of a tile, pixels at the model's resolution; the result doesn't depend on it.
     batch_size, workers

@@ -88,7 +88,7 @@ def train(
     batch_size
         Patches per step.
     device
-        ``auto``, ``cpu`` or ``cuda[:N]``.
+        ``auto``, ``cpu``, ``cuda[:N]`` or ``mps``.
     work
         Folder for checkpoints and the learning curve. None: ``OUTPUT.training``.
     restart

@@ -71,7 +71,7 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    metavar="auto|cpu|cuda[:N]",
+    metavar="auto|cpu|cuda[:N]|mps",
     help="Where the network runs; 'auto' takes a GPU where there is one. `segment` takes several, "
     "with commas between.",
 )

@@ -103,7 +103,7 @@ def fold_batch_norm(network: nn.Module) -> None:
 
 
 def choose_device(name: str) -> torch.device:
-    """Turn the user's word for a device into one.
+    """Turn the user's word for a device into one; ``auto`` is a GPU (NVIDIA's, or Apple's) or not.
 
     Raises
     ------
@@ -111,7 +111,9 @@ def choose_device(name: str) -> torch.device:
         If it is not there.
     """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from qpbridge.evaluation.reviewed import load_reviewed
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.models.definition import build_network
 from qpbridge.models.network import MapNetwork, half_precision
+from qpbridge.processors import usable_processors
 from qpbridge.project import open_project
 from qpbridge.training.certainty import calibrate
 from qpbridge.training.curve import draw_curve
@@ -58,7 +58,7 @@ def train_bundle(
     start
         Model whose weights to begin with.
     device
-        "cpu" or "cuda[:N]".
+        "cpu", "cuda[:N]" or "mps".
     progress
         Called with every row of the learning curve.
 
@@ -230,7 +230,7 @@ def describe_hardware(device: str) -> str:
     """Say what a run used, in words that mean something elsewhere."""
     if device.startswith("cuda"):
         return f"1 GPU ({torch.cuda.get_device_name(device)})"
-    cores = min(torch.get_num_threads(), os.cpu_count() or 1)
+    cores = min(torch.get_num_threads(), usable_processors())
     return f"{cores} CPU {'core' if cores == 1 else 'cores'}"
 
 

@@ -127,7 +127,7 @@ def train(
     folder
         For the checkpoint and the learning curve.
     device
-        "cpu" or "cuda[:N]".
+        "cpu", "cuda[:N]" or "mps".
     start
         Weights to begin with.
     validate

@@ -20,6 +20,7 @@ from qpbridge.objects import (
     Shapes,
     Stains,
 )
+from qpbridge.processors import usable_processors
 from qpbridge.slides.calibration import downsample_for
 from qpbridge.slides.slide import Slide
 
@@ -95,7 +96,7 @@ def _by_windows(
     steps = np.flatnonzero(np.diff(window[order], axis=0).any(axis=1)) + 1
     values = np.full((len(points), len(names)), np.nan)
     groups = np.split(order, steps) if len(order) else []
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(usable_processors()) as threads:
         found = threads.map(lambda rows: measure(shapes, rows), groups)
         for rows, some in zip(groups, found, strict=True):
             values[rows] = some

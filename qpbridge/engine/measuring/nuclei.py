@@ -37,6 +37,7 @@ from qpbridge.objects import (
     ObjectTable,
     Shapes,
 )
+from qpbridge.processors import usable_processors
 
 CHUNK = 2**15
 """Objects whose shapes are measured at a time; bounds the memory."""
@@ -192,7 +193,7 @@ def _in_chunks(shapes: Shapes, mpp: tuple[float, float]) -> MeasurementTable:
         some = shapes.take(np.arange(start, min(start + CHUNK, len(shapes))))
         return shape_measurements(some, mpp) | moment_measurements(some, mpp)
 
-    with ThreadPoolExecutor() as threads:
+    with ThreadPoolExecutor(usable_processors()) as threads:
         return stacked(list(threads.map(measure, range(0, max(len(shapes), 1), CHUNK))))
 
 

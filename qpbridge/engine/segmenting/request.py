@@ -39,7 +39,7 @@ class Request:
     selection
         Which regions.
     device
-        ``auto``, ``cpu``, ``cuda`` or ``cuda:N``; several GPUs with commas between.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; several GPUs with commas between.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     tile
@@ -125,7 +125,7 @@ def check_device(value: object) -> None:
     if not isinstance(value, str) or not all(
         _DEVICE.fullmatch(name.strip()) for name in value.split(",")
     ):
-        raise RequestError("device", value, "expected 'auto', 'cpu', 'cuda' or 'cuda:N'")
+        raise RequestError("device", value, "expected 'auto', 'cpu', 'cuda', 'cuda:N' or 'mps'")
 
 
 def _area_kind(value: object) -> ObjectKind:

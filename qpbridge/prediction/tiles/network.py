@@ -20,12 +20,14 @@ from qpbridge.models.bundle import Bundle
 from qpbridge.models.maps import failed
 from qpbridge.models.network import choose_devices
 from qpbridge.prediction.tiles.run import Maps, Pixels, Threads
+from qpbridge.processors import usable_processors
 
 _TRIAL = 512
 """Side of the tile, in pixels, that the speed is measured on, where the model's stride allows."""
 
-_OUT_OF_MEMORY = "allocate memory"
-"""What torch says, in an error of no class of its own, when a CPU's memory is at its end."""
+_OUT_OF_MEMORY = ("allocate memory", "out of memory")
+"""What torch says of a CPU's and of Apple's memory at its end, in an error of no class of its own.
+"""
 
 
 class TargetNetwork:
@@ -36,7 +38,7 @@ class TargetNetwork:
     bundle
         The model.
     device
-        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, or several with commas between.
+        ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or several with commas between.
     compiled
         Let torch compile it, which takes a minute and pays on large jobs.
 
@@ -52,7 +54,7 @@ class TargetNetwork:
         self.on_cpu = self.devices[0].type == "cpu"
         self.batch_size = 1 if self.on_cpu else 4
         """Tiles per batch, unless something else is asked for: more gain nothing on a CPU."""
-        self._cores = torch.get_num_threads()
+        self._cores = min(torch.get_num_threads(), usable_processors())
         self._free: queue.SimpleQueue[tuple[nn.Module, torch.device]] = queue.SimpleQueue()
         self._largest = 2**31
         # on a GPU two batches at a time, so that one is copied while the other is computed
@@ -105,8 +107,8 @@ class TargetNetwork:
             reason = str(error)
         finally:
             self._free.put((network, device))
-        if device.type == "cuda":
-            torch.cuda.empty_cache()
+        if not self.on_cpu:
+            getattr(torch, device.type).empty_cache()
         if len(pixels) == 1:
             raise ModelError(
                 f"not enough memory on {device} for a tile of {pixels.shape[2]} x "
@@ -146,10 +148,13 @@ def _run(network: nn.Module, device: torch.device, pixels: Pixels) -> Maps:
     with torch.inference_mode():
         batch = torch.from_numpy(pixels)
         if device.type == "cuda":
-            batch = batch.pin_memory().to(device, non_blocking=True)
+            batch = batch.pin_memory()
+        batch = batch.to(device, non_blocking=device.type == "cuda")
         maps: Maps = network(batch.permute(0, 3, 1, 2)).cpu().numpy()
     return maps
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or _OUT_OF_MEMORY in str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+        words in str(error) for words in _OUT_OF_MEMORY
+    )

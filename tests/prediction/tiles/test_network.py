@@ -10,6 +10,7 @@ from torch import nn
 from qpbridge.errors import ModelError
 from qpbridge.models.bundle import load_bundle
 from qpbridge.models.network import choose_devices
+from qpbridge.prediction.tiles import network as networks
 from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.prediction.tiles.run import Threads
 
@@ -88,6 +89,7 @@ def test_no_more_threads_than_processors(
     scarce, monkeypatch, cores, batches, workers, expected, each
 ):
     now = [cores]
+    monkeypatch.setattr(networks, "usable_processors", lambda: 9)
     monkeypatch.setattr(torch, "get_num_threads", lambda: now[0])
     monkeypatch.setattr(torch, "set_num_threads", lambda n: now.__setitem__(0, n))
     _, run = scarce(9, MemoryError())
@@ -105,6 +107,38 @@ def test_several_devices():
     if torch.cuda.is_available():
         with pytest.raises(ModelError, match="not both"):
             choose_devices("cpu,cuda:0")
+
+
+def test_no_more_processors_than_the_process_may_use(scarce, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 64)
+    monkeypatch.setattr(torch, "set_num_threads", lambda n: None)
+    monkeypatch.setattr(networks, "usable_processors", lambda: 3)
+    _, run = scarce(9, MemoryError())
+    with run.threads(100, None) as threads:
+        assert threads == Threads(3)
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "chosen"),
+    [(True, True, "cuda"), (False, True, "mps"), (False, False, "cpu")],
+)
+def test_a_gpu_is_taken_where_there_is_one(monkeypatch, cuda, mps, chosen):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert choose_devices("auto") == (torch.device(chosen),)
+
+
+def test_memory_of_an_apple_gpu_is_used_as_far_as_it_goes(scarce, monkeypatch):
+    """With stand-ins: the tiles go through the processor."""
+    scarcely, run = scarce(1, RuntimeError("MPS backend out of memory (MPS allocated: 5 GB)"))
+    really, emptied, apple = networks._run, [], torch.device("mps")
+    monkeypatch.setattr(networks, "_run", lambda n, _, p: really(n, torch.device("cpu"), p))
+    monkeypatch.setattr(networks, "choose_devices", lambda _: (apple,))
+    monkeypatch.setattr(torch.mps, "empty_cache", lambda: emptied.append(apple))
+    run = TargetNetwork(run.bundle, "auto")
+    assert run.devices == (apple,) and not run.on_cpu and run.batch_size > 1
+    assert len(run(PIXELS)) == len(PIXELS)
+    assert scarcely.seen[0] == len(PIXELS) and scarcely.seen[-1] == 1 and emptied
 
 
 def test_speed_is_measured():
