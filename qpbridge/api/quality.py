@@ -15,7 +15,7 @@ from qpbridge.artefacts.masks import Kind
 from qpbridge.artefacts.reading import SHARES, QualityMap, read_quality
 from qpbridge.engine.annotating import plan_ignored
 from qpbridge.engine.apply import apply_planned
-from qpbridge.errors import SelectionError
+from qpbridge.errors import CombinationError, SelectionError
 from qpbridge.hierarchy.provenance import made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
 from qpbridge.measurements import quality as names
@@ -51,12 +51,15 @@ class QualityReport(Report):
         Its regions, or the whole image where there are none.
     annotations
         How many were drawn.
+    deleted
+        Names of those that were not, since a person had deleted them.
     warnings
         What a person should know.
     """
 
     regions: tuple[RegionQuality, ...] = ()
     annotations: int = 0
+    deleted: tuple[str, ...] = ()
     warnings: tuple[str, ...] = field(default=())
 
 
@@ -65,6 +68,7 @@ def quality(
     *,
     images: Names = (),
     annotate: bool = False,
+    restore_deleted: bool = False,
     mpp: float | None = None,
     command: str | None = None,
 ) -> Reports[QualityReport]:
@@ -81,7 +85,10 @@ def quality(
     images
         Names or entry ids of images; none: all.
     annotate
-        Draw annotations. What was drawn so before makes room, unless a person has changed it.
+        Draw annotations. What was drawn so before makes room, unless a person has changed it; what
+        a person has deleted is not drawn again.
+    restore_deleted
+        Draw that again.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     command
@@ -108,8 +115,12 @@ def quality(
     0.0
     """
     checks.flag("annotate", annotate)
+    checks.flag("restore_deleted", restore_deleted)
+    if restore_deleted and not annotate:
+        raise CombinationError("`restore_deleted` needs `annotate`.", "restore_deleted")
     check_mpp("mpp", mpp)
-    said = as_call("quality", annotate=annotate) if command is None else command
+    call = as_call("quality", annotate=annotate, restore_deleted=restore_deleted)
+    said = call if command is None else command
     opened = as_project(project)
 
     def work(entry: ImageEntry) -> QualityReport:
@@ -124,8 +135,10 @@ def quality(
         if not annotate:
             return QualityReport(entry.name, "read", regions=told, warnings=warnings)
         drawn = _areas(found, size)
-        count = apply_planned(entry, data, lambda now: plan_ignored(now.objects, drawn, said))
-        return QualityReport(entry.name, "written", "", told, count, warnings)
+        done = apply_planned(
+            entry, data, lambda now: plan_ignored(now, drawn, said, restore=restore_deleted)
+        )
+        return QualityReport(entry.name, "written", "", told, done.drawn, done.deleted, warnings)
 
     entries = select_some(opened, images)
     return each_image(entries, work, QualityReport.of_failure, writes=annotate)

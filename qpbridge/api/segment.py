@@ -51,6 +51,7 @@ def segment(
     positivity: float | Sequence[float] | None = None,
     features: str | None = None,
     area_kind: str | ObjectKind = "annotations",
+    keep_artefacts: bool = False,
     device: str = "auto",
     tile: int = 2048,
     batch_size: int | None = None,
@@ -104,6 +105,9 @@ def segment(
         ``basic``, or ``all``: measure more of each nucleus.
     area_kind
         What glands and vessels are written as: ``annotations`` or ``detections``.
+    keep_artefacts
+        Search black fill and ink as well, where they were told wrongly; how much there is of them
+        is told all the same. See `quality`.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; several GPUs with commas between.
     tile
@@ -163,6 +167,7 @@ def segment(
         compiled=compiled,
         restart=restart,
         area_kind=area_kind,  # type: ignore[arg-type]
+        keep_artefacts=keep_artefacts,
         dry_run=dry_run,
         command=as_call("segment", targets=targets, within=within, selected=selected, tma=tma)
         if command is None

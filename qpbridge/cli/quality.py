@@ -42,6 +42,11 @@ COLUMNS = {EMPTY: "Empty %", FILL: "Black fill %", INK: "Ink %", BLURRED: "Out o
     help="Draw fill, ink and what is out of focus as annotations of the class Ignore*, to be "
     "corrected by hand; from then on these alone say what `segment` leaves out.",
 )
+@click.option(
+    "--restore-deleted",
+    is_flag=True,
+    help="With --annotate: draw again what was deleted by hand.",
+)
 @mpp_option
 @backend_option
 @places_options
@@ -50,6 +55,7 @@ def quality(
     project: Path,
     images: tuple[str, ...],
     annotate: bool,
+    restore_deleted: bool,
     mpp: float | None,
     backend: Backend,
     places: Places,
@@ -58,13 +64,20 @@ def quality(
     """Tell how much of the annotations of PROJECT is empty, black fill, ink, or out of focus.
 
     `segment` leaves out black fill and ink by itself. Running --annotate again replaces what was
-    drawn so before, unless a person has changed it since.
+    drawn so before, unless a person has changed or deleted it since.
 
     Exit code 0: done; 1: failed; 2: wrong usage; 3: some images failed, the others are done.
     """
     opened = open_project(project, backend=backend, places=places)
     command = "qpbridge " + shlex.join(sys.argv[1:])
-    reports = qpbridge.quality(opened, images=images, annotate=annotate, mpp=mpp, command=command)
+    reports = qpbridge.quality(
+        opened,
+        images=images,
+        annotate=annotate,
+        restore_deleted=restore_deleted,
+        mpp=mpp,
+        command=command,
+    )
     if as_json:
         print_json({"project": str(opened.path), "images": [report_document(r) for r in reports]})
     else:
@@ -77,7 +90,9 @@ def quality(
             print_table(("Image", "Region", "Class", *COLUMNS.values()), rows)
         for report in reports:
             for warning in report.warnings:
-                messages.print(f"{report.image}: {warning}")
+                messages.print(f"Warning: {report.image}: {warning}")
             if report.status == "written":
                 say(f"{report.image}: {counted(report.annotations, 'annotation')} drawn")
+            for name in report.deleted:
+                say(f"{report.image}: {name!r} was deleted by hand, and not drawn again")
     exit_with_failures({r.image: r.message for r in reports.failed}, len(reports))

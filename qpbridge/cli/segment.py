@@ -119,6 +119,11 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     help="What glands and vessels are written as. Annotations can be edited and hold nuclei.",
 )
 @click.option(
+    "--keep-artefacts",
+    is_flag=True,
+    help="Search black fill and ink as well, where they are told wrongly; see qpbridge quality.",
+)
+@click.option(
     "--cell-expansion",
     type=click.FloatRange(0, MAX_EXPANSION),
     metavar="UM",

@@ -11,6 +11,7 @@ from qpbridge.errors import CombinationError, QpbridgeError, RequestError
 from qpbridge.texts import printable
 
 OPTIONS = {
+    "annotate": "--annotate",
     "area_kind": "--write",
     "batch_size": "--batch-size",
     "cell_expansion": "--cell-expansion",
@@ -39,6 +40,7 @@ OPTIONS = {
     "positivity": "--positivity",
     "recipe": "--recipe",
     "relocate": "'qpbridge relocate'",
+    "restore_deleted": "--restore-deleted",
     "rows": "--rows",
     "search": "--search",
     "seed": "--seed",

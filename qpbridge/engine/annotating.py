@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 import shapely
 
-from qpbridge.engine.runs import step_of
+from qpbridge.engine.runs import PREFIX, standing, step_of
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins, storable
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.outlines import valid_areas
-from qpbridge.project.interface import Edit
+from qpbridge.project.interface import Edit, ImageData, WorkflowStep
 
 IGNORED = PathClass.parse("Ignore*")
 """The class of what is to be ignored, as in QuPath."""
+
+DRAWN = "drawn"
+"""Of a step in the history: names and ids of what was drawn, to know later what was deleted."""
 
 
 def area_annotations(
@@ -72,32 +76,61 @@ def plan_tissue(
     return _replace(objects, rows, new, below, "tissue", command), len(found)
 
 
+@dataclass(frozen=True)
+class Ignored:
+    """What becomes of annotations of what is to be ignored.
+
+    Parameters
+    ----------
+    drawn
+        How many there are that qpbridge draws.
+    deleted
+        Names of those that a person deleted, which are not drawn again.
+    """
+
+    drawn: int
+    deleted: tuple[str, ...] = ()
+
+
 def plan_ignored(
-    objects: ObjectTable, named: Mapping[str, Any], command: str
-) -> tuple[Edit | None, int]:
+    data: ImageData, named: Mapping[str, Any], command: str, *, restore: bool = False
+) -> tuple[Edit | None, Ignored]:
     """Plan annotations of what is to be ignored, by their names.
 
     What was drawn so before and is as it was makes room. One that a person has corrected stays,
-    and nothing of its name is drawn beside it.
+    and nothing of its name is drawn beside it; nor is one that a person has deleted, unless it is
+    to be restored.
 
     Returns
     -------
     edit
         None if all is as it was.
-    n
-        Annotations that qpbridge draws.
+    result
+        What there is then.
     """
+    objects = data.objects
     made = np.flatnonzero(made_by_us(objects.ids, "quality"))
     own = _own(objects, "quality")
     corrected = {objects.names.get(int(row), "") for row in np.setdiff1d(made, own)}
-    wanted = {name: area for name, area in named.items() if name not in corrected}
+    there = {str(objects.uuid(int(row))) for row in made}
+    gone = {name: uid for name, uid in _drawn_before(data.workflow).items() if uid not in there}
+    gone = {} if restore else {name: uid for name, uid in gone.items() if name not in corrected}
+    wanted = {n: area for n, area in named.items() if n not in corrected and n not in gone}
     new = (
         area_annotations("quality", list(wanted.values()), list(wanted), IGNORED)
         if wanted
         else None
     )
     below = np.zeros((len(wanted), 16), np.uint8)
-    return _replace(objects, own, new, below, "quality", command), len(wanted)
+    edit = _replace(objects, own, new, below, "quality", command, gone)
+    return edit, Ignored(len(wanted), tuple(name for name in gone if name in named))
+
+
+def _drawn_before(workflow: Sequence[WorkflowStep]) -> dict[str, str]:
+    """Read names and ids of what was drawn, or had been deleted already, at the last time."""
+    steps = [step for step in standing(workflow) if step.name == f"{PREFIX}quality"]
+    pairs = (steps[-1].parameters.get(DRAWN, "") if steps else "").split("; ")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
 
 
 def _own(objects: ObjectTable, what: str) -> Any:
@@ -112,15 +145,20 @@ def _replace(
     below: Any,
     what: str,
     command: str,
+    gone: Mapping[str, str] = MappingProxyType({}),
 ) -> Edit | None:
+    """Plan to put annotations in the place of others, and note them and those that are `gone`."""
     old = objects.ids[rows]
     if new is not None:
         new = replace(new, ids=mint_ids(new, what, np.delete(objects.ids, rows, axis=0)))
     ids = np.zeros((0, 16), np.uint8) if new is None else new.ids
     if {uid.tobytes() for uid in old} == {uid.tobytes() for uid in ids}:
         return None
+    drawn = {} if new is None else {n: str(new.uuid(row)) for row, n in new.names.items()}
+    noted = {DRAWN: "; ".join(f"{name}={uid}" for name, uid in {**gone, **drawn}.items())}
     below = None if new is None else below
-    return Edit(remove=old, add=new, add_below=below, steps=(step_of(what, command),))
+    steps = (step_of(what, command, noted if what == "quality" else {}),)
+    return Edit(remove=old, add=new, add_below=below, steps=steps)
 
 
 def _areas_of(geometry: Any) -> Any:

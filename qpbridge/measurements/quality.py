@@ -20,15 +20,26 @@ DEFINITIONS: Mapping[str, str] = {
 
 WARN_FROM: Mapping[str, tuple[float, str]] = {
     EMPTY: (75.0, "empty"),
-    FILL: (5.0, "black fill, and was left out"),
-    INK: (2.0, "ink, and was left out"),
+    FILL: (5.0, "black fill"),
+    INK: (2.0, "ink"),
     BLURRED: (20.0, "out of focus; what is found there is not to be trusted"),
 }
 """From how many % on a person is told, and as what."""
+
+NO_TISSUE = (FILL, INK)
+"""What is left out, unless somebody wants it searched."""
 
 
 def warnings(region: str, measured: Mapping[str, float]) -> Iterator[str]:
     """Yield what a person should know of a region, from what was measured of it."""
     for name, (least, text) in WARN_FROM.items():
         if measured.get(name, 0.0) >= least:
-            yield f"{measured[name]:.0f} % of {region!r} is {text}"
+            done = _done(measured) if name in NO_TISSUE else ""
+            yield f"{measured[name]:.0f} % of {region!r} is {text}{done}"
+
+
+def _done(measured: Mapping[str, float]) -> str:
+    """Say what became of what can't be tissue: a run notes how much it searched."""
+    if SEARCHED not in measured:
+        return ""
+    return ", and was left out" if measured[SEARCHED] < 100 else ", and was searched all the same"

@@ -116,3 +116,32 @@ def test_a_corrected_quality_stays_and_counts(path: Path) -> None:
         * MPP**2
     )
     assert region.measurements["Evaluated area µm^2"] == pytest.approx(searched, rel=1e-3)
+
+
+def test_a_deleted_quality_is_not_drawn_again(path: Path) -> None:
+    add(path, TISSUE, "Tumor")
+    qpbridge.quality(path, annotate=True)
+
+    def names() -> list[str]:
+        there = objects(path)
+        return [there.names[row] for row in np.flatnonzero(there.of_class(lambda c: c.is_ignored))]
+
+    before = names()
+    assert {"Ink", "Black fill"} <= set(before)
+    (ink,) = (row for row, name in objects(path).names.items() if name == "Ink")
+    qpbridge.edit.delete(qpbridge.open_project(path)[0], objects(path).ids[ink])
+    (plan,) = qpbridge.segment(path, device="cpu", dry_run=True)
+    assert plan.message == ""  # all is known that will be left out
+    for _ in range(2):
+        (report,) = qpbridge.quality(path, annotate=True)
+        assert report.deleted == ("Ink",)
+        assert sorted(names()) == sorted(set(before) - {"Ink"})
+    (fill,) = (row for row, name in objects(path).names.items() if name == "Black fill")
+    qpbridge.edit.delete(qpbridge.open_project(path)[0], objects(path).ids[fill])
+    (report,) = qpbridge.quality(path, annotate=True)
+    assert set(report.deleted) == {"Ink", "Black fill"}
+    (report,) = qpbridge.quality(path, annotate=True, restore_deleted=True)
+    assert report.deleted == ()
+    assert sorted(names()) == sorted(before)
+    with pytest.raises(qpbridge.RequestError, match="`annotate`"):
+        qpbridge.quality(path, restore_deleted=True)

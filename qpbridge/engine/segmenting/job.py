@@ -229,6 +229,7 @@ def _record(plan: ImagePlan, bundle: Bundle, request: Request, mark: RunMark) ->
     nuclei = bundle.target == "nuclei"
     kinds = {kind: name for name, kind in AREA_KINDS.items()}
     how = plan.nuclei.described() if nuclei else {"written as": kinds[request.area_kind]}
+    how |= {} if plan.cuts else {"artefacts": "searched too"}
     return RunRecord(
         target=bundle.target,
         model=bundle.name,
@@ -262,11 +263,9 @@ def _find_all(
 
     def read(tile: Tile) -> Pixels:
         pixels = slide.read(*tile.corner, *tile.size, tiles.downsample)
-        return (
-            pixels
-            if quality is None
-            else quality.without_fill(pixels, tile.corner, tiles.downsample)
-        )
+        if quality is None or not plan.cuts:
+            return pixels
+        return quality.without_fill(pixels, tile.corner, tiles.downsample)
 
     left = sorted(set(range(len(tiles))) - set(spool.done))
     batch_size = request.batch_size or network.batch_size
@@ -306,7 +305,7 @@ def _facts(
         "downsample": plan.tiles.downsample,
         "halo": plan.tiles.halo,
         "cores": plan.tiles.cores,
-        "quality": None if plan.quality is None else plan.quality.digest(),
+        "quality": plan.quality.digest() if plan.quality and plan.cuts else None,
         "kind": request.area_kind.name,
         **finder.facts,
     }

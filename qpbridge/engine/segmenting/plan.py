@@ -36,6 +36,11 @@ SECTIONS = (ImageType.BRIGHTFIELD_H_E, ImageType.BRIGHTFIELD_H_DAB)
 QUALITY_STEP = "qpbridge: quality"
 """What QuPath's history calls the run that wrote the quality map as annotations."""
 
+NOT_LOOKED_AT = (
+    "black fill and ink are not known yet, and will be left out; 'qpbridge quality' tells them"
+)
+"""What a plan can't tell before any pixel is read."""
+
 BASE_BYTES, BYTES_PER_PIXEL = 0.7e9, 140
 """Peak memory of a run on a CPU by pixels under way."""
 
@@ -60,6 +65,8 @@ class ImagePlan:
         What else is done with nuclei: as asked for, or else as the run before did.
     quality
         What the regions show; None: it was not looked at.
+    cuts
+        Whether what can't be tissue is left out.
     """
 
     image: str
@@ -70,6 +77,7 @@ class ImagePlan:
     searched: tuple[Region, ...]
     nuclei: NucleusOptions
     quality: QualityMap | None = None
+    cuts: bool = True
 
     def without_no_tissue(self, regions: tuple[Region, ...]) -> tuple[Region, ...]:
         """Leave out of regions what can't be tissue, and note how much of each that is.
@@ -78,9 +86,17 @@ class ImagePlan:
         """
         if self.quality is None:
             return regions
-        by_hand = any(step.name == QUALITY_STEP for step in self.data.workflow)
-        foreign = shapely.Polygon() if by_hand else self.quality.outline(*NO_TISSUE)
+        outlines = self.cuts and not self._drawn
+        foreign = self.quality.outline(*NO_TISSUE) if outlines else shapely.Polygon()
         return tuple(_searched(region, foreign, self.quality) for region in regions)
+
+    @property
+    def _drawn(self) -> bool:
+        return any(step.name == QUALITY_STEP for step in self.data.workflow)
+
+    def looks(self, bundle: Bundle) -> bool:
+        """Whether a run will look for what can't be tissue, and leave out what nobody drew."""
+        return self.cuts and bundle.image_type in SECTIONS and not self._drawn
 
 
 def _searched(region: Region, foreign: Any, quality: QualityMap) -> Region:
@@ -115,7 +131,8 @@ def plan_image(
     if bundle.target == "nuclei":
         nuclei = nuclei.over(options_before(data, regions, bundle.target))
     tiles = _plan_tiles(regions, downsample, bundle, nuclei, request.tile)
-    return ImagePlan(entry.name, data, regions, tiles, mpp, regions, nuclei)
+    cuts = not request.keep_artefacts
+    return ImagePlan(entry.name, data, regions, tiles, mpp, regions, nuclei, cuts=cuts)
 
 
 def look_at(plan: ImagePlan, slide: Slide, bundle: Bundle, request: Request) -> ImagePlan:
@@ -162,6 +179,7 @@ def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> Im
     memory = BASE_BYTES + tiles_at_a_time * int(tiles.pixels.max()) * BYTES_PER_PIXEL
     return replace(
         report_image(plan, "planned", expected, request),
+        message=NOT_LOOKED_AT if plan.looks(bundle) else "",
         memory_gb=memory / 1e9,
         seconds=OVERHEAD * tiles.megapixels * 1e6 / network.speed,
     )

@@ -55,6 +55,8 @@ class Request:
         Begin anew where a run was stopped.
     area_kind
         What glands and vessels are written as: ``annotations`` or ``detections``, or the kind.
+    keep_artefacts
+        Whether black fill and ink are searched as well, and only told.
     nuclei
         What else is done with nuclei; what it doesn't say is done as the run before did it.
     dry_run
@@ -79,6 +81,7 @@ class Request:
     compiled: bool = False
     restart: bool = False
     area_kind: ObjectKind = ObjectKind.ANNOTATION
+    keep_artefacts: bool = False
     nuclei: NucleusOptions = field(default_factory=NucleusOptions)
     dry_run: bool = False
     command: str = "qpbridge segment"
@@ -92,7 +95,7 @@ class Request:
         for name in ("batch_size", "workers"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
-        for name in ("compiled", "restart", "dry_run"):
+        for name in ("compiled", "restart", "keep_artefacts", "dry_run"):
             checks.flag(name, getattr(self, name))
         object.__setattr__(self, "area_kind", _area_kind(self.area_kind))
         if not isinstance(self.nuclei, NucleusOptions):
@@ -149,14 +152,14 @@ class ImageReport(Report):
     """What was done to one image.
 
     `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
-    ``failed``; `message` says why. `missing`: it failed because its file was not found.
-    `megapixels` go through the network; `seconds` and `memory_gb` are estimates where the run is
-    only planned. `resumed`: tiles that an earlier run had finished. `stages`: seconds that each
-    stage was busy, summed over its threads. `warnings`: what is in the way of trusting the result.
-    `target`, `model` and the like say what was looked for, and with what; `settings` all that the
-    result depends on, as the history has it. `as_before`: those that are as in the run before,
-    since nothing was asked for. The text of a report is a line that tells what was done, or would
-    be.
+    ``failed``; `message` says why, or what is not known before a run. `missing`: it failed because
+    its file was not found. `megapixels` go through the network; `seconds` and `memory_gb` are
+    estimates where the run is only planned. `resumed`: tiles that an earlier run had finished.
+    `stages`: seconds that each stage was busy, summed over its threads. `warnings`: what is in the
+    way of trusting the result. `target`, `model` and the like say what was looked for, and with
+    what; `settings` all that the result depends on, as the history has it. `as_before`: those that
+    are as in the run before, since nothing was asked for. The text of a report is a line that tells
+    what was done, or would be.
     """
 
     regions: tuple[RegionReport, ...] = ()
@@ -188,12 +191,13 @@ class ImageReport(Report):
     def __str__(self) -> str:
         if self.status == "planned":
             time = "?" if math.isnan(self.seconds) else f"{self.seconds:.0f}"
-            return (
+            text = (
                 f"{self.image}: {self.tiles} tiles, {self.megapixels:.1f} MPix, about "
                 f"{time} s and {self.memory_gb:.1f} GB; would replace "
                 f"{self.replaced} {self.target}, and keep {self.kept_changed} that were changed by "
                 "hand"
             )
+            return f"{text}; {self.message}" if self.message else text
         if self.status == "written":
             return (
                 f"{self.image}: {self.found} {self.target} written, {self.replaced} replaced, "

@@ -18,14 +18,14 @@ INNER = np.s_[120:580, 150:750]
 
 
 def segmented(
-    folder: Path, pixels: np.ndarray
+    folder: Path, pixels: np.ndarray, **options: bool
 ) -> tuple[qpbridge.ObjectTable, qpbridge.ImageReport]:
     folder.mkdir(exist_ok=True)
     make_slide(folder / "slide.tif", pixels=pixels, mpp=MPP, lossless=True)
     project = qpbridge.create_project(
         folder / "p" / "project.qpproj", folder / "slide.tif", annotate="full"
     )
-    (report,) = qpbridge.segment(project, device="cpu")
+    (report,) = qpbridge.segment(project, device="cpu", **options)
     assert report.status == "written", report
     return project[0].read().objects, report
 
@@ -91,3 +91,32 @@ def test_ink_beside_tissue(tmp_path: Path, pixels: np.ndarray) -> None:
     held = shapely.contains_xy(shapely.box(304, 204, 596, 396), *nuclei.shapes.centroids().T)
     assert not held.any()
     assert any("ink" in text for text in report.warnings)
+
+
+def test_artefacts_are_searched_on_demand(tmp_path: Path, pixels: np.ndarray) -> None:
+    inked = pixels.copy()
+    inked[200:400, 300:600] = inked[200:400, 300:600] * (np.array([20, 120, 40]) / 243)
+    found = {}
+    for keep in (False, True):
+        _, report = segmented(tmp_path / str(keep), inked, keep_artefacts=keep)
+        (region,) = report.regions
+        found[keep] = region.measurements, report
+    (cut, left_out), (whole, searched) = found[False], found[True]
+    assert cut[quality.INK] == whole[quality.INK] > 5
+    assert cut[quality.SEARCHED] < 95
+    assert whole[quality.SEARCHED] == 100
+    assert whole[EVALUATED_AREA] == pytest.approx(900 * 700 * MPP**2)
+    assert any("was left out" in text for text in left_out.warnings)
+    assert any("was searched all the same" in text for text in searched.warnings)
+    assert searched.settings["artefacts"] == "searched too"
+
+
+def test_a_plan_says_what_it_can_not_know(tmp_path: Path, pixels: np.ndarray) -> None:
+    make_slide(tmp_path / "slide.tif", pixels=pixels, mpp=MPP)
+    project = qpbridge.create_project(
+        tmp_path / "p" / "project.qpproj", tmp_path / "slide.tif", annotate="full"
+    )
+    (plan,) = qpbridge.segment(project, device="cpu", dry_run=True)
+    assert "ink are not known yet" in str(plan)
+    (plan,) = qpbridge.segment(project, device="cpu", dry_run=True, keep_artefacts=True)
+    assert "ink" not in str(plan)
