@@ -87,7 +87,7 @@ def test_work_on_what_was_segmented_without_networks(tmp_path, segmented):
     table = tmp_path / "table.csv"
     for rows in ("objects", "regions", "images"):
         found = imported("export", segmented, "--rows", rows, "-o", table, "--format", "csv")
-        assert found == (["scipy"] if rows == "regions" else [])  # for hot spots of vessels
+        assert found == (["scipy"] if rows == "images" else [])  # for hot spots of vessels
     told = table.read_text("utf-8")
     for name in ("Nuclei: Orientation entropy", "Glands: Touching %", "Vessels: Count"):
         assert name in told
