@@ -181,13 +181,17 @@ def made_valid(geometries: GeometryArray) -> GeometryArray:
 
     What a ring encloses that crosses itself is kept, and what lies in an odd number of rings. GEOS
     gives up at rings without any extent; its other way, by which outer rings add up, takes these.
+    That way leaves a line as it is but for parts without extent; the first would cut it wherever
+    it crosses itself.
     """
     out = np.empty(len(geometries), object)
-    for row, geometry in enumerate(geometries):
+    areas = shapely.get_dimensions(geometries) == 2
+    out[~areas] = shapely.make_valid(geometries[~areas], method="structure")
+    for row in np.flatnonzero(areas):
         try:
-            out[row] = shapely.make_valid(geometry)
+            out[row] = shapely.make_valid(geometries[row])
         except shapely.errors.GEOSException:
-            out[row] = shapely.make_valid(geometry, method="structure", keep_collapsed=False)
+            out[row] = shapely.make_valid(geometries[row], method="structure", keep_collapsed=False)
     return out
 
 

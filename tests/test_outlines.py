@@ -96,6 +96,8 @@ def test_a_line_may_cross_itself_as_it_likes() -> None:
     spot = one(shapely.LineString([(1, 1), (1, 1)]))
     assert not tangled(line)[0] and repaired(line) is line
     assert not tangled(spot)[0] and repaired(spot)[0].is_valid
+    both = one(shapely.MultiLineString([line[0], spot[0]]))
+    assert shapely.length(repaired(both)[0]) == shapely.length(line[0])
 
 
 def test_a_long_outline_that_touches_itself_is_repaired() -> None:

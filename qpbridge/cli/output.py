@@ -52,11 +52,12 @@ def say(text: str = "") -> None:
 def print_json(document: Any) -> None:
     """Print one JSON document, in UTF-8 whatever the console's encoding is.
 
-    NaN and infinities, which JSON lacks, become null. Half a character, which JSON can escape and
-    UTF-8 can't say, is escaped.
+    NaN and infinities, which JSON lacks, become null. Half a character, which UTF-8 can't say, and
+    what would steer a terminal come as JSON escapes them.
     """
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False)
-    click.echo(text.encode("utf-8", "backslashreplace"))
+    steering = {c for c in set(text) if printable(c, lines=True) != c}
+    click.echo(text.translate({ord(c): json.dumps(c)[1:-1] for c in steering}).encode())
 
 
 def note(text: str) -> None:

@@ -104,7 +104,9 @@ def test_json_is_utf_8_whatever_the_console_is(hostile):
         env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
         check=True,
     )
-    document = json.loads(run.stdout.decode("utf-8"))
+    text = run.stdout.decode("utf-8")
+    document = json.loads(text)
+    assert not any(steering in text for steering in STEERING)
     assert document["images"][0]["name"] == HOSTILE
     annotation = next(a for a in document["images"][0]["annotations"] if a["name"])
     assert annotation["name"] == annotation["class"] == HOSTILE
