@@ -13,6 +13,8 @@ ROOT = Path(__file__).parents[1]
 KEPT = {
     "own-only": "engine/test_edit.py::test_a_nucleus_that_was_moved_away_keeps_its_id_and_the_one_"
     "found_again_gets_another",
+    "deleted": "cli/test_deleted.py::test_what_was_deleted_stays_deleted_and_is_counted "
+    "cli/test_deleted.py::test_what_was_moved_is_not_found_again_at_its_old_place",
     "byte-for-byte": "project/qpdata/test_edit.py::test_what_is_not_touched_keeps_its_bytes",
     "whole-or-not": "project/files/test_atomic.py::test_any_failure_leaves_all_or_nothing",
     "any-moment": "engine/segmenting/test_kills.py::test_killed_before_any_call",

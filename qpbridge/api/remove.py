@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_project
 from qpbridge.engine.remove import remove_objects
+from qpbridge.engine.runs import new_job
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project.each_image import Report, Reports, each_image
@@ -65,12 +66,13 @@ def remove(
     True
     """
     chosen = checks.choices("targets", targets, TARGETS) or TARGETS
+    job = new_job()
 
     def work(entry: ImageEntry) -> RemoveReport:
         removed = {}
         try:
             for target in chosen:
-                count = remove_objects(entry, target)
+                count = remove_objects(entry, target, job)
                 if count is not None:
                     removed[target] = count
         except QpbridgeError as error:

@@ -58,6 +58,7 @@ def segment(
     workers: int | None = None,
     compiled: bool = False,
     restart: bool = False,
+    restore_deleted: bool = False,
     dry_run: bool = False,
     command: str | None = None,
     progress: bool | Progress = False,
@@ -118,6 +119,8 @@ def segment(
         Compile the network first.
     restart
         Begin anew where a run was stopped.
+    restore_deleted
+        Put in again what a person deleted, where it is found. Else it stays deleted.
     dry_run
         Only tell what would be done.
     command
@@ -166,6 +169,7 @@ def segment(
         workers=workers,
         compiled=compiled,
         restart=restart,
+        restore_deleted=restore_deleted,
         area_kind=area_kind,  # type: ignore[arg-type]
         keep_artefacts=keep_artefacts,
         dry_run=dry_run,

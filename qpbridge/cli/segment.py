@@ -111,6 +111,11 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 )
 @click.option("--restart", is_flag=True, help="Begin anew where a run was stopped.")
 @click.option(
+    "--restore-deleted",
+    is_flag=True,
+    help="Put in again what a person deleted, where it is found. Else it stays deleted.",
+)
+@click.option(
     "--write",
     "area_kind",
     type=click.Choice(tuple(AREA_KINDS)),
@@ -157,7 +162,8 @@ def segment(
     those of ignored classes such as Ignore*; or, in a tissue microarray without annotations, in its
     cores. A nucleus belongs to the innermost annotation that
     holds its centroid, a gland or vessel to the innermost that covers it. Running again replaces
-    what qpbridge found there before; what a person drew or changed stays. A run that was stopped
+    what qpbridge found there before; what a person drew or changed stays, and what a person deleted
+    stays deleted. A run that was stopped
     goes on where it was when started again with the same options.
 
     With --cell-expansion nuclei become cells. What --cell-expansion, --positivity and --features

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.engine.memory import Memory, Places, within
 from qpbridge.engine.runs import RunRecord, provenance_key
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
+from qpbridge.ids import are_among
 from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit
@@ -27,18 +29,29 @@ class Existing:
         int64 (k,), rows of objects of ours that make room.
     changed
         int64 (m,), rows of objects of ours that a person changed since: they stay.
+    settled
+        Where no object is put again: a person deleted or moved what was found there.
+    deleted
+        How many of these a person deleted.
     """
 
     replaced: npt.NDArray[np.int64]
     changed: npt.NDArray[np.int64]
+    settled: Places = field(default_factory=Places.none)
+    deleted: int = 0
 
 
-def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target: str) -> Existing:
+def find_existing(
+    objects: ObjectTable,
+    regions: Sequence[Region] | None,
+    target: str,
+    memory: Memory | None = None,
+) -> Existing:
     """Find qpbridge's own objects of a target in some regions.
 
     An object is in a region if its centroid is (of a cell, that of its nucleus), or if it lies
     below the region's annotation (which may have been reshaped since). ``regions=None`` is
-    everywhere.
+    everywhere. What a person deleted or moved is known as far as it is in `memory`.
     """
     rows = np.flatnonzero(made_by_us(objects.ids, target))
     if regions is not None and len(rows):
@@ -47,7 +60,15 @@ def find_existing(objects: ObjectTable, regions: Sequence[Region] | None, target
         below = np.isin(objects.parent[rows], [r.row for r in regions if r.row >= 0])
         rows = rows[(innermost >= 0) | below]
     ours = origins(objects.take(rows), target) == Origin.OURS
-    return Existing(rows[ours], rows[~ours])
+    existing = Existing(rows[ours], rows[~ours])
+    if memory is None or regions is None:
+        return existing
+    gone = memory.deleted(objects)
+    here = are_among(memory.places.ids, objects.ids)
+    here &= ~are_among(memory.places.ids, objects.ids[existing.replaced])
+    places, gone = memory.places.take(gone | here), gone[gone | here]
+    inside = within(places, regions) >= 0
+    return replace(existing, settled=places.take(inside), deleted=int((gone & inside).sum()))
 
 
 def without_twins(new: Shapes, kept: GeometryArray) -> npt.NDArray[np.bool_]:

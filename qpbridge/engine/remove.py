@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
-from qpbridge.engine.runs import provenance_key, step_of
+from qpbridge.engine.memory import Memory
+from qpbridge.engine.runs import JOB, RunMark, provenance_key, step_of
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.measurements import quality
 from qpbridge.measurements.outdated import outdated
@@ -13,8 +16,8 @@ from qpbridge.objects import ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry
 
 
-def remove_objects(entry: ImageEntry, target: str) -> int | None:
-    """Take away qpbridge's own unchanged objects of a target from an image.
+def remove_objects(entry: ImageEntry, target: str, job: str) -> int | None:
+    """Take away qpbridge's own unchanged objects of a target from an image; see `RunRecord.job`.
 
     Returns
     -------
@@ -24,7 +27,10 @@ def remove_objects(entry: ImageEntry, target: str) -> int | None:
 
     def plan(data: ImageData) -> tuple[Edit | None, int | None]:
         edit = plan_removal(data.objects, target)
-        return edit, None if edit is None else len(edit.remove)
+        if edit is None:
+            return None, None
+        steps = [replace(s, parameters={**s.parameters, JOB: job}) for s in edit.steps]
+        return replace(edit, steps=steps), len(edit.remove)
 
     return apply_planned(entry, entry.read(), plan)
 
@@ -51,8 +57,12 @@ def plan_removal(objects: ObjectTable, target: str) -> Edit | None:
             metadata={provenance_key(target): None}, forget=names + shared * last
         )
 
+    command, mark = f"qpbridge remove --target {target}", RunMark.new("remove")
+    removed = objects.ids[existing.replaced]
     return Edit(
-        remove=objects.ids[existing.replaced],
+        remove=removed,
         update={objects.ids[row].tobytes(): forget(row) for row in noted},
-        steps=(step_of(f"remove {target}", f"qpbridge remove --target {target}"),),
+        steps=(step_of(f"remove {target}", command, mark=mark),),
+        # what a command removes was not deleted by hand: nothing is remembered
+        note=Memory(removed=removed).note(target, mark.run),
     )

@@ -113,6 +113,25 @@ class MeasurementUpdate:
             raise ValueError("a measurement is set, or forgotten, twice")
 
 
+@dataclass(frozen=True)
+class Note:
+    """What a run keeps beside an image's data, together with the data as it was before.
+
+    Parameters
+    ----------
+    kind
+        What the run was for, small letters: of each kind the last notes are kept.
+    run
+        Sixteen hexadecimal digits that no other run has.
+    content
+        What whoever asks by `ImageEntry.note` wants to know.
+    """
+
+    kind: str
+    run: str
+    content: bytes
+
+
 class Keep(enum.Enum):
     """Stands for what is not to be changed, where None means that it is taken away."""
 
@@ -172,6 +191,10 @@ class Edit:
         Workflow steps to append.
     image_type
         Set only where the image has none yet (UNSET).
+    note
+        Kept beside the data, so that the change can be taken back.
+    forget
+        Runs (`Note.run`) of which nothing is kept any more.
 
     Raises
     ------
@@ -187,6 +210,8 @@ class Edit:
     change: Mapping[bytes, ObjectChange] = field(default_factory=dict)
     steps: Sequence[WorkflowStep] = ()
     image_type: ImageType | None = None
+    note: Note | None = None
+    forget: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if np.shape(self.remove)[1:] != (16,):
@@ -344,6 +369,42 @@ class ImageEntry(abc.ABC):
         ProjectError
             If it can't be written, see also `check_writable`. In either case the old data is
             untouched.
+        """
+
+    @abc.abstractmethod
+    def kept_runs(self) -> tuple[str, ...]:
+        """Return the runs (`Note.run`) that can be taken back, oldest first."""
+
+    @abc.abstractmethod
+    def note(self, run: str) -> bytes | None:
+        """Return what was noted of a run; None where that is not kept, or broken, which is said."""
+
+    @abc.abstractmethod
+    def before(self, run: str) -> ImageData:
+        """Read the image's data as it was before a run.
+
+        Raises
+        ------
+        ProjectError
+            If that is not kept, or broken.
+        """
+
+    @abc.abstractmethod
+    def take_back(self, run: str) -> bool:
+        """Make the data what it was before a run, to the byte, and keep nothing more of the run.
+
+        Returns
+        -------
+        done
+            False if the data is not to the byte as the run left it, or there was none before:
+            nothing is done then.
+
+        Raises
+        ------
+        ChangedMeanwhileError
+            If another program saves the image right then.
+        ProjectError
+            If the data before is not kept or broken, or nothing can be written.
         """
 
     @abc.abstractmethod

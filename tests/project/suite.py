@@ -27,6 +27,7 @@ from qpbridge.project.interface import (
     Edit,
     ImageEntry,
     MeasurementUpdate,
+    Note,
     ObjectChange,
     Project,
     WorkflowStep,
@@ -107,6 +108,10 @@ def one_of_everything() -> ObjectTable:
         metadata={0: {"ANNOTATION_DESCRIPTION": "zwei\nZeilen"}, 11: {"Case ID": "12"}},
         missing=frozenset({11}),
     )
+
+
+def run_of(number: int, content: bytes = b"") -> Note:
+    return Note("nuclei", f"{number:016x}", content)
 
 
 class ProjectSuite(abc.ABC):
@@ -348,3 +353,71 @@ class ProjectSuite(abc.ABC):
         assert project.classes == (*before, PathClass(("Vessel",)))
         assert self.open(fresh).classes == project.classes
         assert project.classes[-1].color is not None
+
+    def test_takes_a_run_back_to_the_byte(self, fresh: Path, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(2)))
+        file = fresh.parent / "data" / entry.id / "data.qpdata"
+        states = [file.read_bytes()]
+        for number in range(2):
+            note = run_of(number, bytes([number]) * 9)
+            entry.apply(Edit(add=discs(3), steps=[WorkflowStep("run", "")], note=note))
+            states.append(file.read_bytes())
+        assert entry.kept_runs() == (run_of(0).run, run_of(1).run)
+        assert entry.note(run_of(1).run) == b"\x01" * 9
+        assert len(entry.before(run_of(1).run).objects) == 5
+        assert not entry.take_back(run_of(0).run)  # another one came after it
+        for number in (1, 0):
+            assert entry.take_back(run_of(number).run)
+            assert file.read_bytes() == states[number]
+            assert entry.note(run_of(number).run) is None
+        assert entry.kept_runs() == ()
+        assert len(self.open(fresh).images[0].read().objects) == 2
+
+    def test_takes_nothing_back_once_something_else_changed(self, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(1)))
+        entry.apply(Edit(add=discs(3), note=run_of(0)))
+        entry.apply(Edit(add=discs(1)))
+        assert not entry.take_back(run_of(0).run)
+        assert len(entry.read().objects) == 5
+        assert len(entry.before(run_of(0).run).objects) == 1
+        entry.apply(Edit(add=discs(1), forget=[run_of(0).run]))
+        assert entry.note(run_of(0).run) is None
+        with pytest.raises(ProjectError, match="no longer kept"):
+            entry.take_back(run_of(0).run)
+        with pytest.raises(ProjectError, match="no longer kept"):
+            entry.before(run_of(0).run)
+
+    def test_an_image_without_data_before_has_no_bytes_to_go_back_to(
+        self, entry: ImageEntry
+    ) -> None:
+        entry.apply(Edit(add=discs(3), note=run_of(0)))
+        assert not entry.take_back(run_of(0).run)
+        assert not len(entry.before(run_of(0).run).objects)
+
+    def test_keeps_no_more_than_some_runs(self, fresh: Path, entry: ImageEntry) -> None:
+        for number in range(9):
+            entry.apply(Edit(add=discs(1), note=run_of(number)))
+        assert entry.kept_runs() == tuple(run_of(number).run for number in range(4, 9))
+        assert [entry.note(run_of(n).run) for n in (2, 3)] == [None, b""]
+        folder = fresh.parent / "data" / entry.id
+        assert len([file for file in folder.iterdir() if file.name.startswith("qpbridge-")]) == 11
+
+    def test_what_is_kept_may_be_damaged(
+        self, fresh: Path, entry: ImageEntry, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        for number in range(2):
+            entry.apply(Edit(add=discs(2), note=run_of(number)))
+        file = fresh.parent / "data" / entry.id / "data.qpdata"
+        data = file.read_bytes()
+        for path in file.parent.glob("qpbridge-*"):
+            path.write_bytes(path.read_bytes()[:-1] if path.suffix == ".before" else b"{}")
+        assert entry.note(run_of(0).run) is None
+        assert "damaged" in caplog.text
+        for number in range(2):
+            with pytest.raises(ProjectError):
+                entry.before(run_of(number).run)
+            with pytest.raises(ProjectError):
+                entry.take_back(run_of(number).run)
+        entry.apply(Edit(add=discs(2), note=run_of(2)))
+        assert entry.take_back(run_of(2).run)
+        assert file.read_bytes() == data

@@ -13,6 +13,7 @@ from qpbridge import checks
 from qpbridge._version import __version__
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
+from qpbridge.engine.memory import recall
 from qpbridge.engine.runs import RunMark, RunRecord, user
 from qpbridge.engine.segmenting.finders import Finder, choose_finder
 from qpbridge.engine.segmenting.plan import (
@@ -173,7 +174,7 @@ def _segment_image(
                 plan = look_at(plan, slide, bundle, request)
         finder = choose_finder(entry.name, bundle, plan, request, stages)
         if request.dry_run:
-            return report_plan(plan, network, request)
+            return report_plan(plan, network, request, recall(entry, data, bundle.target))
         key = run_key(_facts(plan, slide, entry, finder, bundle, request))
 
         def is_done(now: ImageData) -> bool:
@@ -206,8 +207,14 @@ def _segment_image(
                 with stages("merge"):
                     # each time anew, or what was found would fill the memory while it is written
                     found = finder.merge(spool.load())
-                    existing = find_existing(now.objects, regions, bundle.target)
+                    memory = recall(entry, now, bundle.target)
+                    if request.restore_deleted:
+                        memory = memory.without(now.objects, regions)
+                    existing = find_existing(now.objects, regions, bundle.target, memory)
                     edit, result = finder.plan(now.objects, searched, found, record, existing)
+                    assert edit.add is not None
+                    memory = memory.after(now.objects, regions, edit.add, edit.remove)
+                    edit = replace(edit, note=memory.note(bundle.target, mark.run))
                 lost = lost_settings(now.objects, existing, request.nuclei, plan.nuclei)
                 return edit, replace(result, lost=lost)
 

@@ -178,6 +178,7 @@ class NucleusFinder:
         centroids = shapely.points(found.shapes.centroids())
         innermost, inside = assign_regions(centroids, regions)
         stay = (innermost >= 0) & without_twins(found.shapes, kept.geometries)
+        stay &= ~existing.settled.taken(found.shapes)
         found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
         new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
         if self.options.positivity:

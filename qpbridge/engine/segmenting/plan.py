@@ -10,6 +10,7 @@ import shapely
 
 from qpbridge.artefacts.reading import NO_TISSUE, SHARES, QualityMap, read_quality
 from qpbridge.engine.edit import find_existing
+from qpbridge.engine.memory import Memory
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.segmenting.settings import kept_settings, lost_settings, options_before
@@ -166,21 +167,25 @@ def _plan_tiles(
     return plan_tiles(regions, downsample, tile=tile, halo=halo, stride=bundle.stride)
 
 
-def report_plan(plan: ImagePlan, network: TargetNetwork, request: Request) -> ImageReport:
+def report_plan(
+    plan: ImagePlan, network: TargetNetwork, request: Request, memory: Memory
+) -> ImageReport:
     """Tell what can be told of the result, the time and the memory before anything is found."""
     bundle, tiles = network.bundle, plan.tiles
-    existing = find_existing(plan.data.objects, plan.regions, bundle.target)
+    if request.restore_deleted:
+        memory = memory.without(plan.data.objects, plan.regions)
+    existing = find_existing(plan.data.objects, plan.regions, bundle.target, memory)
     areas = [region.area(plan.mpp) for region in plan.regions]
     lost = lost_settings(plan.data.objects, existing, request.nuclei, plan.nuclei)
     summaries = tuple({EVALUATED_AREA: area} for area in areas)
     expected = Result(plan.regions, existing, 0, summaries, lost)
     with network.threads(len(tiles), request.workers) as threads:
         tiles_at_a_time = threads.network * (request.batch_size or network.batch_size)
-    memory = BASE_BYTES + tiles_at_a_time * int(tiles.pixels.max()) * BYTES_PER_PIXEL
+    most = BASE_BYTES + tiles_at_a_time * int(tiles.pixels.max()) * BYTES_PER_PIXEL
     return replace(
         report_image(plan, "planned", expected, request),
         message=NOT_LOOKED_AT if plan.looks(bundle) else "",
-        memory_gb=memory / 1e9,
+        memory_gb=most / 1e9,
         seconds=OVERHEAD * tiles.megapixels * 1e6 / network.speed,
     )
 
@@ -197,6 +202,7 @@ def report_image(plan: ImagePlan, status: Status, result: Result, request: Reque
         found=result.found,
         replaced=len(result.existing.replaced),
         kept_changed=len(result.existing.changed),
+        deleted=result.existing.deleted,
         tiles=len(plan.tiles),
         megapixels=plan.tiles.megapixels,
         as_before=kept_settings(request.nuclei, plan.nuclei),

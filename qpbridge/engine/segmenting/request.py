@@ -59,6 +59,8 @@ class Request:
         Whether black fill and ink are searched as well, and only told.
     nuclei
         What else is done with nuclei; what it doesn't say is done as the run before did it.
+    restore_deleted
+        Put in again what a person deleted, where it is found.
     dry_run
         Plan only.
     command
@@ -83,6 +85,7 @@ class Request:
     area_kind: ObjectKind = ObjectKind.ANNOTATION
     keep_artefacts: bool = False
     nuclei: NucleusOptions = field(default_factory=NucleusOptions)
+    restore_deleted: bool = False
     dry_run: bool = False
     command: str = "qpbridge segment"
     job: str = field(default_factory=new_job, compare=False, repr=False)
@@ -95,7 +98,8 @@ class Request:
         for name in ("batch_size", "workers"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
-        for name in ("compiled", "restart", "keep_artefacts", "dry_run"):
+        flags = ("compiled", "restart", "restore_deleted", "keep_artefacts", "dry_run")
+        for name in flags:
             checks.flag(name, getattr(self, name))
         object.__setattr__(self, "area_kind", _area_kind(self.area_kind))
         if not isinstance(self.nuclei, NucleusOptions):
@@ -152,20 +156,15 @@ class ImageReport(Report):
     """What was done to one image.
 
     `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
-    ``failed``; `message` says why, or what is not known before a run. `missing`: it failed because
-    its file was not found. `megapixels` go through the network; `seconds` and `memory_gb` are
-    estimates where the run is only planned. `resumed`: tiles that an earlier run had finished.
-    `stages`: seconds that each stage was busy, summed over its threads. `warnings`: what is in the
-    way of trusting the result. `target`, `model` and the like say what was looked for, and with
-    what; `settings` all that the result depends on, as the history has it. `as_before`: those that
-    are as in the run before, since nothing was asked for. The text of a report is a line that tells
-    what was done, or would be.
+        flags = ("compiled", "restart", "restore_deleted", "keep_artefacts", "dry_run")
+        for name in flags:
     """
 
     regions: tuple[RegionReport, ...] = ()
     found: int = 0
     replaced: int = 0
     kept_changed: int = 0
+    deleted: int = 0
     tiles: int = 0
     megapixels: float = 0.0
     memory_gb: float = 0.0
@@ -188,6 +187,10 @@ class ImageReport(Report):
         missing = isinstance(error, MissingImageError)
         return replace(super().of_failure(image, error), missing=missing)
 
+    @property
+    def _deleted(self) -> str:
+        return f", {self.deleted} deleted by hand" if self.deleted else ""
+
     def __str__(self) -> str:
         if self.status == "planned":
             time = "?" if math.isnan(self.seconds) else f"{self.seconds:.0f}"
@@ -195,13 +198,13 @@ class ImageReport(Report):
                 f"{self.image}: {self.tiles} tiles, {self.megapixels:.1f} MPix, about "
                 f"{time} s and {self.memory_gb:.1f} GB; would replace "
                 f"{self.replaced} {self.target}, and keep {self.kept_changed} that were changed by "
-                "hand"
+                f"hand{self._deleted}"
             )
             return f"{text}; {self.message}" if self.message else text
         if self.status == "written":
             return (
                 f"{self.image}: {self.found} {self.target} written, {self.replaced} replaced, "
-                f"{self.kept_changed} changed by hand kept; {self.seconds:.1f} s, "
+                f"{self.kept_changed} changed by hand kept{self._deleted}; {self.seconds:.1f} s, "
                 f"{self.megapixels / self.seconds:.2f} MPix/s"
             )
         return super().__str__()

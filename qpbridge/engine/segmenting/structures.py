@@ -136,6 +136,7 @@ class StructureFinder:
         least = self.bundle.decode.get("min_area_um2", 0.0)
         stay = areas_um2(pieces, self.mpp) > least
         stay &= without_twins(Shapes.from_geometries(without_holes(pieces)), without_holes(kept))
+        stay &= ~existing.settled.taken(Shapes.from_geometries(pieces))
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)

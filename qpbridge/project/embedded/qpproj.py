@@ -30,6 +30,16 @@ from qpbridge.project.embedded.json_files import (
     to_json,
     with_classes,
 )
+from qpbridge.project.embedded.kept_runs import (
+    KeptRun,
+    files_to_keep,
+    find_runs,
+    forget,
+    is_as_left,
+    read_before,
+    read_note,
+    remove_old,
+)
 from qpbridge.project.embedded.qpdata.data_file import apply_edit, read_image_data
 from qpbridge.project.embedded.relocate import plan_relocation, relocated, relocated_copy
 from qpbridge.project.embedded.servers import parse_server
@@ -316,14 +326,70 @@ class EmbeddedEntry(ImageEntry):
                     raise self._changed()
 
             lists, listed = project.with_classes(classes)
+            # First: notes of a run that the data knows nothing of are never asked for.
+            kept = {} if edit.note is None else files_to_keep(self.folder, edit.note, old, new)
             replace_files(
-                {target: new, **lists, self.folder / "summary.json": summary},
+                {**kept, target: new, **lists, self.folder / "summary.json": summary},
                 root=project.folder,
                 expected={target: now if path == target else ABSENT, **listed},
                 backups={target: self.folder / BACKUP_FILE},
                 last_look=last_look,
             )
+            forget(self.folder, edit.forget)
+            if kept:
+                remove_old(self.folder, len(new))
         _, project.classes = read_classes(project.classes_path)
+
+    def kept_runs(self) -> tuple[str, ...]:
+        """Return the runs (`Note.run`) that can be taken back, oldest first."""
+        found = find_runs(self.folder)
+        return tuple(kept.run for kept in found if look(kept.before) is not None)
+
+    def note(self, run: str) -> bytes | None:
+        """Return what was noted of a run; None where that is not kept, or broken, which is said."""
+        found = next((kept for kept in find_runs(self.folder) if kept.run == run), None)
+        return None if found is None else read_note(found)
+
+    def before(self, run: str) -> ImageData:
+        """Read the image's data as it was before a run."""
+        _, data = self._kept(run)
+        return read_image_data(data) if data else no_data()
+
+    def take_back(self, run: str) -> bool:
+        """Make the data what it was before a run, to the byte, and keep nothing more of the run."""
+        self.check_writable()
+        with self._project.hold() as lease:
+            kept, before = self._kept(run)
+            target = self.folder / DATA_FILE
+            if not before or self._data_path() != target:
+                return False
+            _, now = read_file(target)
+            if not is_as_left(kept, now):
+                return False
+            server = self.server.builder.get("metadata")
+            summary = make_summary(
+                read_image_data(before), server if isinstance(server, dict) else {}
+            )
+            replace_files(
+                {target: before, self.folder / "summary.json": summary},
+                root=self._project.folder,
+                expected={target: now},
+                backups={target: self.folder / BACKUP_FILE},
+                last_look=lease.confirm,
+            )
+            forget(self.folder, [run])
+        return True
+
+    def _kept(self, run: str) -> tuple[KeptRun, bytes]:
+        """Find what is kept of a run, and the data as it was before."""
+        found = next((kept for kept in find_runs(self.folder) if kept.run == run), None)
+        data = None if found is None else read_before(found)
+        if found is None or data is None:
+            raise ProjectError(
+                f"{self._project.path}: of the image {self.name!r}, what was there before this run "
+                "is no longer kept"
+            )
+        return found, data
 
     def _edited(self, old: bytes | None, edit: Edit, path: Path) -> bytes:
         """Return the data after an edit; `old` itself if nothing changes."""

@@ -68,7 +68,8 @@ def replace_files(
         A folder out of which no link may lead (see `plain.below`); files that are named outside
         of it are taken as they are. If left out, the files' common folder.
     expected
-        What files must still be in the moment in which they are replaced: see `Replacement`.
+        What files must still be in the moment in which they are replaced: see `Replacement`. Errors
+        name the first of them.
     backups
         Where to keep the previous version of a file, if it had one.
     last_look
@@ -97,7 +98,7 @@ def replace_files(
         for path in contents
     }
     try:
-        with explain_failure(next(iter(contents))):
+        with explain_failure(next(iter(expected or contents))):
             for path, step in steps.items():
                 step.write(contents[path])
             last_look()
