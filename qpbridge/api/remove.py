@@ -20,9 +20,11 @@ class RemoveReport(Report):
     """What was removed from one image: `removed` has the number of objects for each target.
 
     A target of which there was nothing is not in it. An image without any is ``skipped``.
+    `lost_measurements` has the number of those that had measurements which somebody added.
     """
 
     removed: Mapping[str, int] = field(default_factory=dict)
+    lost_measurements: Mapping[str, int] = field(default_factory=dict)
 
     def __str__(self) -> str:
         counts = [f"{n} {target}" for target, n in self.removed.items()]
@@ -69,16 +71,16 @@ def remove(
     job = new_job()
 
     def work(entry: ImageEntry) -> RemoveReport:
-        removed = {}
+        removed, lost = {}, {}
         try:
             for target in chosen:
-                count = remove_objects(entry, target, job)
-                if count is not None:
-                    removed[target] = count
+                counts = remove_objects(entry, target, job)
+                if counts is not None:
+                    removed[target], lost[target] = counts
         except QpbridgeError as error:
-            return RemoveReport(entry.name, "failed", str(error), removed)
+            return RemoveReport(entry.name, "failed", str(error), removed, lost)
         if not removed:
             return RemoveReport(entry.name, "skipped", "there was nothing of qpbridge's to remove")
-        return RemoveReport(entry.name, "written", removed=removed)
+        return RemoveReport(entry.name, "written", removed=removed, lost_measurements=lost)
 
     return each_image(as_project(project).select(images), work, RemoveReport.of_failure)

@@ -40,7 +40,12 @@ def remove(
     reports = qpbridge.remove(opened, targets, images=images)
     failures = {report.image: report.message for report in reports.failed}
     removed = [
-        {"image": report.image, "target": target, "removed": count}
+        {
+            "image": report.image,
+            "target": target,
+            "removed": count,
+            "lost_measurements": report.lost_measurements[target],
+        }
         for report in reports
         for target, count in report.removed.items()
     ]
@@ -48,7 +53,9 @@ def remove(
         print_json({"project": str(opened.path), "images": removed, "failed": failures})
     else:
         for item in removed:
-            say(f"{item['image']}: {item['removed']} {item['target']} removed")
+            lost = item["lost_measurements"]
+            added = f", {lost} of them with measurements that somebody added" if lost else ""
+            say(f"{item['image']}: {item['removed']} {item['target']} removed{added}")
         if not removed and not failures:
             say("There was nothing of qpbridge's to remove.")
     exit_with_failures(failures, len(reports))

@@ -9,11 +9,13 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.engine.added import carried_over
 from qpbridge.engine.memory import Memory, Places, within
 from qpbridge.engine.runs import RunRecord, provenance_key
 from qpbridge.hierarchy.provenance import Origin, made_by_us, mint_ids, origins
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.ids import are_among
+from qpbridge.measurements import quality
 from qpbridge.measurements.outdated import outdated
 from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit
@@ -133,19 +135,33 @@ def plan_edit(
     """
     metadata = {provenance_key(record.target): record.summary()}
     staying = np.delete(objects.ids, existing.replaced, axis=0)
+    new = replace(found, ids=mint_ids(found, record.target, staying))
+    known = set(objects.measurement_names)
+    updates = {region.id: AnnotationUpdate() for region in regions if region.row >= 0}
+    for key, update in (updates | updates_of(regions, summaries)).items():
+        told = {*update.measurements, *update.forget}
+        stale = [*outdated(known, record.target, told), *(known & set(quality.DEFINITIONS) - told)]
+        updates[key] = replace(update, metadata=metadata, forget=[*update.forget, *stale])
     return Edit(
         remove=objects.ids[existing.replaced],
-        add=replace(found, ids=mint_ids(found, record.target, staying)),
+        add=carried_over(objects, existing.replaced, new),
         add_below=below,
-        update={
-            region.id: AnnotationUpdate(
-                metadata=metadata,
-                measurements=summary,
-                forget=outdated(objects.measurement_names, record.target, summary),
-            )
-            for region, summary in zip(regions, summaries, strict=True)
-            if region.row >= 0
-        },
+        update=updates,
         steps=(record.step(),),
         image_type=image_type,
     )
+
+
+def updates_of(
+    regions: Sequence[Region], summaries: Sequence[Mapping[str, float]]
+) -> dict[bytes, AnnotationUpdate]:
+    """Write summaries on annotations, but for what could not be computed in any region."""
+    known = {name for s in summaries for name, value in s.items() if not np.isnan(value)}
+    return {
+        region.id: AnnotationUpdate(
+            measurements={name: v for name, v in summary.items() if name in known},
+            forget=[name for name in summary if name not in known],
+        )
+        for region, summary in zip(regions, summaries, strict=True)
+        if region.row >= 0 and summary
+    }

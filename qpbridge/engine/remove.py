@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qpbridge.engine.added import count_lost
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import Memory
@@ -16,21 +17,23 @@ from qpbridge.objects import ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, ImageData, ImageEntry
 
 
-def remove_objects(entry: ImageEntry, target: str, job: str) -> int | None:
+def remove_objects(entry: ImageEntry, target: str, job: str) -> tuple[int, int] | None:
     """Take away qpbridge's own unchanged objects of a target from an image; see `RunRecord.job`.
 
     Returns
     -------
-    count
-        How many; None if there was nothing of ours, and nothing was written.
+    counts
+        How many, and how many of these had measurements that somebody added; None if there was
+        nothing of ours, and nothing was written.
     """
 
-    def plan(data: ImageData) -> tuple[Edit | None, int | None]:
+    def plan(data: ImageData) -> tuple[Edit | None, tuple[int, int] | None]:
         edit = plan_removal(data.objects, target)
         if edit is None:
             return None, None
         steps = [replace(s, parameters={**s.parameters, JOB: job}) for s in edit.steps]
-        return replace(edit, steps=steps), len(edit.remove)
+        counts = len(edit.remove), count_lost(data.objects, edit)
+        return replace(edit, steps=steps), counts
 
     return apply_planned(entry, entry.read(), plan)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -41,6 +41,8 @@ class Region:
         Whether it is a TMA core.
     shares
         How much of it was searched, and is what else, by the names of the measurements.
+    uncut
+        The geometry before what can't be tissue was left out; None: nothing was.
     """
 
     row: int
@@ -50,6 +52,11 @@ class Region:
     geometry: Any
     is_core: bool = False
     shares: Mapping[str, float] = field(default_factory=dict)
+    uncut: Any = None
+
+    def whole(self) -> Region:
+        """Return it as it was before what can't be tissue was left out."""
+        return self if self.uncut is None else replace(self, geometry=self.uncut, uncut=None)
 
     def area(self, mpp: tuple[float, float]) -> float:
         """Return the area in µm^2, for pixels of µm (x, y)."""

@@ -71,7 +71,7 @@ class Located:
     points
         float64 (n, 2), their centroids, full-resolution pixels; of a cell that of its nucleus.
     members
-        For each region, int64 (k,), which of them are in it.
+        For each region, int64 (k,), which of them are in it; a cell by its own centroid.
     outermost
         int64 (n,), the largest region that holds each.
     """
@@ -86,6 +86,8 @@ class Located:
 def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[Region]) -> Located:
     """Find the objects of a target that lie in regions: nuclei by centroid, others by a point in.
 
+    A cell lies where the centroid of its outline does, as QuPath has it, not that of its nucleus.
+
     Parameters
     ----------
     target
@@ -98,7 +100,7 @@ def locate(target: str, objects: ObjectTable, rows: IntArray, regions: Sequence[
     table = objects.take(rows)
     points = table.inner_shapes.centroids()
     if target == "nuclei":
-        inner = shapely.points(points)
+        inner = shapely.points(table.shapes.centroids())
     else:
         inner = shapely.point_on_surface(valid_areas(table.geometries))
     holders = np.array([region.geometry for region in regions], dtype=object)

@@ -84,13 +84,18 @@ DEFINITIONS: Mapping[str, str] = {
 
 def describe(values: FloatArray) -> Mapping[str, float]:
     """Compute `STATISTICS` of values (n,) that are not NaN; NaN where there are too few."""
-    known = values[np.isfinite(values)]
+    known = ascending(values[np.isfinite(values)])
     n = len(known)
     mean = float(np.mean(known)) if n else np.nan
     deviation = float(np.std(known, ddof=1)) if n > 1 else np.nan
     low, high = np.percentile(known, (10, 90)) if n else (np.nan, np.nan)
     variation = deviation / mean if mean > 0 else np.nan
     return dict(zip(STATISTICS, (mean, deviation, variation, float(low), float(high)), strict=True))
+
+
+def ascending(values: FloatArray) -> FloatArray:
+    """Sort values, so that no sum of them depends on the order of the objects."""
+    return np.sort(values)
 
 
 def percentage(chosen: npt.NDArray[np.bool_]) -> float:

@@ -5,14 +5,13 @@ Each is written with the count or the area that it rests on. For research use; n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
-import numpy.typing as npt
 
 from qpbridge.measurements.hotspots import hotspot_measurements
 from qpbridge.measurements.moments import ORIENTATION
-from qpbridge.measurements.morphometry import describe, percentage
+from qpbridge.measurements.morphometry import ascending, describe, percentage
 from qpbridge.measurements.names import (
     AREA,
     CIRCULARITY,
@@ -105,19 +104,6 @@ def summarize(target: str, measured: MeasurementTable, evaluated_area: float) ->
     return summarize_structures(target, measured, evaluated_area)
 
 
-def summarize_each(
-    target: str,
-    measured: MeasurementTable,
-    inside: npt.NDArray[np.bool_],
-    evaluated_areas: Sequence[float],
-) -> tuple[dict[str, float], ...]:
-    """Summarize several regions; `inside`, (regions, n), tells what is in each. See `summarize`."""
-    return tuple(
-        summarize(target, measured.take(rows), area)
-        for rows, area in zip(inside, evaluated_areas, strict=True)
-    )
-
-
 def summarize_nuclei(measured: MeasurementTable, evaluated_area: float) -> dict[str, float]:
     """Summarize the nuclei of one region in a few numbers.
 
@@ -174,7 +160,7 @@ def summarize_structures(
     values = {
         COUNT: float(measured.n),
         DENSITY: measured.n / searched * 1e6,
-        AREA_SHARE: float(area.sum()) / searched * 100,
+        AREA_SHARE: float(ascending(area).sum()) / searched * 100,
         with_statistic(AREA, "mean"): _mean(area),
     }
     for name in (LUMEN_RATIO[target], *AVERAGED, NEAREST[target]):
@@ -186,8 +172,8 @@ def summarize_structures(
         values[TOUCHING_SHARE] = percentage(measured[TOUCHING[target]] > 0)
     if LINE in measured:
         length, width = measured[LINE], measured[LINE_WIDTH]
-        total = float(length.sum())
-        weighted = float(np.nansum(length * width))
+        total = float(ascending(length).sum())
+        weighted = float(np.nansum(ascending(length * width)))
         values[LINE] = total
         values[LINE_WIDTH] = weighted / total if total > 0 else np.nan
     named = {of_region(target, name): value for name, value in values.items()}
@@ -223,5 +209,5 @@ def summarize_arrangement(
 
 
 def _mean(values: FloatArray) -> float:
-    known = values[np.isfinite(values)]
+    known = ascending(values[np.isfinite(values)])
     return float(known.mean()) if len(known) else np.nan

@@ -76,7 +76,7 @@ def cells() -> ObjectTable:
     return replace(table, nuclei=concatenate_shapes([inner, Shapes.empty(1)]))
 
 
-def test_a_cell_is_where_its_nucleus_is() -> None:
+def test_a_cell_is_where_its_outline_is() -> None:
     table = cells()
     assert hollow(table).tolist() == [False, True]
     assert not hollow(one(D)).any()
@@ -86,7 +86,7 @@ def test_a_cell_is_where_its_nucleus_is() -> None:
     )
     found = locate("nuclei", table, np.arange(2), [small, large, apart])
     assert found.points.tolist() == [[2, 2], [35, 5]]
-    assert [rows.tolist() for rows in found.members] == [[0], [0, 1], []]
+    assert [rows.tolist() for rows in found.members] == [[], [0, 1], [0]]
     assert found.outermost.tolist() == [1, 1]
     alone = locate("nuclei", table, np.arange(2), [small])
     assert alone.rows.tolist() == [0] and len(alone.table) == 1

@@ -1,15 +1,13 @@
-"""Measuring the nuclei of some regions again: their shape, and what is around them."""
+"""Measuring what is around the nuclei of some regions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
 from qpbridge.engine.measuring.request import Surroundings
-from qpbridge.hierarchy.subjects import hollow
-from qpbridge.measurement_table import joined, stacked
+from qpbridge.measurement_table import joined
 from qpbridge.measurements import intensity
 from qpbridge.measurements.delaunay import (
     CLUSTER_MEAN,
@@ -18,10 +16,9 @@ from qpbridge.measurements.delaunay import (
     delaunay_measurements,
 )
 from qpbridge.measurements.distances import annotation_distances, structure_relations
-from qpbridge.measurements.moments import ORIENTATION, moment_measurements
+from qpbridge.measurements.moments import ORIENTATION
 from qpbridge.measurements.names import CELL, NUCLEUS, SMOOTHED, fill, of_nucleus, recognized, short
-from qpbridge.measurements.nuclei import cell_shapes
-from qpbridge.measurements.shape import shape_measurements, shape_names
+from qpbridge.measurements.shape import shape_names
 from qpbridge.measurements.spatial import (
     local_density,
     nearest_neighbor,
@@ -34,39 +31,8 @@ from qpbridge.objects import (
     IntArray,
     MeasurementTable,
     ObjectKind,
-    ObjectTable,
     Shapes,
 )
-from qpbridge.processors import usable_processors
-
-CHUNK = 2**15
-"""Objects whose shapes are measured at a time; bounds the memory."""
-
-
-def measure_shapes(nuclei: ObjectTable, mpp: tuple[float, float]) -> MeasurementTable:
-    """Measure nuclei one by one; the names are those of a nucleus that is no cell.
-
-    Parameters
-    ----------
-    nuclei
-        Detections and cells (n).
-    mpp
-        µm per pixel (x, y).
-
-    Returns
-    -------
-    measurements
-        QuPath's shape features, those by moments, and of cells those of the whole cell. NaN where
-        there is no nucleus, or no cell.
-    """
-    own = _in_chunks(nuclei.inner_shapes, mpp)
-    own.matrix[hollow(nuclei)] = np.nan
-    rows = np.flatnonzero(nuclei.kind == ObjectKind.CELL)
-    if not len(rows):
-        return own
-    whole = nuclei.take(rows)
-    assert whole.nuclei is not None
-    return own | cell_shapes(whole.shapes, whole.nuclei, mpp).spread(len(nuclei), rows)
 
 
 def averaged(nuclei: MeasurementTable, mpp: tuple[float, float]) -> MeasurementTable:
@@ -184,17 +150,6 @@ def names_on(
         for form in forms:
             names[fill(form, NAME=name)] = None if lacks else fill(form, NAME=given)
     return names
-
-
-def _in_chunks(shapes: Shapes, mpp: tuple[float, float]) -> MeasurementTable:
-    """Measure shapes, some at a time, on all processors."""
-
-    def measure(start: int) -> MeasurementTable:
-        some = shapes.take(np.arange(start, min(start + CHUNK, len(shapes))))
-        return shape_measurements(some, mpp) | moment_measurements(some, mpp)
-
-    with ThreadPoolExecutor(usable_processors()) as threads:
-        return stacked(list(threads.map(measure, range(0, max(len(shapes), 1), CHUNK))))
 
 
 def _groups(group: IntArray) -> Iterator[IntArray]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.engine.edit import updates_of
 from qpbridge.engine.measuring.grading import (
     Grading,
     find_grading,
@@ -16,25 +17,31 @@ from qpbridge.engine.measuring.grading import (
 )
 from qpbridge.engine.measuring.nuclei import (
     measure_distances,
-    measure_shapes,
     measure_surroundings,
     names_on,
 )
 from qpbridge.engine.measuring.request import MeasuredRegion, MeasureReport, MeasureRequest
+from qpbridge.engine.measuring.shapes import measure_shapes
+from qpbridge.engine.measuring.summaries import (
+    Counted,
+    locate_all,
+    looked_for,
+    measure_structures,
+    searched_share,
+    summarize_region,
+)
 from qpbridge.engine.runs import provenance_key
 from qpbridge.hierarchy.drawn import drawn_annotations, present_cores
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
-from qpbridge.hierarchy.subjects import Located, find_subjects, locate
+from qpbridge.hierarchy.subjects import Located, find_subjects
 from qpbridge.hierarchy.targets import STRUCTURES
 from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
 from qpbridge.measurements.morphometry import summarize_morphometry
-from qpbridge.measurements.quality import SEARCHED
-from qpbridge.measurements.regions import summarize, summarize_arrangement
+from qpbridge.measurements.region_names import COUNT, of_region
 from qpbridge.measurements.spatial import NEAREST
 from qpbridge.measurements.stored import on_pixels, stored_of_nuclei
-from qpbridge.measurements.structures import measure_again
 from qpbridge.objects import FloatArray, IntArray, MeasurementTable, ObjectKind, ObjectTable
 from qpbridge.project.interface import AnnotationUpdate, Edit, MeasurementUpdate
 
@@ -76,12 +83,8 @@ def plan_measurements(
     """
     subjects = find_subjects(objects)
     regions = _regions(objects, subjects, size, request.selection)
-    located = {t: locate(t, objects, subjects[t], regions) for t in TARGETS}
-    nuclei = located["nuclei"]
-    measured = {
-        target: measure_again(target, located[target].table, nuclei.points, mpp)
-        for target in STRUCTURES
-    }
+    located = locate_all(objects, subjects, regions)
+    nuclei, measured = located["nuclei"], measure_structures(located, mpp)
     own = measure_shapes(nuclei.table, mpp)
     if intensities is not None:
         own |= intensities(nuclei.table, nuclei.points)
@@ -90,11 +93,11 @@ def plan_measurements(
 
     grading, notes = find_grading(objects, subjects["nuclei"], mpp, request)
     summed = [
-        _sum_up(objects, i, region, located, measured, mpp, request, grading)
+        _sum_up(objects, i, region, Counted(located, measured), mpp, request, grading)
         for i, region in enumerate(regions)
     ]
     own_and_around = own | around
-    updates = _of_regions(regions, [region.measurements for region in summed])
+    updates = updates_of(regions, [region.measurements for region in summed])
     measure = [
         _update(
             nuclei.table.ids,
@@ -170,27 +173,19 @@ def _sum_up(
     objects: ObjectTable,
     index: int,
     region: Region,
-    located: Mapping[str, Located],
-    measured: Mapping[str, MeasurementTable],
+    counted: Counted,
     mpp: Pair,
     request: MeasureRequest,
     grading: Grading,
 ) -> MeasuredRegion:
-    """Sum up one region; a target that nobody looked for there is left out."""
-    area = region.area(mpp) * _searched(objects, region)
-    metadata = objects.metadata.get(region.row, {})
-    summary: dict[str, float] = {}
+    """Sum up one region, with all that is asked for."""
+    area = region.area(mpp) * searched_share(objects, region)
+    summary = summarize_region(index, counted, area, looked_for(objects, region), mpp)
+    members = counted.located["nuclei"].members[index]
     details: dict[str, float] = {}
-    for target in TARGETS:
-        members = located[target].members[index]
-        if not len(members) and provenance_key(target) not in metadata:
-            continue
-        inside = measured[target].take(members)
-        points = located[target].points[members]
-        summary |= summarize(target, inside, area)
-        summary |= summarize_arrangement(target, inside, points, area, mpp)
-        if target == "nuclei" and (request.morphometry or request.grading):
-            details = summarize_morphometry(inside, grading.reference_area)
+    if of_region("nuclei", COUNT) in summary and (request.morphometry or request.grading):
+        inside = counted.measured["nuclei"].take(members)
+        details = summarize_morphometry(inside, grading.reference_area)
     aids: dict[str, Aid] = {}
     if summary and (request.reference is None or str(region.path_class) != request.reference):
         aids = grade_region(region, {**details, **summary}, grading, mpp)
@@ -199,32 +194,10 @@ def _sum_up(
     for aid in aids.values():
         summary |= aid.measurements
     path_class = None if region.path_class is None else str(region.path_class)
+    metadata = objects.metadata.get(region.row, {})
     keys = {target: provenance_key(target) for target in TARGETS}
     found_by = {target: metadata[key] for target, key in keys.items() if key in metadata}
     return MeasuredRegion(region.label, path_class, found_by, summary, aids)
-
-
-def _searched(objects: ObjectTable, region: Region) -> float:
-    """Tell what part of a region was searched, as it was noted when it was; 1: all of it."""
-    if region.row < 0 or SEARCHED not in objects.measured:
-        return 1.0
-    share = float(objects.measured[SEARCHED][region.row]) / 100
-    return 1.0 if np.isnan(share) else share
-
-
-def _of_regions(
-    regions: Sequence[Region], summaries: Sequence[Mapping[str, float]]
-) -> dict[bytes, AnnotationUpdate]:
-    """Write summaries on annotations, but for what could not be computed in any region."""
-    known = {name for s in summaries for name, value in s.items() if not np.isnan(value)}
-    return {
-        region.id: AnnotationUpdate(
-            measurements={name: v for name, v in summary.items() if name in known},
-            forget=[name for name in summary if name not in known],
-        )
-        for region, summary in zip(regions, summaries, strict=True)
-        if region.row >= 0 and summary
-    }
 
 
 def _of_structures(

@@ -11,6 +11,7 @@ from typing import Any
 
 from qpbridge import checks
 from qpbridge._version import __version__
+from qpbridge.engine.added import count_lost
 from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import recall
@@ -216,7 +217,9 @@ def _segment_image(
                     memory = memory.after(now.objects, regions, edit.add, edit.remove)
                     edit = replace(edit, note=memory.note(bundle.target, mark.run))
                 lost = lost_settings(now.objects, existing, request.nuclei, plan.nuclei)
-                return edit, replace(result, lost=lost)
+                return edit, replace(
+                    result, lost=lost, lost_measurements=count_lost(now.objects, edit)
+                )
 
             with stages("write"):
                 result = apply_planned(entry, data, place)

@@ -14,12 +14,13 @@ import shapely
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import Rings, instances_to_polygons
 from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
+from qpbridge.engine.measuring.summaries import summarize_after
 from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
+from qpbridge.engine.segmenting.result import Result, classify
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.hierarchy.targets import ids_below
 from qpbridge.measurements import intensity
-from qpbridge.measurements.names import AREA, CELL, LENGTH, NUCLEUS, PROBABILITY, fill
+from qpbridge.measurements.names import AREA, CELL, NUCLEUS, PROBABILITY, fill
 from qpbridge.measurements.nuclei import Measuring, cell_shapes, measure_objects, measured_names
 from qpbridge.measurements.positivity import classify_intensity
 from qpbridge.models.bundle import Bundle
@@ -172,20 +173,27 @@ class NucleusFinder:
         record: RunRecord,
         existing: Existing | None = None,
     ) -> tuple[Edit, Result]:
-        """Keep what has its centroid in a region, and put it below the innermost one."""
+        """Keep what has its centroid in a region, and put it below the innermost one.
+
+        Of a cell that is the centroid of its nucleus; below which region it goes says its own, as
+        in QuPath.
+        """
         existing = existing or find_existing(objects, regions, record.target)
         kept = objects.take(existing.changed).inner_shapes
-        centroids = shapely.points(found.shapes.centroids())
-        innermost, inside = assign_regions(centroids, regions)
-        stay = (innermost >= 0) & without_twins(found.shapes, kept.geometries)
+        of_nuclei, _ = assign_regions(shapely.points(found.shapes.centroids()), regions)
+        stay = (of_nuclei >= 0) & without_twins(found.shapes, kept.geometries)
         stay &= ~existing.settled.taken(found.shapes)
-        found, innermost, inside = found.take(stay), innermost[stay], inside[:, stay]
+        found, of_nuclei = found.take(stay), of_nuclei[stay]
         new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
         if self.options.positivity:
             new = self._by_intensity(new)
-        sizes = MeasurementTable.of({n: new.measured[self._on_nuclei(n)] for n in (AREA, LENGTH)})
-        summaries = summarize_regions("nuclei", sizes, inside, regions, self.mpp)
-        below = ids_below(objects, regions, innermost, centroids[stay])
+        centroids = shapely.points(new.shapes.centroids())
+        innermost, _ = assign_regions(centroids, regions)
+        innermost = np.where(innermost < 0, of_nuclei, innermost)
+        below = ids_below(objects, regions, innermost, centroids)
+        summaries = summarize_after(
+            objects, existing.replaced, new, record.target, regions, self.mpp
+        )
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type
         )

@@ -9,6 +9,7 @@ from typing import Any
 import shapely
 
 from qpbridge.artefacts.reading import NO_TISSUE, SHARES, QualityMap, read_quality
+from qpbridge.engine.added import lost_measurements
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import Memory
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
@@ -109,7 +110,7 @@ def _searched(region: Region, foreign: Any, quality: QualityMap) -> Region:
         )
     told = {name: 100 * shares[kind] for kind, name in SHARES.items()}
     told[names.SEARCHED] = 100 * geometry.area / region.geometry.area
-    return replace(region, geometry=geometry, shares=told)
+    return replace(region, geometry=geometry, shares=told, uncut=region.geometry)
 
 
 def plan_image(
@@ -203,10 +204,12 @@ def report_image(plan: ImagePlan, status: Status, result: Result, request: Reque
         replaced=len(result.existing.replaced),
         kept_changed=len(result.existing.changed),
         deleted=result.existing.deleted,
+        lost_measurements=result.lost_measurements,
         tiles=len(plan.tiles),
         megapixels=plan.tiles.megapixels,
         as_before=kept_settings(request.nuclei, plan.nuclei),
         warnings=result.lost
+        + lost_measurements(result.lost_measurements)
         + tuple(
             text
             for r, m in zip(result.regions, result.summaries, strict=True)

@@ -156,8 +156,16 @@ class ImageReport(Report):
     """What was done to one image.
 
     `status` is ``written``, ``planned`` (dry run), ``skipped`` (nothing to segment in) or
-        flags = ("compiled", "restart", "restore_deleted", "keep_artefacts", "dry_run")
-        for name in flags:
+    ``failed``; `message` says why. `missing`: it failed because its file was not found.
+    `deleted`: those that a person deleted, and that stay so. `lost_measurements`: objects that are
+    not found again, and with which measurements went that somebody had added; those of objects that
+    are stay. `megapixels` go through the network;
+    `seconds` and `memory_gb` are estimates where the run is only planned. `resumed`: tiles that an
+    earlier run had finished. `stages`: seconds that each stage was busy, summed over its threads.
+    `warnings`: what is in the way of trusting the result. `target`, `model` and the like say what
+    was looked for, and with what; `settings` all that the result depends on, as the history has it.
+    `as_before`: those that are as in the run before, since nothing was asked for. The text of a
+    report is a line that tells what was done, or would be.
     """
 
     regions: tuple[RegionReport, ...] = ()
@@ -165,6 +173,7 @@ class ImageReport(Report):
     replaced: int = 0
     kept_changed: int = 0
     deleted: int = 0
+    lost_measurements: int = 0
     tiles: int = 0
     megapixels: float = 0.0
     memory_gb: float = 0.0

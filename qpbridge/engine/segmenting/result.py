@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-import numpy.typing as npt
 
 from qpbridge.engine.edit import Existing
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.targets import CLASSES
-from qpbridge.measurements.regions import summarize_each
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import IntArray, MeasurementTable, ObjectTable
+from qpbridge.objects import IntArray, ObjectTable
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +29,8 @@ class Result:
         For each region, the measurements of its annotation.
     lost
         What is taken away that nobody asked for, in sentences.
+    lost_measurements
+        Number of objects that go for good, with measurements that somebody added.
     """
 
     regions: tuple[Region, ...]
@@ -39,18 +38,7 @@ class Result:
     found: int
     summaries: tuple[dict[str, float], ...]
     lost: tuple[str, ...] = ()
-
-
-def summarize_regions(
-    target: str,
-    measured: MeasurementTable,
-    inside: npt.NDArray[np.bool_],
-    regions: Sequence[Region],
-    mpp: tuple[float, float],
-) -> tuple[dict[str, float], ...]:
-    """Sum up what was found in regions, and tell what they show (`summarize_each`)."""
-    summed = summarize_each(target, measured, inside, [r.area(mpp) for r in regions])
-    return tuple({**s, **region.shares} for s, region in zip(summed, regions, strict=True))
+    lost_measurements: int = 0
 
 
 def classify(new: ObjectTable, bundle: Bundle, class_index: IntArray | None) -> ObjectTable:

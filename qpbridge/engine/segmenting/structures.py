@@ -15,11 +15,12 @@ from qpbridge.decode.decoders import decode
 from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
 from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
+from qpbridge.engine.measuring.summaries import summarize_after
 from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.result import Result, classify, summarize_regions
+from qpbridge.engine.segmenting.result import Result, classify
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
-from qpbridge.hierarchy.regions import Region, assign_regions
+from qpbridge.hierarchy.regions import Region
 from qpbridge.measurements.names import PROBABILITY
 from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.structures import line_measurements, lumen_measurements
@@ -153,8 +154,7 @@ class StructureFinder:
         new = ObjectTable.new(self.kind, shapes).replace(measured=measured)
         classes = None if found.class_index is None else found.class_index[source]
         new = classify(new, self.bundle, classes)
-        _, inside = assign_regions(shapely.point_on_surface(new.geometries), regions)
-        summaries = summarize_regions(target, measured, inside, regions, self.mpp)
+        summaries = summarize_after(objects, existing.replaced, new, target, regions, self.mpp)
         below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
         edit = plan_edit(
             objects, regions, new, record, summaries, below, existing, self.bundle.image_type

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import shapely
 
-from qpbridge.engine.measuring.nuclei import measure_shapes, names_on
+from qpbridge.engine.measuring.nuclei import names_on
 from qpbridge.engine.measuring.request import Surroundings
+from qpbridge.engine.measuring.shapes import measure_shapes
 from qpbridge.errors import RequestError
 from qpbridge.measurements.stored import stored_of_nuclei
 from qpbridge.objects import ObjectKind, ObjectTable, Shapes, concatenate_shapes
