@@ -21,7 +21,7 @@ from qpbridge.measurements.intensity import intensity_names, statistics
 from qpbridge.measurements.moments import DEFINITIONS as MOMENTS
 from qpbridge.measurements.moments import moment_measurements
 from qpbridge.measurements.names import CELL, CYTOPLASM, MEMBRANE, NUCLEUS, RATIO, WHOLE
-from qpbridge.measurements.raster import covered_pixels
+from qpbridge.measurements.raster import covered_pixels, filled_pixels
 from qpbridge.measurements.shape import shape_measurements, shape_names
 from qpbridge.measurements.texture import (
     CHROMATIN_CV,
@@ -133,7 +133,7 @@ def measure_objects(
             ),
         ]
     if how.all_features:
-        columns.append(_further(stained, inner, covered, size, how))
+        columns.append(_further(rgb, stained, inner, covered, corner, how))
     names = measured_names(how, cells=nuclei is not None)
     return MeasurementTable(names, np.concatenate(columns, axis=1))
 
@@ -183,20 +183,30 @@ def _further_names(how: Measuring, prefix: str) -> tuple[str, ...]:
 
 
 def _further(
+    rgb: npt.NDArray[np.uint8],
     stained: npt.NDArray[np.float32],
     nuclei: Shapes,
     covered: Covered,
-    size: tuple[int, int],
+    corner: tuple[float, float],
     how: Measuring,
 ) -> FloatArray:
-    owner, pixel = covered
-    n = len(nuclei)
-    channel = np.zeros(size, np.float32)
-    channel.ravel()[pixel] = stained[how.stains.stain_names.index(HEMATOXYLIN)]
+    size, n = (rgb.shape[0], rgb.shape[1]), len(nuclei)
+    filled = filled_pixels(nuclei, size, corner, how.downsample)
+    under_texture = _hematoxylin(_stained(rgb, filled, how), filled, size, how)
+    hematoxylin = _hematoxylin(stained, covered, size, how)
     return np.column_stack(
         [
             moment_measurements(nuclei, how.mpp).matrix,
-            haralick_features(channel, owner, pixel, n),
-            chromatin_heterogeneity(channel, owner, pixel, n).matrix,
+            haralick_features(under_texture, *filled, n),
+            chromatin_heterogeneity(hematoxylin, *covered, n).matrix,
         ]
     )
+
+
+def _hematoxylin(
+    stained: npt.NDArray[np.float32], covered: Covered, size: tuple[int, int], how: Measuring
+) -> npt.NDArray[np.float32]:
+    """Put the hematoxylin of some pixels where they are, float32 (height, width)."""
+    channel = np.zeros(size, np.float32)
+    channel.ravel()[covered[1]] = stained[how.stains.stain_names.index(HEMATOXYLIN)]
+    return channel

@@ -13,6 +13,8 @@ Three features follow QuPath's formulas where these leave the paper, so that val
 features run over sums of grey levels that count from 0 and leave out the two lowest sums (all of a
 pair's weight at both pixels in level 0, or 0 and 1), the sum variance is taken about the sum
 average, and the difference variance is the sample variance of the distribution's 32 numbers.
+
+The pixels are those that QuPath takes too, see `qpbridge.measurements.raster.filled_pixels`.
 """
 
 from __future__ import annotations
@@ -112,7 +114,7 @@ def haralick_features(
         float32 (H, W), hematoxylin or another stain in units of optical density.
     owner, pixel
         int64 (k,) each, which object has which pixel, by owner and then by pixel, as
-        `qpbridge.measurements.raster.covered_pixels` gives them.
+        `qpbridge.measurements.raster.filled_pixels` gives them.
     n
         Number of objects.
 
