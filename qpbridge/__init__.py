@@ -55,6 +55,7 @@ if TYPE_CHECKING:
     from qpbridge.api.doctor import doctor
     from qpbridge.api.evaluate import Evaluation, evaluate
     from qpbridge.api.export import GeojsonReport, TableReport, export_table, write_geojson
+    from qpbridge.api.history import HistoryReport, history
     from qpbridge.api.image_info import SlideInfo, image_info
     from qpbridge.api.importing import import_objects
     from qpbridge.api.info import InfoReport, ProjectInfo, info
@@ -66,6 +67,7 @@ if TYPE_CHECKING:
     from qpbridge.api.remove import RemoveReport, remove
     from qpbridge.api.segment import segment
     from qpbridge.api.train import train
+    from qpbridge.api.undo import UndoReport, undo
     from qpbridge.engine.importing import ImportReport
     from qpbridge.engine.measuring.job import measure_project
     from qpbridge.engine.measuring.request import MeasureReport, MeasureRequest, Surroundings
@@ -80,6 +82,7 @@ _HOMES = {
     "Bundle": "models.bundle",
     "Evaluation": "api.evaluate",
     "GeojsonReport": "api.export",
+    "HistoryReport": "api.history",
     "ImageReport": "engine.segmenting.request",
     "ImportReport": "engine.importing",
     "InfoReport": "api.info",
@@ -97,6 +100,7 @@ _HOMES = {
     "Selection": "hierarchy.regions",
     "Surroundings": "engine.measuring.request",
     "TableReport": "api.export",
+    "UndoReport": "api.undo",
     "SlideInfo": "api.image_info",
     "annotate": "api.annotate",
     "compare_models": "api.compare_models",
@@ -105,6 +109,7 @@ _HOMES = {
     "edit": "api",
     "evaluate": "api.evaluate",
     "export_table": "api.export",
+    "history": "api.history",
     "image_info": "api.image_info",
     "import_objects": "api.importing",
     "info": "api.info",
@@ -119,6 +124,7 @@ _HOMES = {
     "segment": "api.segment",
     "segment_project": "engine.segmenting.job",
     "train": "api.train",
+    "undo": "api.undo",
     "write_geojson": "api.export",
 }
 """Where names are that are imported when they are used: behind most is torch or scipy."""
@@ -132,6 +138,7 @@ __all__ = [
     "Evaluation",
     "FormatError",
     "GeojsonReport",
+    "HistoryReport",
     "ImageEntry",
     "ImageReport",
     "ImageType",
@@ -174,6 +181,7 @@ __all__ = [
     "Stains",
     "Surroundings",
     "TableReport",
+    "UndoReport",
     "UnknownImageError",
     "UnknownMeasurementError",
     "annotate",
@@ -183,6 +191,7 @@ __all__ = [
     "edit",
     "evaluate",
     "export_table",
+    "history",
     "image_info",
     "import_objects",
     "info",
@@ -198,6 +207,7 @@ __all__ = [
     "segment",
     "segment_project",
     "train",
+    "undo",
     "write_geojson",
 ]
 

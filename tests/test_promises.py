@@ -15,6 +15,8 @@ KEPT = {
     "found_again_gets_another",
     "deleted": "cli/test_deleted.py::test_what_was_deleted_stays_deleted_and_is_counted "
     "cli/test_deleted.py::test_what_was_moved_is_not_found_again_at_its_old_place",
+    "undo": "cli/test_undo.py::test_undo_is_exact_and_goes_on_to_the_run_before "
+    "cli/test_undo.py::test_what_a_person_did_since_stays",
     "byte-for-byte": "project/qpdata/test_edit.py::test_what_is_not_touched_keeps_its_bytes",
     "whole-or-not": "project/files/test_atomic.py::test_any_failure_leaves_all_or_nothing",
     "any-moment": "engine/segmenting/test_kills.py::test_killed_before_any_call",

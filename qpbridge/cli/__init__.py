@@ -18,6 +18,7 @@ _COMMANDS = {
     "evaluate": "Score a model on labelled images, or what is in PROJECT against what a person "
     "drew there.",
     "export": "Export objects of PROJECT: GeoJSON in QuPath's dialect, or a table.",
+    "history": "List what qpbridge did to the images of PROJECT, with all settings.",
     "import": "Add the objects of a GeoJSON FILE (.geojson, .json, .gz, .zip) to an image of "
     "PROJECT.",
     "info": "Show the images of PROJECT, what is annotated in them, and what qpbridge has added.",
@@ -31,6 +32,7 @@ _COMMANDS = {
     "segment": "Segment inside the annotations of PROJECT, and write what is found below these "
     "annotations.",
     "train": "Train a model on labelled images and write it as a bundle.",
+    "undo": "Take back what the last segment or remove did to PROJECT.",
 }
 """The commands, and the first sentence of each one's help: the list of them imports none."""
 
