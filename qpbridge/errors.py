@@ -123,6 +123,8 @@ class PixelSizeError(SlideError):
         What says so.
     limits
         What a slide can have.
+    cure
+        What can be done beside setting it in QuPath.
     """
 
     def __init__(
@@ -131,12 +133,14 @@ class PixelSizeError(SlideError):
         known: tuple[float, float] | None = None,
         where: str = "",
         limits: tuple[float, float] = (0.0, 0.0),
+        cure: str = "or give `mpp` (0.25 at 40x, 0.5 at 20x)",
     ) -> None:
         self.image, self.known, self.where, self.limits = image, known, where, limits
-        super().__init__(image, known, where, limits)
+        self.cure = cure
+        super().__init__(image, known, where, limits, cure)
 
     def __str__(self) -> str:
-        cure = "set it in QuPath's Image tab, or give `mpp` (0.25 at 40x, 0.5 at 20x)"
+        cure = "set it in QuPath's Image tab" + (self.cure and f", {self.cure}")
         if self.known is None:
             return f"{self.image}: the pixel size is unknown; {cure}"
         return (

@@ -197,7 +197,7 @@ def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None
     """Choose the grid nearest to `mpp` that is not finer than the image."""
     known = slide.mpp or (None if nominal_mpp is None else (nominal_mpp, nominal_mpp))
     if entry.server.mpp is None and known is None:
-        raise PixelSizeError(entry.name)
+        raise PixelSizeError(entry.name, cure="")  # `mpp` is what to compare at
     own = pixel_size(entry.name, entry.server.mpp, known)
     downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
     return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]))

@@ -203,4 +203,5 @@ def _mix(values: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _text_hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    data = text.encode("utf-8", "surrogatepass")  # Java's texts may end in half a character
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big")

@@ -16,6 +16,7 @@ from qpbridge.errors import QpbridgeError
 from qpbridge.evaluation.labelled import MPP_RANGE, DataSource
 from qpbridge.models.bundle import Bundle, load_bundle
 from qpbridge.project.files.atomic import atomic_file
+from qpbridge.project.files.compressed import atomic_text
 from qpbridge.training.readme import readme
 from qpbridge.training.recipe import Recipe
 
@@ -74,7 +75,8 @@ def write_readme(bundle: Bundle) -> None:
     """Write docs/README.md from a bundle's metadata."""
     docs = bundle.path / "docs"
     text = readme(bundle, curve=(docs / "curve.png").is_file())
-    (docs / "README.md").write_text(text, encoding="utf-8")
+    with atomic_text(docs / "README.md", ".md") as file:
+        file.write(text)
 
 
 def receptive_reach(network: nn.Module, stride: int) -> int:
@@ -217,4 +219,5 @@ def _describe(source: DataSource) -> dict[str, Any]:
 
 
 def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with atomic_text(path, ".json") as file:
+        file.write(json.dumps(content, indent=2, ensure_ascii=False) + "\n")
