@@ -198,12 +198,17 @@ class OutlineError(QpbridgeError):
     ----------
     left, top, right, bottom
         Where it lies, in pixels.
+    image
+        Name of the image, where it is known.
     """
 
-    def __init__(self, left: float, top: float, right: float, bottom: float) -> None:
+    def __init__(
+        self, left: float, top: float, right: float, bottom: float, image: str = ""
+    ) -> None:
+        self.bounds, self.image = (left, top, right, bottom), image
         super().__init__(
-            f"an outline from x {left:.0f}, y {top:.0f} to x {right:.0f}, y {bottom:.0f} crosses "
-            "itself too often to be repaired; draw it anew in QuPath, or delete it there"
+            f"{image and f'{image}: '}an outline from x {left:.0f}, y {top:.0f} to x {right:.0f}, "
+            f"y {bottom:.0f} crosses itself too often to be repaired; draw it anew in QuPath, or delete it there"
         )
 
 

@@ -9,6 +9,7 @@ from qpbridge import checks
 from qpbridge.api.arguments import ProjectLike, as_call, as_project
 from qpbridge.engine.importing import ImportReport, import_file
 from qpbridge.errors import CombinationError, SelectionError
+from qpbridge.project.each_image import naming
 from qpbridge.project.interface import ImageEntry, Project
 
 
@@ -70,7 +71,8 @@ def import_objects(
     if command is None:
         command = as_call("import_objects", file=str(path))
     checks.text("command", command)
-    return import_file(entry, path, command, encoding=encoding)
+    with naming(entry):
+        return import_file(entry, path, command, encoding=encoding)
 
 
 def _choose(project: Project, image: str | None) -> ImageEntry:

@@ -20,6 +20,7 @@ from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select
 from qpbridge.measurements.raster import rasterize
 from qpbridge.objects import GeometryArray, IntArray, ObjectTable, Shapes
 from qpbridge.outlines import ENCLOSING, valid_areas, without_holes
+from qpbridge.project.each_image import naming
 from qpbridge.project.interface import ImageEntry, Project
 from qpbridge.slides.calibration import downsample_for, pixel_size
 from qpbridge.slides.geometry import open_server
@@ -137,9 +138,10 @@ def load_reviewed(
     any_region, errors = False, list[Exception]()
     for entry in entries:
         try:
-            for region in review(entry):
-                any_region = True
-                yield region
+            with naming(entry):
+                for region in review(entry):
+                    any_region = True
+                    yield region
         except (QpbridgeError, OSError) as error:
             if failed is None:
                 raise

@@ -6,13 +6,14 @@ An image that fails is reported, and the others go on: one without anything to w
 
 from __future__ import annotations
 
+import contextlib
 import html
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Generic, Literal, Self, TypeVar
 
-from qpbridge.errors import LockedError, QpbridgeError, SelectionError
+from qpbridge.errors import LockedError, OutlineError, QpbridgeError, SelectionError
 from qpbridge.project.interface import ImageEntry, Project
 
 Status = Literal["written", "planned", "read", "skipped", "done by another run", "failed"]
@@ -74,6 +75,15 @@ class Reports(list[R], Generic[R]):
             for r in self
         )
         return f"<table><tr><th>Image</th><th>Status</th><th></th></tr>{rows}</table>"
+
+
+@contextlib.contextmanager
+def naming(entry: ImageEntry) -> Iterator[None]:
+    """Let an error about an outline say in which image it is."""
+    try:
+        yield
+    except OutlineError as error:
+        raise OutlineError(*error.bounds, image=entry.name) from error
 
 
 def each_image(

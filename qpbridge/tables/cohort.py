@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -71,15 +72,25 @@ def write_table(
         del columns  # the next image may need the memory
     if not left:
         return 0, failures
-    n = 0
-    with FORMATS[kind](path, layout) as write:
+    n, some = 0, False
+    with contextlib.suppress(_NothingToWrite), FORMATS[kind](path, layout) as write:
         for entry in left:
             columns = only or describe(entry)
             if columns is None:
                 continue
             if columns.keys() <= layout.keys():
-                n += write(columns)
+                try:
+                    n += write(columns)  # some are computed only here
+                    some = True
+                except QpbridgeError as error:
+                    failures[entry.name] = str(error)
             else:
                 failures[entry.name] = "it was saved while it was exported; run again"
             del columns
+        if not some:
+            raise _NothingToWrite
     return n, failures
+
+
+class _NothingToWrite(Exception):  # noqa: N818 (no error)
+    """No image is left to be written."""

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
-from slides import fuzz_tiff
+from slides import fuzz_formats, fuzz_tiff
 
 from qpbridge.errors import SlideError
 from qpbridge.slides import open_slide
@@ -179,6 +179,18 @@ def test_mutants_are_read_or_refused(tmp_path: Path) -> None:
     readable, troubles = fuzz_tiff.fuzz(tmp_path, first=0, count=400)
     assert not troubles, "\n".join(map(str, troubles))
     assert 80 < readable < 240  # neither mild nor deadly
+
+
+def test_mutants_of_other_formats_are_read_or_refused(tmp_path: Path) -> None:
+    readable, troubles = fuzz_formats.fuzz(tmp_path, first=0, count=100)
+    assert not troubles, "\n".join(map(str, troubles))
+    assert 10 < readable < 60
+
+
+@pytest.mark.slow
+def test_many_mutants_of_other_formats_are_read_or_refused(tmp_path: Path) -> None:
+    _, troubles = fuzz_formats.fuzz(tmp_path, first=1000, count=5_000)
+    assert not troubles, "\n".join(map(str, troubles))
 
 
 @pytest.mark.slow
