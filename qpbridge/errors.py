@@ -208,7 +208,8 @@ class OutlineError(QpbridgeError):
         self.bounds, self.image = (left, top, right, bottom), image
         super().__init__(
             f"{image and f'{image}: '}an outline from x {left:.0f}, y {top:.0f} to x {right:.0f}, "
-            f"y {bottom:.0f} crosses itself too often to be repaired; draw it anew in QuPath, or delete it there"
+            f"y {bottom:.0f} crosses itself too often to be repaired; draw it anew in QuPath, or "
+            "delete it there"
         )
 
 

@@ -48,7 +48,7 @@ def tangled(tmp_path, qpbridge):
         ("export {path} --format csv --image b.svs -o {out}.csv", 3),
         ("import {path} --image b.svs {file}", 1),
         ("evaluate {path} --target nuclei --truth Nucleus", 1),
-        ("train --data {path} --truth Nucleus -o {out}", 1),
+        ("train --data {path} --truth Nucleus -o {out} --steps 1", 1),
     ],
 )
 def test_it_is_named_and_nothing_changes(qpbridge, tangled, tmp_path, command, code):
