@@ -1,8 +1,10 @@
 """How well the quality map tells ink, black fill and blur, on labelled images with some added.
 
-    python benchmarks/quality.py DATA > quality.json
+    python benchmarks/quality.py DATA [--model nuclei_he] > quality.json
 
 DATA is a folder of images (PNG or TIFF), or of sets of them that each have a folder ``images``.
+With a model, ``labels`` beside them tell the AJI with what was added: of all that is found, and
+without what is found in fill and ink. Where something opaque was added, nothing is true.
 To the right half of each image ink of each colour, black fill, or blur is added; the left half
 stays. A black pen and black fill may be taken for one another. Sensitivity is the share of what
 was added that is told, specificity the share of the rest that is not; a strip of 16 µm where they
@@ -23,8 +25,11 @@ import shapely
 from PIL import Image
 from scipy import ndimage
 
+import qpbridge
 from qpbridge.artefacts.masks import Kind, Pixels
-from qpbridge.artefacts.reading import read_quality
+from qpbridge.artefacts.reading import NO_TISSUE, QualityMap, read_quality
+from qpbridge.evaluation.objects import aji
+from qpbridge.evaluation.overlaps import overlaps
 from qpbridge.slides.describe import Description
 from qpbridge.slides.slide import Slide
 from qpbridge.slides.source import ArraySource
@@ -36,6 +41,9 @@ INKS = {
     "green pen": (20, 120, 40),
     "red pen": (190, 15, 30),
 }
+OPAQUE = ("black fill", "noisy black fill", *INKS)
+"""What hides all that is below it."""
+
 NOISE = 6
 BLURS = (1.0, 2.0, 4.0, 8.0)
 """µm, standard deviations."""
@@ -65,11 +73,39 @@ def changes(mpp: float) -> Iterator[tuple[str, set[Kind], Change]]:
         yield f"blur {sigma:g} µm", {Kind.BLURRED}, blur(sigma)
 
 
-def kinds_of(pixels: Pixels, mpp: float) -> tuple[Pixels, float]:
+def map_of(pixels: Pixels, mpp: float) -> QualityMap:
     """Read the quality map of pixels in memory."""
     slide = Slide(Path("picture"), ArraySource(pixels, Description("png")))
-    found = read_quality(slide, (mpp, mpp), shapely.box(0, 0, slide.width, slide.height))
+    return read_quality(slide, (mpp, mpp), shapely.box(0, 0, slide.width, slide.height))
+
+
+def kinds_of(pixels: Pixels, mpp: float) -> tuple[Pixels, float]:
+    """Read the kinds of a quality map, and its pixel size."""
+    found = map_of(pixels, mpp)
     return found.kinds, found.downsample
+
+
+def labels_of(file: Path) -> npt.NDArray[np.int32] | None:
+    """Read the labels beside an image, where there are some."""
+    folder = file.parent.parent / "labels"
+    found = next(iter(folder.glob(f"{file.stem}.*")), None)
+    return None if found is None else np.asarray(Image.open(found)).astype(np.int32)
+
+
+def aji_with(pixels: Pixels, truth: npt.NDArray[np.int32], mpp: float, model: str) -> list[float]:
+    """Return the AJI of all that a model finds, and of that outside of fill and ink."""
+    found = map_of(pixels, mpp)
+    foreign = found.outline(*NO_TISSUE)
+    scores = []
+    for cut in (False, True):
+        seen = found.without_fill(pixels, (0, 0), 1.0) if cut else pixels
+        prediction = qpbridge.predict(seen, mpp, model=model, device="cpu")
+        labels = prediction.labels
+        if cut and len(prediction):
+            inside = shapely.contains_xy(foreign, *prediction.objects.shapes.centroids().T)
+            labels = np.where(np.append(False, inside)[labels], 0, labels)
+        scores.append(aji(overlaps(truth, labels)))
+    return scores
 
 
 def main() -> None:
@@ -77,6 +113,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     parser.add_argument("--mpp", type=float, default=0.25, help="µm per pixel of the images")
+    parser.add_argument("--model", help="a model for nuclei: tell the AJI too")
     parser.add_argument("--images", type=int, default=20, help="at most, of each folder")
     asked = parser.parse_args()
     folders = sorted(asked.data.glob("*/images")) or [asked.data]
@@ -86,6 +123,7 @@ def main() -> None:
         for file in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES)[: asked.images]
     ]
     told: dict[str, list[tuple[float, float]]] = {}
+    scores: dict[str, list[list[float]]] = {}
     plain: dict[str, list[float]] = {kind.name.lower(): [] for kind in Kind}
     pixels_read, seconds = 0, 0.0
     for file in files:
@@ -97,10 +135,21 @@ def main() -> None:
         for kind in Kind:
             plain[kind.name.lower()].append(float((kinds == kind).mean()))
         middle = picture.shape[1] // 2
+        truth = labels_of(file) if asked.model else None
+        if truth is not None:
+            scores.setdefault("nothing", []).append(
+                aji_with(picture, truth, asked.mpp, asked.model)
+            )
         for name, wanted, change in changes(asked.mpp):
             changed = picture.astype(np.float32)
             changed[:, middle:] = change(changed)[:, middle:]
-            kinds, downsample = kinds_of(changed.clip(0, 255).round().astype(np.uint8), asked.mpp)
+            pixels = changed.clip(0, 255).round().astype(np.uint8)
+            kinds, downsample = kinds_of(pixels, asked.mpp)
+            if truth is not None:
+                true = truth.copy()
+                if name in OPAQUE:
+                    true[:, middle:] = 0
+                scores.setdefault(name, []).append(aji_with(pixels, true, asked.mpp, asked.model))
             edge, aside = round(middle / downsample), round(16 / (asked.mpp * downsample))
             right, left = kinds[:, edge + aside :], kinds[:, : edge - aside]
             judged = right if Kind.BLURRED not in wanted else right[right != Kind.EMPTY]
@@ -118,6 +167,11 @@ def main() -> None:
             name: {"sensitivity": round(hit, 4), "specificity": round(free, 4)}
             for name, v in told.items()
             for hit, free in [np.nanmean(v, axis=0).tolist()]
+        },
+        "AJI": {
+            name: {"of all": round(whole, 4), "without fill and ink": round(cut, 4)}
+            for name, v in scores.items()
+            for whole, cut in [np.mean(v, axis=0).tolist()]
         },
     }
     print(json.dumps(result, indent=2, ensure_ascii=False))

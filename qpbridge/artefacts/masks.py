@@ -45,14 +45,16 @@ FLAT = 0.008
 DARK = 0.5
 """Mean optical density from which an area without texture is ink: pale mucus has none either."""
 
-DENSE = 0.75
-"""Mean optical density over an area that no tissue has, nuclei and the gaps between them."""
+DENSE, DENSE_RED, DENSE_GREEN = 0.9, 0.65, 1.05
+"""Optical densities that no broad area of tissue has, nuclei and the gaps between them: the mean;
+of red where blue goes through (blue ink over tissue); and of green (red ink)."""
 
 TEXTURE_SIDE, SHARPNESS_SIDE = 16.0, 32.0
 """µm; squares in which texture and sharpness are measured."""
 
-FAINT = 0.04
-"""Stain, as `stain_of` measures it, below which there is only glass."""
+FAINT, GLASS_TEXTURE = 0.04, 0.004
+"""Stain, as `stain_of` measures it, and standard deviation of optical density, below which there is
+only glass: pale tissue has fibres, glass the noise of the scanner."""
 
 SHARPEST_BLUR = 2.0
 """Sharpness (see `sharpness_of`) below which a picture is out of focus."""
@@ -132,8 +134,10 @@ def ink_mask(planes: Floats, density: Floats, mpp: float, texture: Floats | None
     ink |= (red > 0.3) & (green < red - 0.12) & (green < blue + 0.03)
     ink |= (red > 0.35) & (blue < 0.3 * red) & (green < 0.95 * red)
     ink |= (red > 0.35) & (blue < 0.4 * red) & (green < 0.75 * red)
+    ink |= (red > DENSE_RED) & (blue < 0.5 * red)
+    ink |= (green > DENSE_GREEN) & (blue > 0.5 * green) & (blue < green)
     dark = density.mean(axis=0)
-    ink |= dark > DENSE
+    ink |= (dark > DENSE) & ~((blue > green) & (blue > 1.3 * red))  # much DAB
     if texture is not None:
         strong_red = (red < 0.15) & (green > 0.8) & (blue > 0.7)
         ink |= _to_edge(texture < FLAT, dark > DARK, mpp)
@@ -172,8 +176,10 @@ def classify(
     kinds = np.zeros(picture.shape[:2], np.uint8)
     if sharpness is not None:
         kinds[sharpness < SHARPEST_BLUR] = Kind.BLURRED
-    stain = ndimage.gaussian_filter(stain_of(density), 4 / mpp)
-    kinds[stain < FAINT] = Kind.EMPTY
+    faint = ndimage.gaussian_filter(stain_of(density), 4 / mpp) < FAINT
+    if texture is not None:
+        faint = _to_edge(texture < GLASS_TEXTURE, faint, mpp)
+    kinds[faint] = Kind.EMPTY
     ink, fill = ink_mask(planes, density, mpp, texture), fill_mask(planes, mpp)
     kinds[ink] = Kind.INK
     # The edge of fill, mixed with what is beside it, is as dark as ink.

@@ -64,6 +64,41 @@ def test_ink_on_tissue(tmp_path: Path, tissue: Bytes, name: str, noise: float) -
     assert ink.difference(box.buffer(12)).is_empty
 
 
+@pytest.mark.parametrize("name", ["black", "blue", "green", "red"])
+def test_ink_over_tissue(tmp_path: Path, tissue: Bytes, name: str) -> None:
+    """Light goes through tissue and ink: over pale tissue ink is not dark."""
+    pixels = tissue.astype(float)
+    pixels[200:400, 300:600] *= np.divide(INKS[name], 243)
+    found = quality(tmp_path, pixels.round().astype(np.uint8))
+    ink = found.outline(*NO_TISSUE)
+    box = shapely.box(300, 200, 600, 400)
+    assert share(ink, box) > 0.95
+    assert ink.difference(box.buffer(12)).is_empty
+
+
+def test_sheets_of_dab_are_no_ink(tmp_path: Path, tissue: Bytes) -> None:
+    dab = np.array([0.268, 0.570, 0.776])
+    pixels = tissue.astype(float)
+    pixels[200:400, 300:600] *= 10 ** (-1.4 * dab)  # darker than any pen
+    found = quality(tmp_path, pixels.round().astype(np.uint8))
+    assert found.outline(*NO_TISSUE).is_empty
+
+
+def test_pale_fibres_are_not_empty(tmp_path: Path) -> None:
+    """Where a picture shows no glass, the palest tissue has the colours of glass; not its look."""
+    rng = np.random.default_rng(0)
+    fibres = ndimage.gaussian_filter(rng.normal(0, 1, (700, 900)), (2, 8))
+    pale = np.array([226, 217, 224]) + 5 * (fibres / fibres.std())[..., None]
+    pale += rng.normal(0, 1, pale.shape)
+    kinds = quality(tmp_path, pale.clip(0, 255).round().astype(np.uint8)).kinds
+    assert (kinds == Kind.EMPTY).mean() < 0.05
+    pale[200:500, 300:600] = rng.normal(243, 1.5, (300, 300, 3))
+    found = quality(tmp_path, pale.clip(0, 255).round().astype(np.uint8))
+    empty, hole = found.outline(Kind.EMPTY), shapely.box(300, 200, 600, 500)
+    assert share(empty, hole) > 0.9
+    assert empty.difference(hole.buffer(16)).area < 0.02 * 900 * 700
+
+
 @pytest.mark.parametrize("noise", [0, 6])
 @pytest.mark.parametrize("width", [30, 200])
 def test_a_black_frame_is_fill(tmp_path: Path, tissue: Bytes, width: int, noise: float) -> None:
