@@ -222,6 +222,8 @@ class FeatureList:
     ) -> None:
         """Append one object; if something is raised, nothing of it is there."""
         geometry = feature.get("geometry") or {}
+        if not isinstance(geometry, dict):
+            raise FormatError(f"a geometry that is no object: {repr(geometry)[:40]}")
         get = properties.get
         plane = geometry.get("plane")
         plane = None if plane is None else read_plane(plane)

@@ -18,6 +18,9 @@ from qpbridge.project.json_text import as_text
 MAX_CLASS_NAMES = 100
 """Parts that the name of a class may have: each is a class below another to QuPath."""
 
+_NO_NUMBER = (TypeError, ValueError, OverflowError)
+"""What `int` says of it."""
+
 _HALF = re.compile("[\ud800-\udfff]")
 
 
@@ -64,13 +67,16 @@ def read_plane(plane: Any) -> tuple[int, int, int] | None:
     Raises
     ------
     FormatError
-        If no image has such a plane; `TypeError` or `ValueError` if they are no numbers.
+        If no image has such a plane.
     """
     if not isinstance(plane, dict):
         return None
-    c, z, t = int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
+    try:
+        c, z, t = int(plane.get("c", -1)), int(plane.get("z", 0)), int(plane.get("t", 0))
+    except _NO_NUMBER:
+        raise FormatError(f"a plane that is no number: {_shown(plane)}") from None
     if not all(-1 <= index < 2**31 for index in (c, z, t)):
-        raise FormatError(f"a plane that no image has: {plane}")
+        raise FormatError(f"a plane that no image has: {_shown(plane)}")
     return c, z, t
 
 
@@ -80,14 +86,15 @@ def read_class(value: Any) -> PathClass | None:
     Raises
     ------
     FormatError
-        If it has no name, or far too many; others of Python's errors if it is something else
-        altogether.
+        If it has no name, or far too many, or is something else altogether.
     """
     if not value or value == "Unclassified":
         return None
     if isinstance(value, str):
         full = PathClass.parse(value).names
         color = None
+    elif not isinstance(value, dict):
+        raise FormatError(f"a broken class, neither text nor object: {_shown(value)}")
     else:
         names = value.get("names") or value.get("name")
         if not names:
@@ -109,14 +116,17 @@ def read_color(value: Any) -> Rgb | None:
     Raises
     ------
     FormatError
-        If it is outside of 0 to 255.
+        If its parts are no numbers, or outside of 0 to 255.
     """
     if isinstance(value, int):
         return unpack_argb(value)
     if isinstance(value, list) and len(value) in (3, 4):
-        r, g, b = (int(v) for v in value[:3])
+        try:
+            r, g, b = (int(v) for v in value[:3])
+        except _NO_NUMBER:
+            raise FormatError(f"a colour that is no number: {_shown(value)}") from None
         if not all(0 <= v <= 255 for v in (r, g, b)):
-            raise FormatError(f"a colour outside of 0 to 255: {value}")
+            raise FormatError(f"a colour outside of 0 to 255: {_shown(value)}")
         return r, g, b
     return None
 
@@ -127,15 +137,23 @@ def read_measurements(measurements: Any) -> dict[str, Any]:
     Raises
     ------
     FormatError
-        If it is neither; `TypeError` or `KeyError` if the list has something else in it.
+        If it is neither, or what is in the list has no name.
     """
     if not measurements:
         return {}
     if isinstance(measurements, list):
+        for item in measurements:
+            if not isinstance(item, dict) or "name" not in item:
+                raise FormatError(f"a broken measurement, one without a name: {_shown(item)}")
         return {as_text(item["name"]): item.get("value") for item in measurements}
     if not isinstance(measurements, dict):
-        raise FormatError(f"measurements that are no object: {repr(measurements)[:40]}")
+        raise FormatError(f"measurements that are no object: {_shown(measurements)}")
     return measurements
+
+
+def _shown(value: Any) -> str:
+    """Show a value in a message, in part if it is long."""
+    return repr(value)[:40]
 
 
 def as_numbers(values: list[list[Any]]) -> tuple[npt.NDArray[np.float64], dict[int, str]]:
@@ -149,12 +167,12 @@ def as_numbers(values: list[list[Any]]) -> tuple[npt.NDArray[np.float64], dict[i
     # NumPy reads "NaN" and "Infinity" too, and None as NaN.
     try:
         return np.array(values, np.float64).reshape(len(values), len(values[0])), {}
-    except (TypeError, ValueError, OverflowError):
+    except _NO_NUMBER:
         numbers = np.full((len(values), len(values[0])), np.nan)
         faults = {}
         for i, row in enumerate(values):
             try:
                 numbers[i] = np.array(row, np.float64).reshape(len(row))
-            except (TypeError, ValueError, OverflowError) as error:
+            except _NO_NUMBER as error:
                 faults[i] = f"has a measurement that is no number ({str(error)[:100]})"
         return numbers, faults

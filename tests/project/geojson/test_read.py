@@ -618,7 +618,14 @@ class TestFiles:
             (feature(measurements=[1]), "broken"),
             (feature(classification=5), "broken"),
             (feature(classification={"name": ": "}), "class without a name"),
+            (feature(measurements=[{"a": 1}]), "measurement, one without a name"),
+            (feature(classification=[1]), "class, neither text nor object: "),
             (feature(color=[300, 0, 0]), "colour"),
+            (feature(color=[1, 2, "a"]), "colour that is no number"),
+            (feature({**POLYGON, "plane": {"z": "a"}}), "plane that is no number"),
+            (feature({**POLYGON, "plane": {"z": float("nan")}}), "plane that is no number"),
+            (feature({**POLYGON, "plane": {"z": 2**40}}), "plane that no image has"),
+            (feature([1]), "geometry that is no object"),
             ({"type": "Feature", "geometry": None}, "no geometry"),
             ({"type": "Feature", "geometry": POLYGON, "properties": [1]}, "properties"),
         ],
@@ -630,6 +637,7 @@ class TestFiles:
             read(tmp_path, [feature(), broken])
         assert "object 2" in str(caught.value)
         assert "objects.geojson" in str(caught.value)
+        assert "Error" not in str(caught.value)
 
 
 def test_an_entry_without_a_name_is_passed_over(tmp_path):
