@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import enum
 import html
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -195,6 +195,11 @@ class Edit:
         Kept beside the data, so that the change can be taken back.
     forget
         Runs (`Note.run`) of which nothing is kept any more.
+        Set only where the image has none yet (UNSET), unless `retype`.
+    retype
+        Set the type in any case; with another type the stains of the old one go.
+    stains
+        Stain vectors to set; None: they stay, and an image of a new type gets QuPath's defaults.
 
     Raises
     ------
@@ -212,6 +217,8 @@ class Edit:
     image_type: ImageType | None = None
     note: Note | None = None
     forget: Sequence[str] = ()
+    retype: bool = False
+    stains: Stains | None = None
 
     def __post_init__(self) -> None:
         if np.shape(self.remove)[1:] != (16,):
@@ -436,6 +443,28 @@ class Project(abc.ABC):
     @abc.abstractmethod
     def add_classes(self, classes: Sequence[PathClass]) -> None:
         """Append classes that the project's list lacks (by name), and save the list."""
+
+    @abc.abstractmethod
+    def set_pixel_size(self, ids: Collection[str], mpp: float) -> None:
+        """Store µm per pixel of images, as QuPath does where a person sets it.
+
+        All else in the project file stays to the letter, and the file before is kept as
+        ``project.qpproj.backup``. What was measured by the old size stays as it is.
+
+        Parameters
+        ----------
+        ids
+            Entry ids of the images.
+        mpp
+            µm per pixel, of x and y.
+
+        Raises
+        ------
+        ChangedMeanwhileError
+            If another program saves the project right then; nothing is written over that.
+        ProjectError
+            If it can't be written, or QuPath has not noted yet what an image is like.
+        """
 
     @abc.abstractmethod
     def check_writable(self) -> None:

@@ -63,9 +63,9 @@ def find_values(text: str, key: str) -> dict[Place, tuple[int, int]]:
 
 
 def replace_values(
-    text: str, spans: Mapping[Place, tuple[int, int]], values: Mapping[Place, str]
+    text: str, spans: Mapping[Place, tuple[int, int]], values: Mapping[Place, str | float]
 ) -> str:
-    """Put new texts in the place of values found by `find_values`."""
+    """Put new texts or numbers in the place of values found by `find_values`."""
     parts, done = [], 0
     for start, end, value in sorted((*spans[place], value) for place, value in values.items()):
         parts += [text[done:start], json.dumps(value, ensure_ascii=False)]

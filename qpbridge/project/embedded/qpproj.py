@@ -7,7 +7,7 @@ import errno
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
@@ -19,6 +19,7 @@ from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
 from qpbridge.project.colors import default_color
+from qpbridge.project.embedded.calibrate import calibrated, calibrated_copy
 from qpbridge.project.embedded.json_edit import Place
 from qpbridge.project.embedded.json_files import (
     as_texts,
@@ -144,37 +145,58 @@ class EmbeddedProject(Project):
             data, state = read_file(self.path)
             self._load(parse_project_file(data, self.path))
             plan, values = self._relocation(names)
-            # The file that was named may be a link.
-            file, contents = real(self.path), dict[Path, bytes]()
+            contents = dict[Path, bytes]()
             for number, images in groupby(plan.moved, key=lambda image: image.id):
                 server = self.folder / "data" / number / "server.json"
                 copy = relocated_copy(server, images) if is_there(server) else None
                 if copy is not None:
                     contents[server] = copy
             try:
-                # Last, so that whoever sees the new project sees all of it.
-                contents[file] = relocated(data, values)
+                new = relocated(data, values)
             except FormatError as error:
                 raise error.in_file(self.path) from error
-
-            def last_look() -> None:
-                lease.confirm()
-                if not state.is_on_disk(self.path):
-                    raise ChangedMeanwhileError(
-                        f"{self.path}: was saved by another program meanwhile; nothing was "
-                        "changed; close the project in QuPath and run again"
-                    )
-
-            backup = file.with_name(file.name + ".backup")
-            replace_files(
-                contents,
-                root=self.folder,
-                expected={file: state},
-                backups={file: backup},
-                last_look=last_look,
-            )
-            self._load(parse_project_file(contents[file], self.path))
+            self._save(new, contents, state, lease)
         return plan
+
+    def set_pixel_size(self, ids: Collection[str], mpp: float) -> None:
+        """Store µm per pixel of images, as QuPath does where a person sets it."""
+        with self.hold() as lease:
+            data, state = read_file(self.path)
+            self._load(parse_project_file(data, self.path))
+            numbers = [i for i, entry in enumerate(self.images) if entry.id in ids]
+            contents: dict[Path, bytes] = {}
+            for number in numbers:
+                server = self.folder / "data" / self.images[number].id / "server.json"
+                copy = calibrated_copy(server, mpp) if is_there(server) else None
+                if copy is not None:
+                    contents[server] = copy
+            self._save(
+                calibrated(data, self.path, self.document, numbers, mpp), contents, state, lease
+            )
+
+    def _save(
+        self, project: bytes, others: Mapping[Path, bytes], state: FileState, lease: Lease
+    ) -> None:
+        """Save the project file, and others before it; the file before stays as a backup."""
+        file = real(self.path)  # the file that was named may be a link
+
+        def last_look() -> None:
+            lease.confirm()
+            if not state.is_on_disk(self.path):
+                raise ChangedMeanwhileError(
+                    f"{self.path}: was saved by another program meanwhile; nothing was "
+                    "changed; close the project in QuPath and run again"
+                )
+
+        replace_files(
+            # Last, so that whoever sees the new project sees all of it.
+            {**others, file: project},
+            root=self.folder,
+            expected={file: state},
+            backups={file: file.with_name(file.name + ".backup")},
+            last_look=last_look,
+        )
+        self._load(parse_project_file(project, self.path))
 
     def _relocation(self, names: Sequence[str]) -> tuple[Relocation, dict[Place, str]]:
         chosen = {id(entry) for entry in self.select(names)}

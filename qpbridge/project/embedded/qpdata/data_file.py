@@ -16,12 +16,12 @@ from qpbridge.project.embedded.qpdata import java_classes
 from qpbridge.project.embedded.qpdata.edit_objects import change_objects
 from qpbridge.project.embedded.qpdata.image_level import (
     append_steps,
+    change_staining,
     read_layout,
     read_objects,
     read_stains,
     read_type,
     read_workflow,
-    set_type,
     write_map,
 )
 from qpbridge.project.embedded.qpdata.java_values import read_properties
@@ -88,8 +88,7 @@ def apply_edit(
     layout = read_layout(data)
     changes = Changes(Symbols(layout.stream, java_classes.SPECS))
     wanted = edit.image_type or ImageType.UNSET
-    if wanted is not ImageType.UNSET and read_type(layout) is ImageType.UNSET:
-        set_type(changes, layout, wanted)
+    change_staining(changes, layout, wanted, edit.stains, retype=edit.retype)
     if edit.steps:
         append_steps(changes, layout, edit.steps)
     added = edit.add is not None and len(edit.add)

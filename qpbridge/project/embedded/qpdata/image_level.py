@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from qpbridge.errors import FormatError
 from qpbridge.javastream.build import Builder
 from qpbridge.javastream.nodes import ENUM, MAGIC, NULL, OBJECT, Node
@@ -200,24 +202,73 @@ def _read_map(stream: Stream, node: Node) -> dict[str, str]:
     return {k: v for k, v in texts.items() if v is not None}
 
 
-def set_type(changes: Changes, layout: Layout, image_type: ImageType) -> None:
-    """Set the image type, and the default stains where there are none."""
-    if layout.image_type is None:
-        raise FormatError("a file without image type", offset=len(MAGIC))
-    builder = Builder(changes.symbols)
-    builder.enum(java_classes.IMAGE_TYPE, image_type.value)
-    changes.replace(layout.image_type.start, layout.image_type.end, [builder.piece()])
-    if layout.stains is not None and layout.stains.tag == NULL and image_type in DEFAULT_STAINS:
+def change_staining(
+    changes: Changes,
+    layout: Layout,
+    wanted: ImageType,
+    stains: Stains | None,
+    *,
+    retype: bool,
+) -> None:
+    """Set image type and stains.
+
+    Parameters
+    ----------
+    changes, layout
+        Of the file.
+    wanted
+        The type; UNSET: it stays.
+    stains
+        None: they stay, but those of another type make room for the defaults of the new one.
+    retype
+        Whether a type that the image has already makes room.
+
+    Raises
+    ------
+    FormatError
+        If the file has no type, or no place for stains.
+    """
+    before = read_type(layout)
+    is_new = wanted not in (ImageType.UNSET, before) and (retype or before is ImageType.UNSET)
+    if is_new:
+        if layout.image_type is None:
+            raise FormatError("a file without image type", offset=len(MAGIC))
         builder = Builder(changes.symbols)
-        _write_stains(builder, DEFAULT_STAINS[image_type])
-        changes.replace(layout.stains.start, layout.stains.end, [builder.piece()])
+        builder.enum(java_classes.IMAGE_TYPE, wanted.value)
+        changes.replace(layout.image_type.start, layout.image_type.end, [builder.piece()])
+    node = layout.stains
+    if stains is not None:
+        if node is None:
+            raise FormatError("a file without stains", offset=len(MAGIC))
+        _replace_stains(changes, node, stains_text(stains))
+    elif is_new and node is not None and (node.tag == NULL or before is not ImageType.UNSET):
+        _replace_stains(changes, node, DEFAULT_STAINS.get(wanted))
 
 
-def _write_stains(builder: Builder, text: str) -> None:
-    builder.begin(java_classes.STAINS)
-    builder.block(struct.pack(">i", 1))
-    builder.text(text)
-    builder.end()
+def stains_text(stains: Stains) -> str:
+    """Write stains in the syntax of QuPath's files."""
+
+    def numbers(values: Iterable[float]) -> str:
+        return " ".join(np.format_float_positional(v, trim="-") for v in values)
+
+    each = (
+        f'"Stain {i}" : {json.dumps(name, ensure_ascii=False)}, "Values {i}" : "{numbers(vector)}"'
+        for i, (name, vector) in enumerate(zip(stains.stain_names, stains.vectors, strict=True), 1)
+    )
+    name = json.dumps(stains.name, ensure_ascii=False)
+    return f'{{"Name" : {name}, {", ".join(each)}, "Background" : " {numbers(stains.background)}"}}'
+
+
+def _replace_stains(changes: Changes, old: Node, text: str | None) -> None:
+    builder = Builder(changes.symbols)
+    if text is None:
+        builder.null()
+    else:
+        builder.begin(java_classes.STAINS)
+        builder.block(struct.pack(">i", 1))
+        builder.text(text)
+        builder.end()
+    changes.replace(old.start, old.end, [builder.piece()])
 
 
 def append_steps(changes: Changes, layout: Layout, steps: Iterable[WorkflowStep]) -> None:
