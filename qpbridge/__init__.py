@@ -50,6 +50,7 @@ from qpbridge.project.interface import (
 if TYPE_CHECKING:
     from qpbridge.api import edit
     from qpbridge.api.annotate import AnnotateReport, annotate
+    from qpbridge.api.calibrate import CalibrateReport, calibrate
     from qpbridge.api.compare_models import ModelComparison, compare_models
     from qpbridge.api.create import create_project
     from qpbridge.api.doctor import doctor
@@ -80,6 +81,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "AnnotateReport": "api.annotate",
     "Bundle": "models.bundle",
+    "CalibrateReport": "api.calibrate",
     "Evaluation": "api.evaluate",
     "GeojsonReport": "api.export",
     "HistoryReport": "api.history",
@@ -104,6 +106,7 @@ _HOMES = {
     "SlideInfo": "api.image_info",
     "annotate": "api.annotate",
     "compare_models": "api.compare_models",
+    "calibrate": "api.calibrate",
     "create_project": "api.create",
     "doctor": "api.doctor",
     "edit": "api",
@@ -133,6 +136,7 @@ __all__ = [
     "AnnotateReport",
     "AnnotationUpdate",
     "Bundle",
+    "CalibrateReport",
     "CombinationError",
     "Edit",
     "Evaluation",
@@ -185,6 +189,7 @@ __all__ = [
     "UnknownImageError",
     "UnknownMeasurementError",
     "annotate",
+    "calibrate",
     "compare_models",
     "create_project",
     "doctor",

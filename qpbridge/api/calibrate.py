@@ -6,14 +6,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.edit import as_comment
+from qpbridge.engine.runs import as_comment
 from qpbridge.errors import CombinationError, ProjectError, QpbridgeError, SelectionError
 from qpbridge.hierarchy.regions import Selection, select_regions
 from qpbridge.measurements.color import image_stains
@@ -72,8 +71,8 @@ class CalibrateReport(Report):
         text = f"{self.image}: {'; '.join(parts)}"
         if self.outdated:
             text += (
-                f"; {self.outdated:,} objects have measurements of before: run `measure` with "
-                "`intensities`, or `segment`"
+                f"; {self.outdated:,} objects have measurements of before: measure them again "
+                "(stains with `intensities`), or segment again"
             )
         return text
 
@@ -214,7 +213,7 @@ def _check_size(entry: ImageEntry, mpp: float, force: bool) -> int:
         now = "no pixel size" if entry.server.mpp is None else f"{entry.server.mpp[0]:g} µm/px"
         raise ProjectError(
             f"{entry.name}: {measured:,} objects have measurements by {now}, which would no longer "
-            "fit; give `force`, and then run `segment`, or `measure`, again"
+            "fit; give `force`, and then segment, or measure, again"
         )
     return measured
 
@@ -253,9 +252,10 @@ def _stains_of(
         regions = select_regions(data.objects, selection, slide.width, slide.height)
         x, y, right, bottom = max(regions, key=lambda r: r.geometry.area).geometry.bounds
     downsample = max(1.0, math.sqrt((right - x) * (bottom - y) / MOST_PIXELS))
-    box: list[Any] = [round(v / downsample) for v in (x, y, right - x, bottom - y)]
+    left, top, width, height = (round(v / downsample) for v in (x, y, right - x, bottom - y))
+    pixels = slide.read(left, top, max(1, width), max(1, height), downsample)
     try:
-        return estimate_stains(slide.read(*box, downsample), image_stains(known))
+        return estimate_stains(pixels, image_stains(known))
     except ValueError as error:
         raise QpbridgeError(f"{image}: no stain vectors can be estimated: {error}") from error
 

@@ -11,11 +11,12 @@ import shapely
 
 from qpbridge import checks
 from qpbridge.errors import RequestError, SlideError
-from qpbridge.objects import ObjectKind, ObjectTable, RoiKind, Shapes
+from qpbridge.measurements.staining import PICTURE, as_type, estimate_type
+from qpbridge.objects import ImageType, ObjectKind, ObjectTable, RoiKind, Shapes
 from qpbridge.project import NewImage, Project
 from qpbridge.project import create_project as create_around
 from qpbridge.project.interface import Edit
-from qpbridge.slides.calibration import pixel_size
+from qpbridge.slides.calibration import check_mpp, pixel_size
 from qpbridge.slides.several import tell_choice
 from qpbridge.slides.slide import Slide, open_slide
 
@@ -30,6 +31,8 @@ def create_project(
     images: str | os.PathLike[str] | NewImage | Iterable[str | os.PathLike[str] | NewImage],
     *,
     annotate: str | Sequence[str] | None = None,
+    mpp: float | None = None,
+    image_type: ImageType | str | None = None,
     note: Callable[[str], None] = _log.warning,
     broken: Callable[[Path, SlideError], None] | None = None,
 ) -> Project:
@@ -47,6 +50,11 @@ def create_project(
     annotate
         ``tissue``: an annotation around the tissue of each slide; ``full``: one of each whole
         slide; or both.
+    mpp
+        µm per pixel of the slides, instead of what their files say.
+    image_type
+        ``H&E``, ``H-DAB``, ``brightfield`` (other), ``fluorescence``, ``other``, or ``estimate``:
+        what the pixels tell, if they leave no doubt. None: QuPath asks when an image is opened.
     note
         Gets a sentence on each slide without tissue, or without a pixel size, or that is one of
         several images in its file.
@@ -80,41 +88,52 @@ def create_project(
     given = [images] if isinstance(images, str | os.PathLike | NewImage) else images
     if not isinstance(given, Iterable):
         raise RequestError("images", images, "the path of a slide, or several, was expected")
+    check_mpp("mpp", mpp)
+    kind = None if image_type is None else as_type("image_type", image_type)
     checks.function("note", note)
     if broken is not None:
         checks.function("broken", broken)
     described: list[NewImage] = []
     drawn: list[list[ObjectTable]] = []
+    kinds: list[ImageType | None] = []
     unread: dict[Path, SlideError] = {}
     for image in given:
         if isinstance(image, NewImage):
-            if wanted:
-                raise RequestError("annotate", annotate, "needs the slides themselves, as paths")
+            for field, value in (("annotate", wanted), ("mpp", mpp), ("image_type", image_type)):
+                if value:
+                    raise RequestError(field, value, "needs the slides themselves, as paths")
             described.append(image)
             drawn.append([])
+            kinds.append(None)
             continue
         name = Path(checks.path("images", image))
         try:
             with open_slide(name) as slide:
+                if mpp is not None:
+                    slide.mpp = (mpp, mpp)
                 new = describe_slide(slide)
                 if choice := tell_choice(slide.images, slide.series):
                     note(f"{slide.path.name}: {choice}")
                 tables = _annotations(slide, wanted, note)
                 _check_pixel_size(slide, note)
+                sure = kind if kind or image_type is None else _sure_type(slide, note)
         except SlideError as error:
             unread[name] = error
             continue
         described.append(new)
         drawn.append(tables)
+        kinds.append(sure)
     if unread and (broken is None or not described):
         raise _all_of(list(unread.values()))
     for name, why in unread.items():
         assert broken is not None
         broken(name, why)
     created = create_around(file, described)
-    for entry, tables in zip(created.images, drawn, strict=True):
+    for entry, tables, sure in zip(created.images, drawn, kinds, strict=True):
         for table in tables:
             entry.apply(Edit(add=table))
+        if sure is not None:
+            entry.apply(Edit(image_type=sure))
     return created
 
 
@@ -163,6 +182,13 @@ def _annotations(
 
 def _named(shape: Shapes, name: str) -> ObjectTable:
     return ObjectTable.new(ObjectKind.ANNOTATION, shape).replace(names={0: name})
+
+
+def _sure_type(slide: Slide, note: Callable[[str], None]) -> ImageType | None:
+    found, sure = estimate_type(slide.thumbnail(PICTURE, PICTURE))
+    if not sure:
+        note(f"{slide.path.name}: the type of the image is in doubt; give it by `image_type`")
+    return found if sure else None
 
 
 def _check_pixel_size(slide: Slide, note: Callable[[str], None]) -> None:

@@ -12,7 +12,7 @@ import sys
 import click
 
 _COMMANDS = {
-    "annotate": "Draw annotations around the tissue in the images of PROJECT.",
+    "annotate": "Draw the tissue in the images of PROJECT, or say what these images are like.",
     "create": "Create the QuPath project PROJECT (a new .qpproj file) around slides.",
     "doctor": "Show what qpbridge finds on this machine, and test that it can segment.",
     "evaluate": "Score a model on labelled images, or what is in PROJECT against what a person "

@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 import qpbridge
-from qpbridge.cli.options import json_option, project_argument
+from qpbridge.cli.options import image_type_option, json_option, project_argument
 from qpbridge.cli.output import exit_with_failures, note, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import SlideError
+from qpbridge.measurements.staining import ESTIMATE
+from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
 @click.command(cls=Command)
@@ -22,12 +24,23 @@ from qpbridge.errors import SlideError
     "--annotate-tissue", is_flag=True, help="Add an annotation around the tissue of each slide."
 )
 @click.option("--annotate-full", is_flag=True, help="Add an annotation of each whole slide.")
+@click.option(
+    "--mpp",
+    type=click.FloatRange(MIN_MPP, MAX_MPP),
+    metavar="F",
+    help="µm per pixel of the slides, instead of what their files say; QuPath shows it too.",
+)
+@image_type_option(
+    f"Type of the slides; '{ESTIMATE}': where the pixels leave no doubt.  [default: QuPath asks]"
+)
 @json_option
 def create(
     project: Path,
     slides: tuple[Path, ...],
     annotate_tissue: bool,
     annotate_full: bool,
+    mpp: float | None,
+    image_type: str | None,
     as_json: bool,
 ) -> None:
     """Create the QuPath project PROJECT (a new .qpproj file) around slides.
@@ -42,7 +55,13 @@ def create(
 
     annotate = ["full"] * annotate_full + ["tissue"] * annotate_tissue
     created = qpbridge.create_project(
-        project, slides, annotate=annotate, note=note, broken=leave_out
+        project,
+        slides,
+        annotate=annotate,
+        mpp=mpp,
+        image_type=image_type,
+        note=note,
+        broken=leave_out,
     )
     annotations = {entry.id: len(entry.read().objects) if annotate else 0 for entry in created}
     if as_json:

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from qpbridge.hierarchy.provenance import TARGETS
+from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
@@ -75,6 +76,16 @@ device_option = click.option(
     help="Where the network runs; 'auto' takes a GPU where there is one. `segment` takes several, "
     "with commas between.",
 )
+
+
+def image_type_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the type of images; `text` says in the help what it does with that."""
+    return click.option(
+        "--image-type",
+        type=click.Choice((*TYPES, ESTIMATE), case_sensitive=False),
+        help=text,
+    )
+
 
 mpp_option = click.option(
     "--mpp",

@@ -27,11 +27,11 @@ BROWN, NOT_BROWN = 0.03, 0.01
 """Share of the stained pixels that are strong and brown: at least, where there is DAB, and at most
 where there is none."""
 
-BLUE, NOT_BLUE = 0.2, 0.3
-"""Share of the stained pixels that are blue, as hematoxylin alone is, with DAB and with eosin."""
+PINK, NOT_PINK = 0.2, 0.15
+"""The same of pink and purple ones, which hold eosin."""
 
-MUCH_BROWN, LITTLE_BLUE = 0.3, 0.02
-"""Share of brown from which on less blue will do."""
+REDDISH = 0.75
+"""Density of red by that of green, below which there is eosin; hematoxylin alone has 0.9."""
 
 MOST_DARK = 0.1
 """Share of dark pixels that a section may have, though there be no glass."""
@@ -42,6 +42,9 @@ PALEST = 100
 FAINTEST, STRONGEST, IGNORED = 0.05, 1.0, 0.01
 """Of stain vectors: the least density of each channel and the largest density of a pixel that
 counts, and the share of pixels left out at both ends; QuPath's defaults."""
+
+TINT = 0.85
+"""How dark glass is in any channel at least, by its brightest one."""
 
 DIMMEST_GLASS = 180
 """Grey level, in each channel, above which the most frequent colour is taken for that of glass."""
@@ -113,7 +116,7 @@ def estimate_type(picture: Bytes) -> Staining:
 
     QuPath compares the mean colour of what is neither dark nor light with its default stains, and
     takes much H&E in which hematoxylin prevails for H-DAB. That guess is kept where the single
-    pixels don't tell: where they do, brown ones tell DAB, and purple ones without any brown H&E.
+    pixels don't tell: where they do, brown ones tell DAB, pink ones without any brown H&E.
 
     Parameters
     ----------
@@ -132,18 +135,18 @@ def estimate_type(picture: Bytes) -> Staining:
         return Staining(ImageType.OTHER, False)
     guess = _as_qupath(rest.mean(axis=0))
     white = np.percentile(pixels[~dark], 99, axis=0)
-    density = -np.log10(np.maximum(rest, 1) / np.maximum(white, 1)).clip(None, 3)
+    glass = np.maximum(white, max(1.0, TINT * white.max()))  # where all is tissue, it is its colour
+    density = -np.log10(np.maximum(rest, 1) / glass)
     length = np.linalg.norm(density, axis=1)
     stained = length > STAINED
     if stained.sum() < LEAST_STAINED * len(pixels):
         return Staining(guess, False)
     red, green, blue = density[stained].T
     brown = float(((blue > green) & (length[stained] > STRONG)).mean())
-    bluish = float((red > green).mean())
-    paled = white.min() >= PALEST
-    if paled and brown >= BROWN and bluish >= (BLUE if brown < MUCH_BROWN else LITTLE_BLUE):
+    pink = float(((red < REDDISH * green) & (blue < green)).mean())
+    if brown >= BROWN and pink <= NOT_PINK and white.min() >= PALEST:
         return Staining(ImageType.BRIGHTFIELD_H_DAB, True)
-    if brown <= NOT_BROWN and bluish <= NOT_BLUE:
+    if brown <= NOT_BROWN and pink >= PINK:
         return Staining(ImageType.BRIGHTFIELD_H_E, True)
     return Staining(guess, False)
 

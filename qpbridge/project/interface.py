@@ -190,16 +190,15 @@ class Edit:
     steps
         Workflow steps to append.
     image_type
-        Set only where the image has none yet (UNSET).
-    note
-        Kept beside the data, so that the change can be taken back.
-    forget
-        Runs (`Note.run`) of which nothing is kept any more.
         Set only where the image has none yet (UNSET), unless `retype`.
     retype
         Set the type in any case; with another type the stains of the old one go.
     stains
         Stain vectors to set; None: they stay, and an image of a new type gets QuPath's defaults.
+    note
+        Kept beside the data, so that the change can be taken back.
+    forget
+        Runs (`Note.run`) of which nothing is kept any more.
 
     Raises
     ------
@@ -215,10 +214,10 @@ class Edit:
     change: Mapping[bytes, ObjectChange] = field(default_factory=dict)
     steps: Sequence[WorkflowStep] = ()
     image_type: ImageType | None = None
-    note: Note | None = None
-    forget: Sequence[str] = ()
     retype: bool = False
     stains: Stains | None = None
+    note: Note | None = None
+    forget: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         if np.shape(self.remove)[1:] != (16,):
