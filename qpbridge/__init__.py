@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from qpbridge.api import edit
     from qpbridge.api.annotate import AnnotateReport, annotate
     from qpbridge.api.calibrate import CalibrateReport, calibrate
+    from qpbridge.api.compare import CompareReport, TargetChanges, compare
     from qpbridge.api.compare_models import ModelComparison, compare_models
     from qpbridge.api.create import create_project
     from qpbridge.api.doctor import doctor
@@ -90,6 +91,7 @@ _HOMES = {
     "InfoReport": "api.info",
     "MeasureReport": "engine.measuring.request",
     "MeasureRequest": "engine.measuring.request",
+    "CompareReport": "api.compare",
     "ModelComparison": "api.compare_models",
     "NucleusOptions": "prediction.options",
     "Prediction": "api.predict",
@@ -102,9 +104,11 @@ _HOMES = {
     "Selection": "hierarchy.regions",
     "Surroundings": "engine.measuring.request",
     "TableReport": "api.export",
+    "TargetChanges": "api.compare",
     "UndoReport": "api.undo",
     "SlideInfo": "api.image_info",
     "annotate": "api.annotate",
+    "compare": "api.compare",
     "compare_models": "api.compare_models",
     "calibrate": "api.calibrate",
     "create_project": "api.create",
@@ -138,6 +142,7 @@ __all__ = [
     "Bundle",
     "CalibrateReport",
     "CombinationError",
+    "CompareReport",
     "Edit",
     "Evaluation",
     "FormatError",
@@ -185,11 +190,13 @@ __all__ = [
     "Stains",
     "Surroundings",
     "TableReport",
+    "TargetChanges",
     "UndoReport",
     "UnknownImageError",
     "UnknownMeasurementError",
     "annotate",
     "calibrate",
+    "compare",
     "compare_models",
     "create_project",
     "doctor",

@@ -13,6 +13,9 @@ import click
 
 _COMMANDS = {
     "annotate": "Draw the tissue in the images of PROJECT, or say what these images are like.",
+    "annotate": "Draw annotations around the tissue in the images of PROJECT.",
+    "compare": "Tell what was added, lost, moved and reclassified from PROJECT to OTHER, and score "
+    "PROJECT.",
     "create": "Create the QuPath project PROJECT (a new .qpproj file) around slides.",
     "doctor": "Show what qpbridge finds on this machine, and test that it can segment.",
     "evaluate": "Score a model on labelled images, or what is in PROJECT against what a person "

@@ -14,6 +14,7 @@ OPTIONS = {
     "annotate": "--annotate",
     "area_kind": "--write",
     "batch_size": "--batch-size",
+    "before": "--before",
     "cell_expansion": "--cell-expansion",
     "data": "--data",
     "delaunay": "--delaunay",

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import shapely
+
+from qpbridge.objects import FloatArray, GeometryArray
 
 Labels = npt.NDArray[np.integer]
 IntArray = npt.NDArray[np.int64]
@@ -83,6 +86,28 @@ def overlaps(truth: Labels, prediction: Labels, size: int | None = None) -> Over
     )
 
 
+def outline_overlaps(truth: GeometryArray, prediction: GeometryArray) -> Overlaps:
+    """Compute the areas that pairs of objects share, of their outlines.
+
+    Parameters
+    ----------
+    truth, prediction
+        Valid polygons or multipolygons (n,) and (m,).
+
+    Returns
+    -------
+    overlaps
+        In thousandths of a square pixel, in the order of the outlines; `Overlaps.size` is the area
+        of all together.
+    """
+    predicted, true = shapely.STRtree(truth).query(prediction, predicate="intersects")
+    shared = _thousandths(shapely.area(shapely.intersection(truth[true], prediction[predicted])))
+    there = shared > 0
+    areas, found = (_thousandths(shapely.area(outlines)) for outlines in (truth, prediction))
+    size = int(areas.sum() + found.sum() - shared.sum())
+    return Overlaps(areas, found, true[there], predicted[there], shared[there], size)
+
+
 def best_partners(table: Overlaps) -> IntArray:
     """Find for each true object the pair with the prediction that it shares most pixels with.
 
@@ -96,6 +121,10 @@ def best_partners(table: Overlaps) -> IntArray:
     first = np.r_[True, np.diff(table.truth[order]) > 0][: len(order)]
     pair[table.truth[order[first]]] = order[first]
     return pair
+
+
+def _thousandths(areas: FloatArray) -> IntArray:
+    return np.round(1000 * areas).astype(np.int64)
 
 
 def dense(labels: Labels) -> tuple[int, IntArray]:

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from qpbridge.evaluation import objects, pixels
 from qpbridge.evaluation.boundaries import boundary_scores
-from qpbridge.evaluation.overlaps import Labels, overlaps
+from qpbridge.evaluation.overlaps import Labels, Overlaps, overlaps
 
 MEANINGS: Mapping[str, str] = {
     "aji": "aggregated Jaccard index",
@@ -110,8 +110,29 @@ def mean_scores(images: Iterable[Mapping[str, float]]) -> dict[str, float]:
 
 def _of_objects(truth: Labels, prediction: Labels, size: int) -> dict[str, float]:
     table = overlaps(truth, prediction, size)
-    errors = objects.count_errors(table)
     hausdorff, average = boundary_scores(truth, prediction, table)
+    return {
+        **object_scores(table),
+        "object_hausdorff": hausdorff,
+        "abd": average,
+        "ari": objects.adjusted_rand(table),
+    }
+
+
+def object_scores(table: Overlaps) -> dict[str, float]:
+    """Return the scores that areas and overlaps alone tell.
+
+    Parameters
+    ----------
+    table
+        Of labels, or of outlines.
+
+    Returns
+    -------
+    dict
+        By the names in `MEANINGS`; NaN where there is nothing to measure.
+    """
+    errors = objects.count_errors(table)
     dq = objects.detection_quality(table)
     f1 = objects.f1_by_iou(table, THRESHOLDS)
     return {
@@ -124,9 +145,6 @@ def _of_objects(truth: Labels, prediction: Labels, size: int) -> dict[str, float
         "f1_mean": float(np.mean(f1)),
         "object_f1": objects.object_f1(table),
         "object_dice": objects.object_dice(table),
-        "object_hausdorff": hausdorff,
-        "abd": average,
-        "ari": objects.adjusted_rand(table),
         **{name: float(value) for name, value in errors._asdict().items()},
         "truth_count": float(len(table.truth_area)),
         "predicted_count": float(len(table.predicted_area)),
