@@ -22,7 +22,7 @@ ENCLOSING = (RoiKind.POLYGON, RoiKind.RECTANGLE, RoiKind.ELLIPSE, RoiKind.GEOMET
 """Regions of interest that enclose something."""
 
 CHUNK = 2**18
-"""Points that are looked up at a time; bounds the memory."""
+"""Points or outlines that are looked at together; bounds the memory."""
 
 ROUNDING = 0.02
 """Pixels by which outlines move when QuPath reads and saves them."""
@@ -193,6 +193,13 @@ def made_valid(geometries: GeometryArray) -> GeometryArray:
         except shapely.errors.GEOSException:
             out[row] = shapely.make_valid(geometries[row], method="structure", keep_collapsed=False)
     return out
+
+
+def areas_of(shapes: Shapes) -> FloatArray:
+    """Compute areas in square pixels, float64 (n,), with few geometries in memory at a time."""
+    starts = range(0, len(shapes), CHUNK)
+    parts = [shapes.take(np.arange(i, min(i + CHUNK, len(shapes)))) for i in starts]
+    return np.concatenate([np.zeros(0), *(shapely.area(part.geometries) for part in parts)])
 
 
 def areas_um2(geometries: GeometryArray, mpp: tuple[float, float]) -> FloatArray:

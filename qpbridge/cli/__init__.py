@@ -13,7 +13,6 @@ import click
 
 _COMMANDS = {
     "annotate": "Draw the tissue in the images of PROJECT, or say what these images are like.",
-    "annotate": "Draw annotations around the tissue in the images of PROJECT.",
     "compare": "Tell what was added, lost, moved and reclassified from PROJECT to OTHER, and score "
     "PROJECT.",
     "create": "Create the QuPath project PROJECT (a new .qpproj file) around slides.",

@@ -23,8 +23,7 @@ from qpbridge.engine.runs import PREFIX, RunMark, standing
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.ids import IdArray, are_among
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, Shapes
-from qpbridge.outlines import valid_areas
-from qpbridge.prediction.cells import areas_of
+from qpbridge.outlines import areas_of, valid_areas
 from qpbridge.project.interface import ImageData, ImageEntry, Note
 
 SAME_SIZE = 2.0

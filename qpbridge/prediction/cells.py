@@ -23,8 +23,6 @@ from qpbridge.outlines import areas_only
 LARGEST_NUCLEUS = 20.0
 """µm; a tile sees the neighbours of a nucleus whole if they are no longer than this."""
 
-_CHUNK = 2**16
-
 
 def needed_halo(expansion: float) -> float:
     """Return how far around its core a tile must see for its cells to be right, µm."""
@@ -129,13 +127,6 @@ def cells_of_image(
     if not grown:
         return Shapes.empty()
     return concatenate_shapes(grown).take(np.argsort(np.concatenate(order)))
-
-
-def areas_of(shapes: Shapes) -> FloatArray:
-    """Compute areas in square pixels, float64 (n,), with few geometries in memory at a time."""
-    starts = range(0, len(shapes), _CHUNK)
-    parts = [shapes.take(np.arange(i, min(i + _CHUNK, len(shapes)))) for i in starts]
-    return np.concatenate([np.zeros(0), *(shapely.area(part.geometries) for part in parts)])
 
 
 def _storable_cells(cells: GeometryArray, nuclei: GeometryArray, coords: FloatArray) -> Shapes:

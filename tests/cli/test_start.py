@@ -94,7 +94,9 @@ def test_work_on_what_was_segmented_without_networks(tmp_path, segmented):
     assert imported("export", segmented, "--format", "geojson", "-o", tmp_path / "a.geojson") == []
     assert imported("info", segmented) == []
     assert imported("relocate", segmented) == []
+    assert imported("history", segmented, "--deleted") == []
     assert imported("remove", segmented) == []
+    assert imported("undo", segmented) == []
 
 
 def test_segmenting_takes_no_more_than_it_needs(project):

@@ -34,8 +34,8 @@ from qpbridge.objects import (
     Stains,
     concatenate_shapes,
 )
-from qpbridge.outlines import ENCLOSING
-from qpbridge.prediction.cells import areas_of, cells_of_image, grow_cells, round_outlines
+from qpbridge.outlines import ENCLOSING, areas_of
+from qpbridge.prediction.cells import cells_of_image, grow_cells, round_outlines
 from qpbridge.prediction.options import NucleusOptions
 from qpbridge.prediction.tiles.merge import TileObjects, merge_tiles
 from qpbridge.prediction.tiles.plan import Tile, TilePlan

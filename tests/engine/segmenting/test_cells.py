@@ -20,8 +20,8 @@ from qpbridge.hierarchy.regions import Region
 from qpbridge.measurements.color import H_E
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.outlines import areas_of
 from qpbridge.prediction.cells import (
-    areas_of,
     cells_of_image,
     decimals_for,
     grow_cells,
