@@ -21,6 +21,7 @@ KEPT = {
     "whole-or-not": "project/files/test_atomic.py::test_any_failure_leaves_all_or_nothing",
     "any-moment": "engine/segmenting/test_kills.py::test_killed_before_any_call",
     "inside": "project/test_links.py::test_links_lead_nowhere",
+    "outputs": "project/test_links.py::test_no_file_of_a_project_and_no_image_is_replaced",
     "one-writer": "project/files/test_leases.py::test_of_several_who_take_over_one_has_it",
     "shared-work": "engine/segmenting/test_two_runs.py::test_each_does_what_the_other_does_not",
     "meanwhile": "project/test_saving.py::test_what_qupath_saves_is_never_lost",

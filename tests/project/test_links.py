@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from project.files import digests
+from project.files import digests, png
 from project.suite import discs
 
 from qpbridge.engine.segmenting.spool import FOLDER, open_spool
@@ -215,6 +215,40 @@ class TestOutputs:
         with named, atomic_file(place) as file:
             file.write(b"cells")
         assert digests(other) == before
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            *("project.qpproj", "Other.QPPROJ", "a/new.qpproj", "qpbridge.lock"),
+            *("data/1/data.qpdata", "data/1/data.qpdata.bkp", "data/1/server.json", "data/1/a.csv"),
+            *("data/metadata.json", "classifiers/classes.json", "slide.png", "slide.tif", "a.dcm"),
+        ],
+    )
+    @pytest.mark.parametrize("linked", [False, True])
+    def test_no_file_of_a_project_and_no_image_is_replaced(
+        self, saved: Path, name: str, linked: bool
+    ) -> None:
+        folder, place = saved.parent, saved.parent / name
+        png(folder / "slide.png")
+        (folder / "slide.tif").write_bytes(b"II*\0")
+        (folder / "a.dcm").write_bytes(bytes(128) + b"DICM")
+        if linked:
+            (folder.parent / "link").symlink_to(place)
+            place = folder.parent / "link"
+        before = digests(folder)
+        refused = pytest.raises(ProjectError, match=f"{place.name}: .* which no output ever")
+        with refused, atomic_file(place) as file:
+            file.write(b"cells")
+        assert digests(folder) == before
+
+    @pytest.mark.parametrize("name", ["data/mine/cells.csv", "data.csv", "out.qpproj.csv"])
+    def test_other_places_in_its_folder_are_free(self, saved: Path, name: str) -> None:
+        place = saved.parent / name
+        place.parent.mkdir(exist_ok=True)
+        for text in (b"cells", b"again"):
+            with atomic_file(place) as file:
+                file.write(text)
+        assert place.read_bytes() == b"again"
 
     def test_a_project_that_is_reached_by_a_link(self, saved: Path) -> None:
         link = saved.parent.parent / "elsewhere"

@@ -11,7 +11,8 @@ from typing import BinaryIO
 
 from qpbridge.project.files.explain import explain_failure
 from qpbridge.project.files.leftovers import remove_abandoned
-from qpbridge.project.files.no_links import below, look, output_place, refusal
+from qpbridge.project.files.no_links import below, look, refusal
+from qpbridge.project.files.outputs import output_place
 from qpbridge.project.files.renaming import rename
 from qpbridge.project.files.replacement import Replacement, create, to_disk
 from qpbridge.project.files.siblings import remove, sibling

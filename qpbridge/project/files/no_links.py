@@ -89,26 +89,6 @@ def below(root: Path, path: Path) -> Path:
     return target
 
 
-def output_place(path: Path) -> Path:
-    """Return where a file really is that a user names to be written.
-
-    A link that a user names is followed. Below a project's folder, which may be from elsewhere and
-    hold links of others, none leads out of there.
-
-    Raises
-    ------
-    ProjectError
-        If one does.
-    """
-    named = Path(os.path.abspath(path))  # noqa: PTH100 (resolve would follow links)
-    end = real(path)
-    if end != named:
-        for folder in named.parents:
-            if any(folder.glob("*.qpproj")):
-                return below(folder, named)
-    return end
-
-
 def folder_below(root: Path, folder: Path, *, make: bool = False) -> Path:
     """Return where a folder below another one really is; see `below`.
 
