@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,14 +17,22 @@ import click
 import numpy as np
 import pandas as pd
 
-from qpbridge.decode.decoders import decode
-from qpbridge.decode.instances import Instances
 from qpbridge.evaluation.labelled import Sample, load_source
 from qpbridge.evaluation.objects import aji, count_errors, panoptic_quality
 from qpbridge.evaluation.overlaps import Overlaps, overlaps
-from qpbridge.evaluation.predict import draw_labels, draw_maps, resample
+from qpbridge.evaluation.predict import draw_objects, place_of
+from qpbridge.measurements.names import PROBABILITY
 from qpbridge.models import load_bundle
 from qpbridge.models.bundle import Bundle
+from qpbridge.objects import ObjectTable
+from qpbridge.outlines import areas_um2
+from qpbridge.prediction.finders import choose_finder
+from qpbridge.prediction.predict import whole_image
+from qpbridge.prediction.search import Search, find_in_tiles, look_at, plan_search
+from qpbridge.prediction.tiles.merge import TileObjects, numbered
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.prediction.tiles.plan import Tile
+from qpbridge.prediction.tiles.run import Maps, Pixels
 from qpbridge.training.recipe import read_recipe
 
 BALANCE = 0.05
@@ -42,27 +51,44 @@ LEAST: Mapping[str, tuple[float, ...]] = {
 
 
 class Scene(NamedTuple):
-    """An image with the maps that a network drew of it."""
+    """An image with the maps that a network drew of its tiles."""
 
     sample: Sample
-    maps: np.ndarray
+    search: Search
+    tiles: list[tuple[Pixels, Maps, Tile]]
 
 
-def draw(bundle: Bundle, samples: list[Sample]) -> list[Scene]:
-    """Let a model draw all maps."""
-    network = bundle.network()
-    return [
-        Scene(
-            sample,
-            draw_maps(
-                network,
-                resample(sample.image, sample.mpp / bundle.mpp),
-                bundle.stride,
-                bundle.halo,
-            ),
-        )
-        for sample in samples
-    ]
+def draw(network: TargetNetwork, sample: Sample) -> Scene:
+    """Let a model draw all maps of an image."""
+    place, tiles = place_of(sample), []
+    with place.open() as slide:
+        regions = place.regions or whole_image(slide)
+        search = plan_search(slide, regions, place.mpp, network.bundle, by_hand=place.by_hand)
+        search = look_at(search, slide, network.bundle)
+        finder = choose_finder(network.bundle, search)
+
+        def find(pixels: Pixels, maps: Maps, tile: Tile) -> TileObjects:
+            tiles.append((pixels, maps, tile))
+            return finder.find(pixels, maps, tile)
+
+        for _ in find_in_tiles(search, slide, network, find, workers=1):  # in order
+            pass
+    return Scene(sample, search, tiles)
+
+
+def with_settings(bundle: Bundle, settings: Mapping[str, float]) -> Bundle:
+    """Give a model other settings of its decoder."""
+    own = {**bundle.metadata["qpbridge"], "decode": {**bundle.decode, **settings}}
+    return replace(bundle, metadata={**bundle.metadata, "qpbridge": own})
+
+
+def decoded(bundle: Bundle, scene: Scene) -> ObjectTable:
+    """Find the objects of an image in its maps."""
+    finder = choose_finder(bundle, scene.search)
+    found = finder.merge(
+        numbered(finder.find(*tile), number) for number, tile in enumerate(scene.tiles)
+    )
+    return finder.place(found, scene.search.searched).objects
 
 
 def without(table: Overlaps, kept: np.ndarray) -> Overlaps:
@@ -84,13 +110,14 @@ def score(
 ) -> Iterator[dict[str, float]]:
     """Score one set for all combinations of `LEAST`."""
     seen = []
-    for sample, maps in scenes:
-        free = {**bundle.decode, **settings, "min_probability": 0.0, "min_area_um2": 1.0}
-        found: Instances = decode(bundle.decoder, maps, **free)
-        labels = draw_labels(found, sample.labels.shape, sample.mpp / bundle.mpp, holes=False)
+    free = with_settings(bundle, {**settings, "min_probability": 0.0, "min_area_um2": 1.0})
+    for scene in scenes:
+        found, sample = decoded(free, scene), scene.sample
+        labels = draw_objects(found, bundle, sample)
         there = np.setdiff1d(labels, 0) - 1
-        area = np.bincount(found.labels.ravel())[1:] * bundle.mpp**2
-        seen.append((overlaps(sample.labels, labels), found.probability[there], area[there]))
+        area = areas_um2(found.geometries, scene.search.mpp)
+        probability = found.measurement(PROBABILITY)
+        seen.append((overlaps(sample.labels, labels), probability[there], area[there]))
     for values in itertools.product(*LEAST.values()):
         least = dict(zip(LEAST, values, strict=True))
         tables = [
@@ -116,8 +143,12 @@ def score(
 @click.option("--best", default=10, show_default=True, help="How many settings to print.")
 def main(model: str, recipe: Path, data: Path, best: int) -> None:
     """Try all settings of the grid with MODEL on the validation sets of a recipe."""
-    bundle = load_bundle(model)
-    sets = {s.title: draw(bundle, load_source(s)) for s in read_recipe(recipe, data).validation}
+    bundle = load_bundle(model).uncalibrated()
+    network = TargetNetwork(bundle, "auto")
+    sets = {
+        source.title: [draw(network, sample) for sample in load_source(source)]
+        for source in read_recipe(recipe, data).validation
+    }
     own = tuple(bundle.decode.get(name, 0.0) for name in GRID)
     rows = []
     for values in dict.fromkeys([own, *itertools.product(*GRID.values())]):

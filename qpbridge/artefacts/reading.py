@@ -18,6 +18,9 @@ from qpbridge.artefacts.masks import Kind, Pixels
 from qpbridge.measurements import quality as names
 from qpbridge.slides.slide import Slide
 
+STEP = "qpbridge: quality"
+"""What QuPath's history calls the run that wrote the map as annotations."""
+
 NO_TISSUE = (Kind.FILL, Kind.INK)
 """What takes no part: nothing is looked for in it, and it is no part of the evaluated area."""
 
@@ -106,7 +109,7 @@ class QualityMap:
         return {kind: float(share) for kind, share in found.items()}
 
     def without_fill(self, pixels: Pixels, corner: tuple[int, int], downsample: float) -> Pixels:
-        """Make black fill in pixels white, as what lies outside of an image is.
+        """Make black fill in pixels white, as empty glass is.
 
         Parameters
         ----------
@@ -209,28 +212,15 @@ def _read_strip(
     """Read rows of the map, and measure their texture and sharpness with a margin around them."""
     x, y, width, height = box
     wide, high = width + 2 * margin, height + 2 * margin
-    pixels = slide.read((x - margin) * step, (y - margin) * step, wide * step, high * step, fine)
-    _extend(pixels, slide, ((x - margin) * step, (y - margin) * step), fine)
+    corner, size = ((x - margin) * step, (y - margin) * step), (wide * step, high * step)
+    # white beyond the edge would be one itself, and repeated pixels blur
+    pixels = slide.read_mirrored(*corner, *size, fine)
     density = masks.grey_density(pixels)
     inner = np.s_[margin : margin + height, margin : margin + width]
     small = pixels.reshape(high, step, wide, step, 3).mean(axis=(1, 3), dtype=np.float32)
     texture = masks.texture_of(density, round(masks.TEXTURE_SIDE / READ_MPP), step)
     sharpness = masks.sharpness_of(density, round(masks.SHARPNESS_SIDE / READ_MPP), step)
     return np.rint(small[inner]).astype(np.uint8), texture[inner], sharpness[inner]
-
-
-def _extend(pixels: Pixels, slide: Slide, corner: tuple[int, int], downsample: float) -> None:
-    """Mirror the slide at its border: white there would be an edge, and repeated pixels blur."""
-    for axis, (start, size) in enumerate(
-        zip(corner[::-1], (slide.height, slide.width), strict=True)
-    ):
-        there = max(1, math.floor(size / downsample + 1e-6))
-        wanted = np.arange(start, start + pixels.shape[axis])
-        if wanted[0] >= 0 and wanted[-1] < there:
-            continue
-        folded = wanted % (2 * there)
-        mirrored = np.minimum(folded, 2 * there - 1 - folded) - start
-        pixels[:] = pixels.take(mirrored.clip(0, len(wanted) - 1), axis)
 
 
 def _boxes(mask: masks.Mask, downsample: float, corner: tuple[int, int]) -> Any:

@@ -45,3 +45,10 @@ def decode(name: str, maps: npt.NDArray[np.float32], **settings: Any) -> Instanc
     except TypeError as error:
         raise ModelError(f"The decoder {name!r} can't be used so: {error}.") from error
     return decoder(maps, **settings)
+
+
+def foreground(name: str, maps: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the foreground probability (H, W) that the decoder called `name` takes from maps."""
+    inverse = name == "semantic" and len(maps) > 1  # there the first one is of the background
+    level: npt.NDArray[np.float32] = 1 - maps[0] if inverse else maps[0]
+    return level

@@ -11,7 +11,7 @@ from torch import nn
 
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.evaluation.overlaps import overlaps
-from qpbridge.evaluation.predict import predict
+from qpbridge.evaluation.predict import predict, ready_network
 from qpbridge.models.bundle import Bundle, Calibration
 
 FloatArray = npt.NDArray[np.float64]
@@ -58,15 +58,16 @@ def judge_objects(bundle: Bundle, samples: Iterable[Sample], network: nn.Module)
     Objects of one image after the other; all of them together weigh 1.
     """
     probability, right = [np.zeros(0)], [np.zeros(0, bool)]
+    ready = ready_network(bundle.uncalibrated(), network)
     for sample in samples:
-        found = predict(bundle, network, sample.image, sample.mpp)
+        found = predict(ready, sample)
         labels, truth = found.labels, sample.labels
         if sample.known is not None:
             labels, truth = labels * sample.known, truth * sample.known
         table = overlaps(truth, labels)
         good = np.zeros(len(table.predicted_area), bool)
         good[table.predicted[table.iou > RIGHT_IOU]] = True
-        probability.append(found.probability[np.setdiff1d(labels, 0) - 1].astype(np.float64))
+        probability.append(found.probability[np.setdiff1d(labels, 0) - 1])
         right.append(good)
     count = sum(len(part) for part in right)
     weight = np.full(count, 1 / max(count, 1))

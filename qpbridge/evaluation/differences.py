@@ -120,4 +120,5 @@ def _tiles(sample: Sample) -> Iterator[Sample]:
                     labels=sample.labels[window],
                     known=None if sample.known is None else sample.known[window],
                     lumen=None if sample.lumen is None else sample.lumen[window],
+                    place=None,  # what the border cuts is cut in the truth as well
                 )

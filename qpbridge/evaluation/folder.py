@@ -11,10 +11,9 @@ from torch import nn
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.evaluation.objects import aji, panoptic_quality
 from qpbridge.evaluation.overlaps import Overlaps, overlaps
-from qpbridge.evaluation.predict import predict
+from qpbridge.evaluation.predict import predict, ready_network
 from qpbridge.evaluation.scores import OF_PIXELS, image_scores, mean_scores
 from qpbridge.models.bundle import Bundle
-from qpbridge.models.network import choose_device
 
 COUNTS = ("truth_count", "predicted_count")
 OF_OVERLAPS: Mapping[str, Callable[[Overlaps], float]] = {"aji": aji, "pq": panoptic_quality}
@@ -41,11 +40,11 @@ def score_each(
         Of each image; see `qpbridge.evaluation.scores.MEANINGS`. Vessels are often drawn as a mask:
         where no labels of theirs have more than one value, only the scores of pixels are given.
     """
-    network = network or bundle.network(choose_device("auto"))
+    ready = ready_network(bundle, network)
     masks = bundle.target == "vessels"
     scored = []
     for sample in samples:
-        found = predict(bundle, network, sample.image, sample.mpp)
+        found = predict(ready, sample, with_level=True)
         scores = image_scores(sample.labels, found.labels, found.level, known=sample.known)
         scored.append((sample.name, scores))
         masks = masks and len(np.setdiff1d(sample.labels, 0)) <= 1
@@ -60,9 +59,9 @@ def quick_score(
     """Mean of one score of `score_samples`, without the time that all others take."""
     if name not in OF_OVERLAPS:
         return float(score_samples(bundle, samples, network=network)[name])
-    values = []
+    values, ready = [], ready_network(bundle, network)
     for sample in samples:
-        truth, found = sample.labels, predict(bundle, network, sample.image, sample.mpp).labels
+        truth, found = sample.labels, predict(ready, sample).labels
         if sample.known is not None:
             truth, found = np.where(sample.known, truth, 0), np.where(sample.known, found, 0)
         values.append({name: OF_OVERLAPS[name](overlaps(truth, found))})

@@ -9,12 +9,19 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from qpbridge.errors import QpbridgeError
+from qpbridge.hierarchy.regions import Region
+from qpbridge.slides.slide import Slide, open_slide
+
+EstimateMpp = Callable[[npt.NDArray[np.integer]], float]
+Mpp = float | EstimateMpp
+"""µm per pixel of an image, or what gives it for its labels."""
 
 IMAGE_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg", ".tif", ".tiff")
 LABEL_SUFFIXES = (".png", ".tif", ".tiff")
@@ -73,6 +80,33 @@ class DataSource:
         return dict(self.about).get("title", self.folder.name)
 
 
+class Place(NamedTuple):
+    """Where a labelled image was read.
+
+    Attributes
+    ----------
+    open
+        Opens its slide; whoever calls it closes that.
+    mpp
+        µm per pixel of the slide (x, y).
+    regions
+        What of it the labels are of; none: all.
+    corner
+        x and y of the image in the slide, in pixels of the image.
+    downsample
+        Pixels of the slide per pixel of the image.
+    by_hand
+        Whether a person has the quality map as annotations.
+    """
+
+    open: Callable[[], Slide]
+    mpp: tuple[float, float]
+    regions: tuple[Region, ...] = ()
+    corner: tuple[int, int] = (0, 0)
+    downsample: float = 1.0
+    by_hand: bool = False
+
+
 @dataclass(frozen=True)
 class Sample:
     """One labelled image.
@@ -93,6 +127,8 @@ class Sample:
         bool (H, W), where the labels say the truth; None: everywhere.
     lumen
         bool (H, W), the lumina of the objects, if known.
+    place
+        Where it was read, if there is more to see there: what is around it, or other resolutions.
     """
 
     name: str
@@ -102,11 +138,10 @@ class Sample:
     patient: str = ""
     known: npt.NDArray[np.bool_] | None = None
     lumen: npt.NDArray[np.bool_] | None = None
+    place: Place | None = None
 
 
-def load_source(
-    source: DataSource, unknown_mpp: Callable[[npt.NDArray[np.integer]], float] | None = None
-) -> list[Sample]:
+def load_source(source: DataSource, unknown_mpp: EstimateMpp | None = None) -> list[Sample]:
     """Read all images of a source with their labels, in the order of their names.
 
     Parameters
@@ -133,12 +168,10 @@ def load_source(
         estimate_mpp, bounds=source.mpp_range, nucleus_um2=source.nucleus_um2
     )
     patient_of = _patients(source)
-    samples = []
-    for path, truth in _pairs(images, labels, source.pattern):
-        rgb, instances = _read_pair(path, truth)
-        mpp = source.mpp or unknown_mpp(instances)
-        samples.append(Sample(path.stem, rgb, instances, mpp, patient_of(path.stem)))
-    return samples
+    return [
+        _read_sample(path, truth, source.mpp or unknown_mpp, patient_of(path.stem))
+        for path, truth in _pairs(images, labels, source.pattern)
+    ]
 
 
 def load_pairs(images: Path, labels: Path, mpp: float) -> Iterator[Sample]:
@@ -150,8 +183,7 @@ def load_pairs(images: Path, labels: Path, mpp: float) -> Iterator[Sample]:
         If there are no images, or one and its labels don't fit.
     """
     for path, truth in _pairs(images, labels, "*"):
-        rgb, instances = _read_pair(path, truth)
-        yield Sample(path.stem, rgb, instances, mpp, path.stem)
+        yield _read_sample(path, truth, mpp, path.stem)
 
 
 def _pairs(images: Path, labels: Path, pattern: str) -> list[tuple[Path, Path]]:
@@ -174,12 +206,16 @@ def _pairs(images: Path, labels: Path, pattern: str) -> list[tuple[Path, Path]]:
     return pairs
 
 
-def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
+def _read_sample(path: Path, truth: Path, mpp: Mpp, patient: str) -> Sample:
+    """Read an image, as a slide is read, and its labels."""
+    with open_slide(path) as slide:
+        rgb = slide.read(0, 0, slide.width, slide.height, 1.0)
+        only_one = len(slide.levels) == 1
     try:
-        with Image.open(path) as picture, Image.open(truth) as drawn:
-            rgb, instances = np.asarray(picture.convert("RGB")), np.asarray(drawn)
+        with Image.open(truth) as drawn:
+            instances = np.asarray(drawn)
     except (OSError, Image.DecompressionBombError) as error:
-        raise QpbridgeError(f"{path} or {truth}: can't be read ({error}).") from error
+        raise QpbridgeError(f"{truth}: can't be read ({error}).") from error
     if instances.ndim != 2:
         raise QpbridgeError(
             f"{truth}: labels have one channel, 0 for background and a number for each object; "
@@ -192,7 +228,9 @@ def _read_pair(path: Path, truth: Path) -> tuple[npt.NDArray[np.uint8], npt.NDAr
     labels = instances.astype(np.int32)
     if (labels != instances).any() or labels.min(initial=0) < 0:
         raise QpbridgeError(f"{truth}: its values are not whole numbers from 0 on, as of labels.")
-    return rgb, labels
+    size = mpp(labels) if callable(mpp) else mpp
+    place = None if only_one else Place(partial(open_slide, path), (size, size))
+    return Sample(path.stem, rgb, labels, size, patient, place=place)
 
 
 def _patients(source: DataSource) -> Callable[[str], str]:

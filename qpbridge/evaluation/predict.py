@@ -7,20 +7,17 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from PIL import Image
 from torch import nn
 
-from qpbridge.decode.decoders import decode
-from qpbridge.decode.instances import Instances
-from qpbridge.decode.polygons import instances_to_areas, instances_to_polygons
+from qpbridge.evaluation.labelled import Place, Sample
+from qpbridge.measurements.names import PROBABILITY
 from qpbridge.measurements.raster import rasterize
 from qpbridge.models.bundle import Bundle
-from qpbridge.models.maps import failed
-from qpbridge.objects import Shapes
-
-TILE = 1024
-"""Pixels at the side of what a network sees at once, without its margin: bounds the memory."""
+from qpbridge.objects import FloatArray, ObjectTable, Shapes
+from qpbridge.outlines import without_holes
+from qpbridge.prediction.predict import predict_objects
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.slides.slide import slide_of_pixels
 
 WITH_HOLES = ("lines", "semantic")
 """Decoders whose objects have holes in the truth as well; glands and vessels include the lumen."""
@@ -33,108 +30,68 @@ class Prediction(NamedTuple):
     ----------
     labels : int32 array, shape (H, W)
         0 is background, every other value one object, lumen included.
-    level : float32 array, shape (H, W)
+    probability : float64 array, shape (n,)
+        Of objects 1..n; not all of them need have a pixel.
+    level : float32 array, shape (H, W), optional
         Foreground probability of each pixel.
-    probability : float32 array, shape (n,)
-        Of objects 1..n, as the decoder gives it; not all of them need have a pixel.
     """
 
     labels: npt.NDArray[np.int32]
-    level: npt.NDArray[np.float32]
-    probability: npt.NDArray[np.float32]
+    probability: FloatArray
+    level: npt.NDArray[np.float32] | None
 
 
-def predict(
-    bundle: Bundle, network: nn.Module, image: npt.NDArray[np.uint8], mpp: float
-) -> Prediction:
-    """Run a model on an image.
+def ready_network(bundle: Bundle, network: nn.Module | None) -> TargetNetwork:
+    """Make a network ready to run where it lies; None: the bundle's own, on the best device."""
+    if network is None:
+        return TargetNetwork(bundle, "auto")
+    where = next(chain(network.parameters(), network.buffers())).device
+    return TargetNetwork(bundle, str(where), network=network)
 
-    The image is resampled to the model's µm per pixel; labels are drawn from the outlines of the
-    objects, so that everything up to the polygons is part of a score.
+
+def predict(network: TargetNetwork, sample: Sample, *, with_level: bool = False) -> Prediction:
+    """Run a model on an image as `qpbridge segment` does, and draw what that would write.
 
     Parameters
     ----------
-    bundle
-        The model.
     network
-        Its network, ready to run.
-    image
-        uint8 RGB (H, W, 3).
-    mpp
-        µm per pixel of the image.
+        The model, ready to run.
+    sample
+        The image; its labels are not looked at.
+    with_level
+        Whether the foreground probability of each pixel is wanted.
     """
-    maps = find_maps(bundle, network, resample(image, mpp / bundle.mpp))
-    found = decode(bundle.decoder, maps, **bundle.decode)
-    shape = image.shape[:2]
-    labels = draw_labels(found, shape, mpp / bundle.mpp, holes=bundle.decoder in WITH_HOLES)
-    return Prediction(labels, _resize(found.level, shape), found.probability)
+    place = place_of(sample)
+    with place.open() as slide:
+        objects, level = predict_objects(
+            network,
+            slide,
+            place.mpp,
+            place.regions,
+            by_hand=place.by_hand,
+            with_level=with_level,
+        )
+    size = sample.labels.shape[0], sample.labels.shape[1]
+    return Prediction(
+        draw_objects(objects, network.bundle, sample),
+        objects.measurement(PROBABILITY),
+        None if level is None else level.at(size, place.corner, place.downsample),
+    )
 
 
-def resample(image: npt.NDArray[np.uint8], factor: float) -> npt.NDArray[np.uint8]:
-    """Make an image `factor` times as large; by area where it becomes smaller."""
-    height, width = (max(1, round(length * factor)) for length in image.shape[:2])
-    if (height, width) == image.shape[:2]:
-        return image
-    how = Image.Resampling.BOX if factor < 1 else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(image).resize((width, height), how))
+def place_of(sample: Sample) -> Place:
+    """Return where a sample was read; a picture alone is all that there is."""
+    mpp = sample.mpp
+    return sample.place or Place(lambda: slide_of_pixels(sample.image, mpp), (mpp, mpp))
 
 
-def find_maps(
-    bundle: Bundle, network: nn.Module, image: npt.NDArray[np.uint8]
-) -> npt.NDArray[np.float32]:
-    """Draw a model's maps (C, H, W) of an image (H, W, 3) that has its µm per pixel.
+def draw_objects(objects: ObjectTable, bundle: Bundle, sample: Sample) -> npt.NDArray[np.int32]:
+    """Draw what a model found of a sample as labels (H, W) that its own can be compared with.
 
-    Raises
-    ------
-    InferenceError
-        If the network fails on it, or answers NaN.
+    A pixel belongs to an object if its centre lies within.
     """
-    try:
-        return draw_maps(network, image, bundle.stride, bundle.halo)
-    except Exception as error:  # whatever a network says of what it doesn't take
-        raise failed(bundle.path, image.shape[:2], error) from error
-
-
-def draw_maps(
-    network: nn.Module, image: npt.NDArray[np.uint8], stride: int, margin: int
-) -> npt.NDArray[np.float32]:
-    """Draw the maps (C, H, W) of one RGB image (H, W, 3), mirrored at its edges for context.
-
-    Large images go through the network in tiles, with `margin` pixels of what is around each.
-    """
-    height, width = image.shape[:2]
-    pad = [(margin, margin + -length % stride) for length in (height, width)]
-    wide = torch.from_numpy(np.pad(image, [*pad, (0, 0)], mode="symmetric")).permute(2, 0, 1)[None]
-    device = next(chain(network.parameters(), network.buffers())).device
-    side = max(TILE // stride, 1) * stride
-    rows = []
-    with torch.inference_mode():
-        for y in range(0, height, side):
-            row = []
-            for x in range(0, width, side):
-                tile = wide[..., y : y + side + 2 * margin, x : x + side + 2 * margin].to(device)
-                inner = np.s_[:, margin : tile.shape[2] - margin, margin : tile.shape[3] - margin]
-                row.append(network(tile)[0].cpu().numpy()[inner])
-            rows.append(np.concatenate(row, axis=2))
-    maps: npt.NDArray[np.float32] = np.concatenate(rows, axis=1)[:, :height, :width]
-    return maps
-
-
-def draw_labels(
-    found: Instances, shape: tuple[int, ...], downsample: float, *, holes: bool
-) -> npt.NDArray[np.int32]:
-    """Instance map (H, W) of outlines, `downsample` pixels of theirs per pixel of the map."""
-    outline = found.labels, found.level, found.threshold
-    if holes:
-        shapes = Shapes.from_geometries(instances_to_areas(*outline))
-    else:
-        rings = instances_to_polygons(*outline)
-        shapes = Shapes.from_rings(rings.coords, rings.offsets)
-    return rasterize(shapes, (shape[0], shape[1]), downsample=downsample)
-
-
-def _resize(level: npt.NDArray[np.float32], shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    if level.shape == shape:
-        return level
-    picture = Image.fromarray(level).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.asarray(picture, np.float32)
+    place, size = place_of(sample), (sample.labels.shape[0], sample.labels.shape[1])
+    shapes = objects.inner_shapes
+    if bundle.decoder not in WITH_HOLES:
+        shapes = Shapes.from_geometries(without_holes(shapes.geometries))
+    return rasterize(shapes, size, place.corner, place.downsample)

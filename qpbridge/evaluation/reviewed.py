@@ -6,14 +6,16 @@ import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import shapely
 
+from qpbridge.artefacts.reading import STEP
 from qpbridge.errors import PixelSizeError, QpbridgeError, SelectionError
-from qpbridge.evaluation.labelled import Sample
+from qpbridge.evaluation.labelled import Place, Sample
 from qpbridge.hierarchy.drawn import drawn_annotations
 from qpbridge.hierarchy.provenance import Origin, made_by_us, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
@@ -53,11 +55,15 @@ class Reviewed(NamedTuple):
 
 
 class Grid(NamedTuple):
-    """Pixels to read and to draw in: `downsample` pixels of the slide each, `mpp` µm wide."""
+    """Pixels to read and to draw in: `downsample` pixels of the slide each, `mpp` µm wide.
+
+    Pixels of the slide are `own` µm wide (x, y).
+    """
 
     slide: Slide
     downsample: float
     mpp: float
+    own: tuple[float, float]
 
 
 def load_reviewed(
@@ -111,7 +117,8 @@ def load_reviewed(
     """
 
     def review(entry: ImageEntry) -> Iterator[Reviewed]:
-        objects = entry.read().objects
+        data = entry.read()
+        objects = data.objects
         true = _true_rows(objects, truth_class)
         chosen = _marked_rows(objects, true) if marked else None
         if not len(_drawn_or_changed(objects, true) if chosen is None else chosen):
@@ -119,14 +126,19 @@ def load_reviewed(
         made = np.flatnonzero(made_by_us(objects.ids, target))
         drawn = valid_areas(objects.take(true).inner_shapes.geometries)
         found = valid_areas(objects.take(made).inner_shapes.geometries)
-        with open_server(entry.image_path(), entry.server) as slide:
+        by_hand = any(step.name == STEP for step in data.workflow)
+        reopen = partial(open_server, entry.image_path(), entry.server)
+        with reopen() as slide:
             grid = _grid(entry, slide, mpp, nominal_mpp)
+            place = Place(reopen, grid.own, downsample=grid.downsample, by_hand=by_hand)
             labels: Counter[str] = Counter()
             for region in _regions(objects, true, chosen, slide.width, slide.height):
                 labels[region.label] += 1
                 again = labels[region.label]
                 name = f"{region.label} {again}" if again > 1 else region.label
-                yield _read_region(entry.name, name, region.geometry, grid, drawn, found, filled)
+                yield _read_region(
+                    entry.name, name, place._replace(regions=(region,)), grid, drawn, found, filled
+                )
 
     entries = project.select(images)
     marked, known = _survey(entries, truth_class)
@@ -202,7 +214,7 @@ def _grid(entry: ImageEntry, slide: Slide, mpp: float, nominal_mpp: float | None
         raise PixelSizeError(entry.name, cure="")  # `mpp` is what to compare at
     own = pixel_size(entry.name, entry.server.mpp, known)
     downsample = max(slide.snap(downsample_for(own, mpp)), 1.0)
-    return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]))
+    return Grid(slide, downsample, downsample * math.sqrt(own[0] * own[1]), own)
 
 
 def _regions(
@@ -246,12 +258,13 @@ def _regions(
 def _read_region(
     image: str,
     name: str,
-    outline: shapely.Geometry,
+    place: Place,
     grid: Grid,
     drawn: GeometryArray,
     found: GeometryArray,
     filled: bool,
 ) -> Reviewed:
+    outline = place.regions[0].geometry
     low_x, low_y, high_x, high_y = np.array(outline.bounds) / grid.downsample
     x, y = int(np.floor(low_x)), int(np.floor(low_y))
     width, height = int(np.ceil(high_x)) - x, int(np.ceil(high_y)) - y
@@ -278,6 +291,7 @@ def _read_region(
         patient=image,
         known=draw(np.array([outline])) > 0,
         lumen=_lumina(hollow, labels) if filled else None,
+        place=place._replace(corner=(x, y)),
     )
     return Reviewed(sample, made)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -183,6 +183,11 @@ class Bundle:
                 f"{self.name}: a calibration has as many probabilities, rising, as shares."
             )
         return known
+
+    def uncalibrated(self) -> Bundle:
+        """Return it without a calibration: `certainty` is what the network says."""
+        own = {key: value for key, value in self._own.items() if key != "calibration"}
+        return replace(self, metadata={**self.metadata, "qpbridge": own})
 
     def certainty(self, probability: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
         """Return how sure to be of objects of a mean foreground probability."""

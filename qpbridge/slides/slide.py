@@ -8,9 +8,11 @@ from types import TracebackType
 from typing import NamedTuple, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from qpbridge.errors import QpbridgeError, SlideError
 from qpbridge.slides.claims import check_is_file
+from qpbridge.slides.describe import Description
 from qpbridge.slides.resample import EXACT, Axis, resample
 from qpbridge.slides.source import ArraySource, Bytes, Source, TiffSource, reason
 
@@ -172,6 +174,21 @@ class Slide:
         """Change between the order of the file's axes and that of the image's."""
         return (pair[1], pair[0]) if self.orientation.swap else pair
 
+    def grid_size(self, downsample: float) -> tuple[int, int]:
+        """Return width and height of the grid at `downsample`; its last pixels may be partial."""
+        return grid_size((self.width, self.height), downsample)
+
+    def read_mirrored(self, x: int, y: int, width: int, height: int, downsample: float) -> Bytes:
+        """Read as `read` does, but mirror the image at its edges instead of white beyond them."""
+        wide, high = self.grid_size(downsample)
+        if x >= 0 and y >= 0 and x + width <= wide and y + height <= high:
+            return self.read(x, y, width, height, downsample)
+        columns, rows = _mirrored(x, width, wide), _mirrored(y, height, high)
+        left, top = int(columns.min()), int(rows.min())
+        right, bottom = int(columns.max()) + 1, int(rows.max()) + 1
+        there = self.read(left, top, right - left, bottom - top, downsample)
+        return there[(rows - top)[:, None], columns - left]
+
     def read(self, x: int, y: int, width: int, height: int, downsample: float) -> Bytes:
         """Read a rectangle of the grid of pixels at `downsample`.
 
@@ -199,8 +216,9 @@ class Slide:
         if downsample <= 0 or width < 0 or height < 0:
             raise ValueError(f"can't read {width} x {height} pixels at downsample {downsample}")
         out = np.full((height, width, 3), 255, np.uint8)
-        left, right = max(x, 0), min(x + width, _grid_size(self.width, downsample))
-        top, bottom = max(y, 0), min(y + height, _grid_size(self.height, downsample))
+        grid_width, grid_height = self.grid_size(downsample)
+        left, right = max(x, 0), min(x + width, grid_width)
+        top, bottom = max(y, 0), min(y + height, grid_height)
         level = self._level(downsample)
         across, down = self._axes(level, downsample)
         side = max(1, int(BLOCK_PIXELS**0.5 / max(across.ratio, down.ratio)))
@@ -265,6 +283,11 @@ class Slide:
         factor = self._factors[level][which]
         start = self.bounds[which] + (self.bounds[2 + which] if reverse else 0)
         return Axis(downsample / factor, start / factor, self._source.sizes[level][which], reverse)
+
+
+def slide_of_pixels(pixels: Bytes, mpp: float) -> Slide:
+    """Make a slide of uint8 RGB pixels (h, w, 3) that are in memory, of `mpp` µm each."""
+    return Slide(Path("pixels"), ArraySource(pixels, Description("pixels", (mpp, mpp))))
 
 
 def open_slide(path: Path, *, crop_bounds: bool = True, series: int | None = None) -> Slide:
@@ -341,5 +364,13 @@ def _factor(full: int, size: int) -> float:
     return float(whole) if abs(full / whole - size) <= 1 else full / size
 
 
-def _grid_size(size: int, downsample: float) -> int:
-    return math.ceil(size / downsample - EXACT)
+def _mirrored(start: int, count: int, size: int) -> npt.NDArray[np.int64]:
+    """Find the pixels of a line of `size` that stand for those from `start` on, in- or outside."""
+    folded = np.arange(start, start + count) % (2 * size)
+    return np.minimum(folded, 2 * size - 1 - folded)
+
+
+def grid_size(size: tuple[int, int], downsample: float) -> tuple[int, int]:
+    """Return how many grid pixels cover an image of a width and height."""
+    wide, high = (math.ceil(length / downsample - EXACT) for length in size)
+    return wide, high

@@ -24,11 +24,12 @@ from qpbridge.project import open_project
 from qpbridge.training.certainty import calibrate
 from qpbridge.training.curve import draw_curve
 from qpbridge.training.data import PatchSampler
-from qpbridge.training.export import metadata, receptive_reach, write_bundle
+from qpbridge.training.export import metadata, receptive_reach, write_bundle, write_scores
 from qpbridge.training.gain import describe_gain, pieces_of, score_pieces
 from qpbridge.training.loop import CHECKPOINT, CURVE, TrainConfig, train
 from qpbridge.training.recipe import Recipe
 from qpbridge.training.synthetic.pictures import load_pictures
+from qpbridge.training.tasks import find_task
 
 Group = tuple[DataSource, Sequence[Sample]]
 
@@ -121,12 +122,6 @@ def train_bundle(
     draw_curve(work / CURVE, output / "docs")
     bundle = load_bundle(output)
     ready = bundle.network(device)  # the weights as they were stored
-    scores = {}
-    judged = []
-    for source, samples in validation:
-        scores[source.title] = score_samples(bundle, samples, network=ready)
-        if recipe.task.single:
-            judged.append([judge_objects(bundle, samples[i::2], ready) for i in (0, 1)])
     if compared:
         facts["init"]["gain"] = {
             source.title: describe_gain(
@@ -134,15 +129,29 @@ def train_bundle(
             )
             for (source, _), pieces, old in zip(validation, compared, before, strict=True)
         }
-    write_bundle(
-        output,
-        network,
-        recipe,
-        training=facts,
-        scores=scores,
-        calibration=calibrate(judged, output / "docs"),
-    )
+        write_bundle(output, network, recipe, training=facts, scores={})
+    score_bundle(load_bundle(output), validation, ready)
     return load_bundle(output)
+
+
+def score_bundle(bundle: Bundle, validation: Sequence[Group], network: nn.Module) -> None:
+    """Score a model on images that it was not trained on, calibrate it, and note both in its files.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    validation
+        Sources with their samples.
+    network
+        Its network, ready to run.
+    """
+    scores, judged = {}, []
+    for source, samples in validation:
+        scores[source.title] = score_samples(bundle, samples, network=network)
+        if find_task(bundle.decoder).single:
+            judged.append([judge_objects(bundle, samples[i::2], network) for i in (0, 1)])
+    write_scores(bundle, scores, calibrate(judged, bundle.path / "docs"))
 
 
 def _next_version(output: Path) -> str:

@@ -71,6 +71,28 @@ def write_bundle(
     write_readme(load_bundle(folder))
 
 
+def write_scores(
+    bundle: Bundle, scores: Mapping[str, Any], calibration: Mapping[str, Any] | None = None
+) -> None:
+    """Write what a model was measured to be worth into its metadata and README.
+
+    Parameters
+    ----------
+    bundle
+        The model.
+    scores
+        By data set.
+    calibration
+        As for `write_bundle`; None: it has none any more.
+    """
+    own = {**bundle.uncalibrated().metadata["qpbridge"], "scores": dict(scores)}
+    if calibration is not None:
+        own["calibration"] = dict(calibration)
+    path = bundle.path / "configs" / "metadata.json"
+    _write_json(path, {**bundle.metadata, "qpbridge": own})
+    write_readme(load_bundle(bundle.path))
+
+
 def write_readme(bundle: Bundle) -> None:
     """Write docs/README.md from a bundle's metadata."""
     docs = bundle.path / "docs"

@@ -391,7 +391,7 @@ def test_an_interrupted_run_leaves_the_project_as_it_was(project):
     program = (
         "import signal, threading, os, sys\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        "from qpbridge.engine.segmenting import nuclei\n"
+        "from qpbridge.prediction import nuclei\n"
         "def stop(*a, **k): os.kill(os.getpid(), signal.SIGINT); threading.Event().wait(5)\n"
         "nuclei.merge_tiles = stop\n"
         "from qpbridge.cli import main\n"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from evaluation.test_folder import Oracle, discs
+from evaluation.test_folder import Oracle, discs, shown
 
 from qpbridge.errors import ModelError
 from qpbridge.evaluation.calibration import (
@@ -64,7 +64,7 @@ def test_objects_are_judged_by_the_truth(known):
     if known:
         where = np.zeros(seen.shape, bool)
         where[:, :64] = True
-    image = np.repeat((seen * 10).astype(np.uint8)[..., None], 3, 2)
+    image = shown(seen)
     bundle = load_bundle("nuclei_he")
     found = judge_objects(bundle, [Sample("a", image, truth, 0.5, known=where)] * 2, Oracle())
     count = 8 if known else 16

@@ -201,12 +201,12 @@ def test_a_network_that_answers_nan_fails_and_is_named(tmp_path):
     network = load_bundle(folder).network()
     with pytest.raises(InferenceError, match="NaN"), torch.inference_mode():
         network(torch.zeros(1, 3, 48, 48, dtype=torch.uint8))
-    pixels = np.zeros((40, 48, 3), np.uint8)
+    pixels = np.full((40, 48, 3), 255, np.uint8)
     for score in (
         lambda: score_samples(load_bundle(folder), [Sample("a", pixels, pixels[..., 0], 0.5)]),
         lambda: qpbridge.predict(pixels, mpp=0.5, model=folder, device="cpu"),
     ):
-        with pytest.raises(InferenceError, match=rf"{folder}: the network failed on 48 x 40 .*NaN"):
+        with pytest.raises(InferenceError, match=rf"{folder}: the network failed on 96 x 96 .*NaN"):
             score()
 
 

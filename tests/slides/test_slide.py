@@ -16,6 +16,7 @@ from tiffslide import TiffSlide
 
 from qpbridge.errors import SlideError
 from qpbridge.slides import Slide, open_slide
+from qpbridge.slides.slide import slide_of_pixels
 
 WIDTH, HEIGHT = 517, 403
 
@@ -338,3 +339,33 @@ def test_real_slides(shared: Path) -> None:
                 expected = tiff.series[0].levels[0].asarray()
             read = slide.read(300, 400, 700, 600, 1)
             np.testing.assert_array_equal(read, expected[400:1000, 300:1000])
+
+
+@given(
+    st.integers(-700, 700),
+    st.integers(-700, 600),
+    st.integers(1, 300),
+    st.integers(1, 300),
+    st.sampled_from([0.7, 1.0, 2.0, 2.6]),
+)
+@settings(max_examples=30)
+def test_beyond_its_edges_an_image_can_be_mirrored(
+    slide: Slide, x: int, y: int, width: int, height: int, downsample: float
+) -> None:
+    wide, high = slide.grid_size(downsample)
+    whole = slide.read(0, 0, wide, high, downsample)
+    around = np.pad(whole, [(1024, 1024), (1024, 1024), (0, 0)], mode="symmetric")
+    expected = around[1024 + y :, 1024 + x :][:height, :width]
+    np.testing.assert_array_equal(slide.read_mirrored(x, y, width, height, downsample), expected)
+
+
+def test_pixels_as_a_slide() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), np.uint8)
+    with slide_of_pixels(pixels, 0.5) as slide:
+        assert (slide.width, slide.height, slide.mpp) == (60, 40, (0.5, 0.5))
+        np.testing.assert_array_equal(slide.read(0, 0, 60, 40, 1.0), pixels)
+        np.testing.assert_array_equal(slide.read(2, 3, 1, 1, 4.0)[0, 0], block_mean(pixels))
+
+
+def block_mean(pixels: np.ndarray) -> np.ndarray:
+    return np.rint(pixels[12:16, 8:12].mean(axis=(0, 1))).astype(np.uint8)

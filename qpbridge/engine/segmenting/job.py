@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,7 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import recall
 from qpbridge.engine.runs import RunMark, RunRecord, user
-from qpbridge.engine.segmenting.finders import Finder, choose_finder
-from qpbridge.engine.segmenting.plan import (
-    ImagePlan,
-    look_at,
-    plan_image,
-    report_image,
-    report_plan,
-)
+from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
 from qpbridge.engine.segmenting.request import (
     AREA_KINDS,
     ImageReport,
@@ -31,20 +24,25 @@ from qpbridge.engine.segmenting.request import (
     Request,
     refuse_nucleus_options,
 )
-from qpbridge.engine.segmenting.result import Result
+from qpbridge.engine.segmenting.result import Result, plan_result
 from qpbridge.engine.segmenting.settings import lost_settings
 from qpbridge.engine.segmenting.spool import (
-    Spool,
     open_spool,
     remove_done,
     run_key,
     wait_for_other_run,
 )
+from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.regions import find_again
+from qpbridge.measurements.color import image_stains
+from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
+from qpbridge.objects import Stains
+from qpbridge.prediction.finders import Finder, choose_finder
+from qpbridge.prediction.nuclei import DAB
+from qpbridge.prediction.options import NucleusOptions
+from qpbridge.prediction.search import find_in_tiles, look_at
 from qpbridge.prediction.tiles.network import TargetNetwork
-from qpbridge.prediction.tiles.plan import Tile
-from qpbridge.prediction.tiles.run import Pixels, run_tiles
 from qpbridge.prediction.tiles.stages import Stages
 from qpbridge.project.each_image import Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, Project, missing_images
@@ -172,8 +170,16 @@ def _segment_image(
         plan = plan_image(entry, data, slide, bundle, request)
         if not request.dry_run:
             with stages("read"):
-                plan = look_at(plan, slide, bundle, request)
-        finder = choose_finder(entry.name, bundle, plan, request, stages)
+                plan = replace(plan, search=look_at(plan.search, slide, bundle))
+        search = plan.search
+        finder = choose_finder(
+            bundle,
+            search,
+            stains=_stains(entry.name, data, plan.nuclei),
+            options=plan.nuclei,
+            kind=request.area_kind,
+            stages=stages,
+        )
         if request.dry_run:
             return report_plan(plan, network, request, recall(entry, data, bundle.target))
         key = run_key(_facts(plan, slide, entry, finder, bundle, request))
@@ -186,25 +192,36 @@ def _segment_image(
             return _done_elsewhere(entry)
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
-            megapixels = plan.tiles.pixels / 1e6
+            megapixels = search.tiles.pixels / 1e6
             watch.start_image(
-                entry.name, plan.tiles.megapixels, float(megapixels[list(spool.done)].sum())
+                entry.name, search.tiles.megapixels, float(megapixels[list(spool.done)].sum())
             )
-            for number in _find_all(plan, slide, network, finder, spool, request, stages):
+            for number, found in find_in_tiles(
+                search,
+                slide,
+                network,
+                finder.find,
+                done=spool.done,
+                batch_size=request.batch_size,
+                workers=request.workers,
+                stages=stages,
+            ):
+                with stages("spool"):
+                    spool.add(number, found)
                 watch.advance(float(megapixels[number]))
             when = datetime.datetime.now(datetime.UTC)
             mark = RunMark(key.hex(), spool.run.hex(), when)
             record = _record(plan, bundle, request, mark)
 
             def place(now: ImageData) -> tuple[Edit | None, Result | None]:
-                regions, searched = plan.regions, plan.searched
+                regions, searched = search.regions, search.searched
                 if now is not data:
                     if is_done(now):
                         return None, None
                     regions = find_again(
                         regions, now.objects, request.selection, slide.width, slide.height
                     )
-                    searched = plan.without_no_tissue(regions)
+                    searched = search.without_no_tissue(regions)
                 with stages("merge"):
                     # each time anew, or what was found would fill the memory while it is written
                     found = finder.merge(spool.load())
@@ -212,7 +229,9 @@ def _segment_image(
                     if request.restore_deleted:
                         memory = memory.without(now.objects, regions)
                     existing = find_existing(now.objects, regions, bundle.target, memory)
-                    edit, result = finder.plan(now.objects, searched, found, record, existing)
+                    edit, result = plan_result(
+                        finder, now.objects, searched, found, record, existing
+                    )
                     assert edit.add is not None
                     memory = memory.after(now.objects, regions, edit.add, edit.remove)
                     edit = replace(edit, note=memory.note(bundle.target, mark.run))
@@ -239,7 +258,7 @@ def _record(plan: ImagePlan, bundle: Bundle, request: Request, mark: RunMark) ->
     nuclei = bundle.target == "nuclei"
     kinds = {kind: name for name, kind in AREA_KINDS.items()}
     how = plan.nuclei.described() if nuclei else {"written as": kinds[request.area_kind]}
-    how |= {} if plan.cuts else {"artefacts": "searched too"}
+    how |= {} if plan.search.cuts else {"artefacts": "searched too"}
     return RunRecord(
         target=bundle.target,
         model=bundle.name,
@@ -249,7 +268,7 @@ def _record(plan: ImagePlan, bundle: Bundle, request: Request, mark: RunMark) ->
         when=mark.when,
         who=user(),
         command=request.command,
-        settings={"image pixel size": f"{plan.mpp[0]:g} x {plan.mpp[1]:g} µm", **how},
+        settings={"image pixel size": f"{plan.search.mpp[0]:g} x {plan.search.mpp[1]:g} µm", **how},
         mark=mark,
         job=request.job,
     )
@@ -259,40 +278,20 @@ def _done_elsewhere(entry: ImageEntry) -> ImageReport:
     return ImageReport(entry.name, "done by another run", "done by another run")
 
 
-def _find_all(
-    plan: ImagePlan,
-    slide: Slide,
-    network: TargetNetwork,
-    finder: Finder,
-    spool: Spool,
-    request: Request,
-    stages: Stages,
-) -> Iterator[int]:
-    """Put into the spool what is found in the tiles that are not in it; yield their numbers."""
-    tiles, quality = plan.tiles, plan.quality
-
-    def read(tile: Tile) -> Pixels:
-        pixels = slide.read(*tile.corner, *tile.size, tiles.downsample)
-        if quality is None or not plan.cuts:
-            return pixels
-        return quality.without_fill(pixels, tile.corner, tiles.downsample)
-
-    left = sorted(set(range(len(tiles))) - set(spool.done))
-    batch_size = request.batch_size or network.batch_size
-    with network.threads(-(-len(left) // batch_size), request.workers) as threads:
-        for number, found in run_tiles(
-            tiles,
-            left,
-            read,
-            network,
-            finder.find,
-            batch_size=batch_size,
-            threads=threads,
-            stages=stages,
-        ):
-            with stages("spool"):
-                spool.add(number, found)
-            yield number
+def _stains(image: str, data: ImageData, options: NucleusOptions) -> Stains:
+    """Return the stains of an image; refuse to measure one that is not there."""
+    stains = image_stains(data)
+    for stain, option, wanted, image_type in (
+        (DAB, "`positivity`", bool(options.positivity), "Brightfield (H-DAB)"),
+        (HEMATOXYLIN, "`features` all", bool(options.all_features), "Brightfield (H&E) or (H-DAB)"),
+    ):
+        if wanted and stain not in stains.stain_names:
+            raise QpbridgeError(
+                f"{image}: {option} needs the stain {stain}, but this image has "
+                f"{' and '.join(stains.stain_names)}; set its type to {image_type} in QuPath's "
+                f"Image tab, choose others with `images`, or leave {option} out"
+            )
+    return stains
 
 
 def _facts(
@@ -304,18 +303,18 @@ def _facts(
     request: Request,
 ) -> dict[str, Any]:
     """All that the result depends on, besides what is drawn in the image."""
-    status = slide.path.stat()
+    status, search = slide.path.stat(), plan.search
     return {
         "qpbridge": __version__,
         "model": bundle.digest(),
         "decode": dict(bundle.decode),
         "file": [str(slide.path), status.st_size, status.st_mtime_ns],
         "server": dict(entry.server.builder),
-        "mpp": plan.mpp,
-        "downsample": plan.tiles.downsample,
-        "halo": plan.tiles.halo,
-        "cores": plan.tiles.cores,
-        "quality": plan.quality.digest() if plan.quality and plan.cuts else None,
+        "mpp": search.mpp,
+        "downsample": search.tiles.downsample,
+        "halo": search.tiles.halo,
+        "cores": search.tiles.cores,
+        "quality": search.quality.digest() if search.quality and search.cuts else None,
         "kind": request.area_kind.name,
         **finder.facts,
     }

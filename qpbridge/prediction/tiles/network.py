@@ -41,6 +41,8 @@ class TargetNetwork:
         ``auto``, ``cpu``, ``cuda``, ``cuda:N``, ``mps``, or several with commas between.
     compiled
         Let torch compile it, which takes a minute and pays on large jobs.
+    network
+        Instead of the model's own, one that lies on the device (in training).
 
     Raises
     ------
@@ -48,7 +50,14 @@ class TargetNetwork:
         If a device isn't there, or the weights don't fit.
     """
 
-    def __init__(self, bundle: Bundle, device: str, *, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        bundle: Bundle,
+        device: str,
+        *,
+        compiled: bool = False,
+        network: nn.Module | None = None,
+    ) -> None:
         self.bundle = bundle
         self.devices = choose_devices(device)
         self.on_cpu = self.devices[0].type == "cpu"
@@ -59,11 +68,11 @@ class TargetNetwork:
         self._largest = 2**31
         # on a GPU two batches at a time, so that one is copied while the other is computed
         for where in self.devices if bundle.runs else ():
-            network = bundle.network(where)
+            ready = bundle.network(where) if network is None else network
             if compiled:
-                network.compile(dynamic=True)
+                ready.compile(dynamic=True)
             for _ in range(self._cores if self.on_cpu else 2):
-                self._free.put((network, where))
+                self._free.put((ready, where))
 
     @contextmanager
     def threads(self, batches: int, workers: int | None) -> Iterator[Threads]:

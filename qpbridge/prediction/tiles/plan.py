@@ -16,9 +16,47 @@ import numpy.typing as npt
 import shapely
 
 from qpbridge.hierarchy.regions import Region
+from qpbridge.slides.slide import grid_size
 
 EXACT = 1e-6
 """Strides by which a bound may be off through rounding."""
+
+
+class Window(NamedTuple):
+    """A part of what is read of a tile, in its pixels: the first, and those after the last."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def corner(self) -> npt.NDArray[np.int64]:
+        """int64 (2,), x and y of the first."""
+        return np.array((self.left, self.top))
+
+    @property
+    def slices(self) -> tuple[slice, slice]:
+        """Rows and columns."""
+        return slice(self.top, self.bottom), slice(self.left, self.right)
+
+    def seen_from(self, other: Window) -> Window:
+        """Return it in pixels of another one."""
+        return Window(
+            self.left - other.left,
+            self.top - other.top,
+            self.right - other.left,
+            self.bottom - other.top,
+        )
+
+    def meet(self, other: Window) -> Window:
+        """Return what both have in common."""
+        return Window(
+            max(self.left, other.left),
+            max(self.top, other.top),
+            min(self.right, other.right),
+            min(self.bottom, other.bottom),
+        )
 
 
 class Tile(NamedTuple):
@@ -50,6 +88,12 @@ class Tile(NamedTuple):
         """Width and height of what is read."""
         return self.width + 2 * self.halo, self.height + 2 * self.halo
 
+    def around(self, margin: int) -> Window:
+        """Return the core with a margin, as a part of what is read."""
+        start = self.halo - margin
+        size = self.width + 2 * margin, self.height + 2 * margin
+        return Window(start, start, start + size[0], start + size[1])
+
 
 @dataclass(frozen=True, eq=False)
 class TilePlan:
@@ -63,11 +107,14 @@ class TilePlan:
         What is read around each core, in grid pixels.
     cores
         int64 (k, 4): x, y, width, height of the cores, in grid pixels.
+    size
+        Width and height of the image, in server pixels; None: without end.
     """
 
     downsample: float
     halo: int
     cores: npt.NDArray[np.int64]
+    size: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         return len(self.cores)
@@ -75,6 +122,26 @@ class TilePlan:
     def __getitem__(self, number: int) -> Tile:
         x, y, width, height = self.cores[number].tolist()
         return Tile(x, y, width, height, self.halo)
+
+    def within(self, tile: Tile) -> Window:
+        """Tell which part of what is read of a tile lies in the image, and not beyond its edges."""
+        if self.size is None:
+            return Window(0, 0, *tile.size)
+        (left, right), (top, bottom) = (
+            (max(0, -start), min(length, end - start))
+            for start, length, end in zip(
+                tile.corner, tile.size, grid_size(self.size, self.downsample), strict=True
+            )
+        )
+        return Window(left, top, right, bottom)
+
+    def place(self, points: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Turn grid pixels (n, 2) into server pixels, no further than the image reaches.
+
+        The last pixels of the grid can be partly outside.
+        """
+        placed = points * self.downsample
+        return placed if self.size is None else np.clip(placed, 0, self.size)
 
     @property
     def pixels(self) -> npt.NDArray[np.int64]:
@@ -96,7 +163,13 @@ class TilePlan:
 
 
 def plan_tiles(
-    regions: Sequence[Region], downsample: float, *, tile: int, halo: int, stride: int
+    regions: Sequence[Region],
+    downsample: float,
+    *,
+    tile: int,
+    halo: int,
+    stride: int,
+    size: tuple[int, int] | None = None,
 ) -> TilePlan:
     """Lay tiles over all regions.
 
@@ -112,6 +185,8 @@ def plan_tiles(
         Least distance, in grid pixels, from which a pixel can change the network's result.
     stride
         The network's: starts and sides of tiles are multiples of it.
+    size
+        Width and height of the image, in server pixels; None: without end.
 
     Returns
     -------
@@ -135,7 +210,7 @@ def plan_tiles(
     bounds = shapely.bounds(held[shapely.area(held) > 0]) / unit
     low, high = np.floor(bounds[:, :2] + EXACT), np.ceil(bounds[:, 2:] - EXACT)
     cores = np.column_stack([low, high - low]).astype(np.int64) * stride
-    return TilePlan(downsample, halo, cores)
+    return TilePlan(downsample, halo, cores, size)
 
 
 def _edges(low: float, high: float, most: int) -> npt.NDArray[np.int64]:

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tiffslide import TiffSlide
 
 from qpbridge.errors import QpbridgeError
 from qpbridge.evaluation.labelled import IMAGE_SUFFIXES, DataSource
+from qpbridge.slides.slide import open_slide
 
 SLIDE_SUFFIXES = (".svs", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000
@@ -82,17 +82,11 @@ def crop(
 
 
 def _read(path: Path, mpp: float | None) -> Background:
-    try:
-        if mpp is not None and path.suffix.lower() not in SLIDE_SUFFIXES:
-            return Background(path.stem, np.asarray(Image.open(path).convert("RGB")), mpp)
-        slide = TiffSlide(path)
-        width, height = slide.dimensions
-        scale = mpp or slide.properties.get("tiffslide.mpp-x")
+    with open_slide(path) as slide:
+        scale = mpp or (slide.mpp and slide.mpp[0])
         if scale is None:
             raise QpbridgeError(f"{path}: give its µm per pixel (mpp) in the recipe.")
+        width, height = slide.width, slide.height
         if width * height > MAX_PIXELS:
             raise QpbridgeError(f"{path}: {width} x {height} pixels are too many; use a part.")
-        pixels = slide.read_region((0, 0), 0, (width, height), as_array=True)
-    except (OSError, ValueError) as error:
-        raise QpbridgeError(f"{path}: can't be read as a picture ({error}).") from error
-    return Background(path.stem, np.asarray(pixels[..., :3], np.uint8), float(scale))
+        return Background(path.stem, slide.read(0, 0, width, height, 1.0), scale)

@@ -14,7 +14,7 @@ from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
 from qpbridge.decode.polygons import Rings
 from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.nuclei import NucleusFinder
+from qpbridge.engine.segmenting.result import plan_result
 from qpbridge.hierarchy.provenance import mint_ids, storable
 from qpbridge.hierarchy.regions import Region
 from qpbridge.measurements.color import H_E
@@ -28,6 +28,7 @@ from qpbridge.prediction.cells import (
     needed_halo,
     round_outlines,
 )
+from qpbridge.prediction.nuclei import NucleusFinder
 from qpbridge.prediction.options import NucleusOptions
 from qpbridge.prediction.tiles.merge import numbered
 from qpbridge.prediction.tiles.plan import plan_tiles
@@ -185,7 +186,7 @@ def segmented(bundle, level, tile, regions=(WHOLE,), objects=None):
     )
     found = target.merge([numbered(part, number) for number, part in tiles])
     objects = objects or ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty())
-    edit, _ = target.plan(objects, tuple(regions), found, RECORD)
+    edit, _ = plan_result(target, objects, tuple(regions), found, RECORD)
     assert edit.add is not None
     return len(plan), edit
 

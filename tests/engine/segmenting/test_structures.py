@@ -14,14 +14,15 @@ from scipy import ndimage
 from qpbridge.decode import decoders
 from qpbridge.decode.instances import Instances, label_means
 from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.result import classify
-from qpbridge.engine.segmenting.structures import StructureFinder
+from qpbridge.engine.segmenting.result import plan_result
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.hierarchy.targets import ids_below
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.prediction.placed import classify
+from qpbridge.prediction.structures import StructureFinder
 from qpbridge.prediction.tiles.merge import numbered
 from qpbridge.prediction.tiles.plan import plan_tiles
 from qpbridge.prediction.tiles.run import Threads, run_tiles
@@ -112,7 +113,7 @@ def test_what_was_found_is_cut_measured_and_put_below_its_region(bundle):
         ids=np.frombuffer(left.id + right.id, np.uint8).reshape(2, 16),
     )
     target, found = find(bundle, picture(), 256, [left, right])
-    edit, result = target.plan(objects, (left, right), found, RECORD)
+    edit, result = plan_result(target, objects, (left, right), found, RECORD)
     made = edit.add
     assert result.found == len(made) == 8  # two rings lie in both
     assert (made.kind == ObjectKind.ANNOTATION).all()
@@ -143,7 +144,7 @@ def test_a_run_again_replaces_its_own_and_leaves_what_was_corrected(bundle):
         ids=np.frombuffer(region.id, np.uint8).reshape(1, 16),
     )
     target, found = find(bundle, picture(), 256, [region])
-    made = target.plan(objects, (region,), found, RECORD)[0].add
+    made = plan_result(target, objects, (region,), found, RECORD)[0].add
     corrected = made.geometries.copy()
     corrected[0] = shapely.affinity.translate(corrected[0], 3, 3)
     before = ObjectTable.new(
@@ -152,7 +153,7 @@ def test_a_run_again_replaces_its_own_and_leaves_what_was_corrected(bundle):
         ids=np.concatenate([objects.ids, made.ids]),
     )
     before = classify(before, bundle, None)
-    edit, result = target.plan(before, (region,), found, RECORD)
+    edit, result = plan_result(target, before, (region,), found, RECORD)
     assert result.existing.changed.tolist() == [1]
     assert sorted(result.existing.replaced.tolist()) == list(range(2, 7))
     assert len(edit.add) == 5  # not once more what a person corrected
@@ -189,7 +190,7 @@ def test_centre_lines_go_on_across_tiles_and_end_at_the_region(tile):
     record = replace(RECORD, target="vessels")
     nothing = ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty())
     for searched, length in ((whole(), 520), (region, 260)):
-        edit, result = target.plan(nothing, (searched,), found, record)
+        edit, result = plan_result(target, nothing, (searched,), found, record)
         assert len(edit.add) == 1
         assert edit.add.measurement("Centre line length µm")[0] == pytest.approx(length, rel=0.04)
         assert result.summaries[0]["Vessels: Width mean µm"] == pytest.approx(9, abs=0.5)

@@ -66,3 +66,18 @@ def test_batches_are_of_tiles_of_one_size_in_order():
     plan = TilePlan(1.0, 0, np.array([[0, 0, 8, 8], [8, 0, 8, 8], [16, 0, 4, 8], [0, 8, 8, 8]]))
     assert list(plan.batches(range(4), 2)) == [(0, 1), (2,), (3,)]
     assert list(plan.batches([1, 2, 3], 1)) == [(1,), (2,), (3,)]
+
+
+def test_tiles_know_what_of_them_lies_in_the_image():
+    whole = region(shapely.box(0, 0, 101, 77))
+    plan = plan_tiles([whole], 0.74, tile=2048, halo=32, stride=16, size=(101, 77))
+    (tile,) = (plan[i] for i in range(len(plan)))
+    assert tile.size == (208, 176)
+    window = plan.within(tile)
+    assert window == (32, 32, 32 + 137, 32 + 105)  # the last pixels reach beyond the image
+    assert tile.around(0) == (32, 32, 176, 144)
+    assert window.meet(tile.around(16)) == window
+    assert tile.around(16).meet(window).seen_from(tile.around(16)) == (16, 16, 153, 121)
+    assert plan.place(np.array([[137.0, 0.0], [1.0, 105.0]])).tolist() == [[101, 0], [0.74, 77]]
+    endless = plan_tiles([whole], 0.74, tile=2048, halo=32, stride=16)
+    assert endless.within(tile) == (0, 0, 208, 176)

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from skimage.measure import label as label_parts
 
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.lines import centre_lines
 from qpbridge.decode.polygons import instances_to_areas
-from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
-from qpbridge.engine.measuring.summaries import summarize_after
-from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.result import Result, classify
 from qpbridge.hierarchy.clip import clip_to_regions
 from qpbridge.hierarchy.provenance import storable
 from qpbridge.hierarchy.regions import Region
@@ -26,13 +23,13 @@ from qpbridge.measurements.shape import shape_measurements
 from qpbridge.measurements.structures import line_measurements, lumen_measurements
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import GeometryArray, MeasurementTable, ObjectKind, ObjectTable, Shapes
-from qpbridge.outlines import areas_um2, valid_areas, without_holes
+from qpbridge.outlines import areas_um2, valid_areas
+from qpbridge.prediction.placed import Placed, classify
 from qpbridge.prediction.tiles.merge import TileObjects
 from qpbridge.prediction.tiles.plan import Tile, TilePlan
 from qpbridge.prediction.tiles.run import Maps, Pixels
 from qpbridge.prediction.tiles.stages import Stages
 from qpbridge.prediction.tiles.stitch import stitch_tiles
-from qpbridge.project.interface import Edit
 
 MARGIN = 16
 """How far around its core a tile reports parts of objects, in grid pixels."""
@@ -86,27 +83,26 @@ class StructureFinder:
 
     def _decode(self, maps: Maps, tile: Tile) -> TileObjects:
         margin = min(MARGIN, tile.halo)
-        start = tile.halo - margin
-        reported = np.s_[
-            start : tile.halo + tile.height + margin, start : tile.halo + tile.width + margin
-        ]
-        seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
-        labels, level = seen.labels[reported], seen.level[reported]
+        window = self.tiles.within(tile)
+        reported = window.meet(tile.around(margin))
+        seen = decode(self.bundle.decoder, maps[:, *window.slices], **self.bundle.decode)
+        there = reported.seen_from(window).slices
+        labels, level = seen.labels[there], seen.level[there]
         parts = label_parts(labels, connectivity=1)  # type: ignore[no-untyped-call]
         areas = instances_to_areas(parts, level, seen.threshold, tolerance=TOLERANCE)
-        core = np.s_[margin : margin + tile.height, margin : margin + tile.width]
+        core = window.meet(tile.around(0)).seen_from(reported).slices
         inside = parts[core].ravel()
         summed = [np.ones_like(level), level]
         if self._lines:
             length, width = centre_lines(parts)
             summed += [length, length * width]
         sums = [np.bincount(inside, m[core].ravel(), len(areas) + 1)[1:] for m in summed]
-        bounds = shapely.bounds(areas) - margin
+        bounds = shapely.bounds(areas) + np.tile(reported.corner - tile.halo, 2)
         size = tile.width, tile.height
         depth = np.column_stack([bounds[:, :2], size - bounds[:, 2:]]).min(axis=1)
         label = np.zeros(len(areas) + 1, np.int64)
         label[parts.ravel()] = labels.ravel()
-        scale, shift = self.tiles.downsample, np.array(tile.corner) + start
+        scale, shift = self.tiles.downsample, reported.corner + tile.corner
         return TileObjects(
             Shapes.from_geometries(shapely.transform(areas, lambda xy: (xy + shift) * scale)),
             np.column_stack(sums),
@@ -119,25 +115,22 @@ class StructureFinder:
         """Join the parts of each object."""
         return stitch_tiles(tiles, self.tiles, min(MARGIN, self.tiles.halo))
 
-    def plan(
+    def place(
         self,
-        objects: ObjectTable,
-        regions: tuple[Region, ...],
         found: TileObjects,
-        record: RunRecord,
-        existing: Existing | None = None,
-    ) -> tuple[Edit, Result]:
-        """Cut objects to the regions, measure them, and put them below the one they lie in."""
+        regions: tuple[Region, ...],
+        kept: Shapes | None = None,
+        is_free: Callable[[Shapes], npt.NDArray[np.bool_]] | None = None,
+    ) -> Placed:
+        """Cut objects to the regions, and measure them; none of them gives way to what is kept."""
         target = self.bundle.target
-        existing = existing or find_existing(objects, regions, target)
-        kept = valid_areas(objects.shapes.take(existing.changed).geometries)
         whole = _on_grid(found.shapes.geometries)
         pieces, source, region = clip_to_regions(whole, regions)
         pieces = _on_grid(pieces)
         least = self.bundle.decode.get("min_area_um2", 0.0)
         stay = areas_um2(pieces, self.mpp) > least
-        stay &= without_twins(Shapes.from_geometries(without_holes(pieces)), without_holes(kept))
-        stay &= ~existing.settled.taken(Shapes.from_geometries(pieces))
+        if is_free is not None:
+            stay &= is_free(Shapes.from_geometries(pieces))
         pieces, source, region = pieces[stay], source[stay], region[stay]
         sums = found.measurements[source]
         shapes = Shapes.from_geometries(pieces)
@@ -154,12 +147,7 @@ class StructureFinder:
         new = ObjectTable.new(self.kind, shapes).replace(measured=measured)
         classes = None if found.class_index is None else found.class_index[source]
         new = classify(new, self.bundle, classes)
-        summaries = summarize_after(objects, existing.replaced, new, target, regions, self.mpp)
-        below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
-        edit = plan_edit(
-            objects, regions, new, record, summaries, below, existing, self.bundle.image_type
-        )
-        return edit, Result(regions, existing, len(new), summaries)
+        return Placed(new, region)
 
 
 def _on_grid(geometries: GeometryArray) -> GeometryArray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -13,12 +13,7 @@ import shapely
 
 from qpbridge.decode.decoders import decode
 from qpbridge.decode.polygons import Rings, instances_to_polygons
-from qpbridge.engine.edit import Existing, find_existing, plan_edit, without_twins
-from qpbridge.engine.measuring.summaries import summarize_after
-from qpbridge.engine.runs import RunRecord
-from qpbridge.engine.segmenting.result import Result, classify
 from qpbridge.hierarchy.regions import Region, assign_regions
-from qpbridge.hierarchy.targets import ids_below
 from qpbridge.measurements import intensity
 from qpbridge.measurements.names import AREA, CELL, NUCLEUS, PROBABILITY, fill
 from qpbridge.measurements.nuclei import Measuring, cell_shapes, measure_objects, measured_names
@@ -37,11 +32,11 @@ from qpbridge.objects import (
 from qpbridge.outlines import ENCLOSING, areas_of
 from qpbridge.prediction.cells import cells_of_image, grow_cells, round_outlines
 from qpbridge.prediction.options import NucleusOptions
+from qpbridge.prediction.placed import Placed, classify
 from qpbridge.prediction.tiles.merge import TileObjects, merge_tiles
 from qpbridge.prediction.tiles.plan import Tile, TilePlan
 from qpbridge.prediction.tiles.run import MERGE_MARGIN, Maps, Pixels, core_depth
 from qpbridge.prediction.tiles.stages import Stages
-from qpbridge.project.interface import Edit
 
 DAB = "DAB"
 """The stain that tells positive nuclei."""
@@ -63,7 +58,7 @@ class NucleusFinder:
     mpp
         µm per server pixel (x, y).
     stains
-        The image's own, for the intensities.
+        The image's own, for the intensities; None: nothing is measured.
     stages
         Counts the time.
     options
@@ -75,13 +70,15 @@ class NucleusFinder:
     bundle: Bundle
     tiles: TilePlan
     mpp: tuple[float, float]
-    stains: Stains
+    stains: Stains | None
     stages: Stages = field(default_factory=Stages)
     options: NucleusOptions = field(default_factory=NucleusOptions)
     regions: tuple[Region, ...] = ()
 
     @cached_property
-    def _how(self) -> Measuring:
+    def _how(self) -> Measuring | None:
+        if self.stains is None:
+            return None
         return Measuring(
             self.mpp, self.stains, self.tiles.downsample, bool(self.options.all_features)
         )
@@ -89,21 +86,21 @@ class NucleusFinder:
     @cached_property
     def names(self) -> tuple[str, ...]:
         """Names of the measurements, in the order of the columns."""
+        if self._how is None:
+            return (PROBABILITY,)
         return (PROBABILITY, *measured_names(self._how, cells=self._grows))
 
     @property
     def facts(self) -> Mapping[str, Any]:
         """What the objects of tiles depend on, besides the model and the tiles."""
         regions = [region.geometry.wkb_hex for region in self.regions] if self._grows else []
-        stains = self.stains
-        return {
-            "stains": [stains.stain_names, stains.background],
+        expansion = self.options.cell_expansion or None
+        facts = {"names": self.names, "expansion": expansion, "regions": regions}
+        if self.stains is not None:
+            facts["stains"] = [self.stains.stain_names, self.stains.background]
             # QuPath's file may hold the default stains with another last digit.
-            "vectors": np.round(stains.vectors, 9).tolist(),
-            "names": self.names,
-            "expansion": self.options.cell_expansion or None,
-            "regions": regions,
-        }
+            facts["vectors"] = np.round(self.stains.vectors, 9).tolist()
+        return facts
 
     @property
     def _grows(self) -> bool:
@@ -121,17 +118,20 @@ class NucleusFinder:
                 cells = grow_cells(
                     shapes, near, self.mpp, self.options.cell_expansion, self.regions
                 )
-        with self.stages("measure"):
-            measured = measure_objects(
-                pixels,
-                nuclei if cells is None else cells,
-                self._how,
-                nuclei=None if cells is None else nuclei,
-                corner=tile.corner,
-            )
+        columns: list[FloatArray] = [probability[near, None].astype(np.float64)]
+        if self._how is not None:
+            with self.stages("measure"):
+                measured = measure_objects(
+                    pixels,
+                    nuclei if cells is None else cells,
+                    self._how,
+                    nuclei=None if cells is None else nuclei,
+                    corner=tile.corner,
+                )
+            columns.append(measured.matrix)
         return TileObjects(
             nuclei,
-            np.column_stack([probability[near], measured.matrix]),
+            np.concatenate(columns, axis=1),
             depth[near],
             np.zeros(len(near), np.int64),
             None if classes is None else classes[near],
@@ -144,14 +144,15 @@ class NucleusFinder:
 
         Where cells are grown these are all that the tile sees, else those in or near its core.
         """
-        seen = decode(self.bundle.decoder, maps, **self.bundle.decode)
+        window = self.tiles.within(tile)
+        seen = decode(self.bundle.decoder, maps[:, *window.slices], **self.bundle.decode)
         rings = instances_to_polygons(seen.labels, seen.level, seen.threshold)
-        outlines = Shapes.from_rings(rings.coords, rings.offsets)
+        outlines = Shapes.from_rings(rings.coords + window.corner, rings.offsets)
         depth = core_depth(outlines.centroids(), tile)
         near = np.flatnonzero(depth >= (-np.inf if self._grows else -MERGE_MARGIN))
         outlines = outlines.take(near)
 
-        placed = (outlines.coords + tile.corner) * self.tiles.downsample
+        placed = self.tiles.place(outlines.coords + tile.corner)
         shapes, owner = round_outlines(Rings(placed, outlines.rings, near))
         kept = near[owner]
         if self._grows:  # one outside of the regions is dropped in the end, and limits no cell
@@ -165,39 +166,24 @@ class NucleusFinder:
         """Let each object belong to one tile."""
         return merge_tiles(tiles, MERGE_MARGIN)
 
-    def plan(
+    def place(
         self,
-        objects: ObjectTable,
-        regions: tuple[Region, ...],
         found: TileObjects,
-        record: RunRecord,
-        existing: Existing | None = None,
-    ) -> tuple[Edit, Result]:
-        """Keep what has its centroid in a region, and put it below the innermost one.
-
-        Of a cell that is the centroid of its nucleus; below which region it goes says its own, as
-        in QuPath.
-        """
-        existing = existing or find_existing(objects, regions, record.target)
-        kept = objects.take(existing.changed).inner_shapes
-        of_nuclei, _ = assign_regions(shapely.points(found.shapes.centroids()), regions)
-        stay = (of_nuclei >= 0) & without_twins(found.shapes, kept.geometries)
-        stay &= ~existing.settled.taken(found.shapes)
-        found, of_nuclei = found.take(stay), of_nuclei[stay]
-        new = classify(self._table(found, kept, regions), self.bundle, found.class_index)
+        regions: tuple[Region, ...],
+        kept: Shapes | None = None,
+        is_free: Callable[[Shapes], npt.NDArray[np.bool_]] | None = None,
+    ) -> Placed:
+        """Keep what has its centroid in a region; of a cell that is the centroid of its nucleus."""
+        innermost, _ = assign_regions(shapely.points(found.shapes.centroids()), regions)
+        stay = innermost >= 0
+        if is_free is not None:
+            stay &= is_free(found.shapes)
+        found = found.take(stay)
+        table = self._table(found, Shapes.empty() if kept is None else kept, regions)
+        new = classify(table, self.bundle, found.class_index)
         if self.options.positivity:
             new = self._by_intensity(new)
-        centroids = shapely.points(new.shapes.centroids())
-        innermost, _ = assign_regions(centroids, regions)
-        innermost = np.where(innermost < 0, of_nuclei, innermost)
-        below = ids_below(objects, regions, innermost, centroids)
-        summaries = summarize_after(
-            objects, existing.replaced, new, record.target, regions, self.mpp
-        )
-        edit = plan_edit(
-            objects, regions, new, record, summaries, below, existing, self.bundle.image_type
-        )
-        return edit, Result(regions, existing, len(new), summaries)
+        return Placed(new, innermost[stay])
 
     def _table(self, found: TileObjects, kept: Shapes, regions: tuple[Region, ...]) -> ObjectTable:
         """Make detections of nuclei, or cells around them that leave those alone that are kept."""
