@@ -207,18 +207,20 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
         def disk = fresh.getHierarchy().getAllObjects(false).collectEntries { [it.getID(), it] }
 
         // Whether what was found in a region fits it still: one that was made smaller was searched.
+        // What was searched is on the disk, also of a region that was drawn while all was saved.
         def fits = [:].withDefault { id ->
             if (id == null) {
                 return true
             }
             def now = live[id], then = before[id]
             def why = now == null ? "deleted" : null
-            if (now != null && then != null && !now.getROI().is(then.state[0]) &&
-                    !then.state[0].getGeometry().buffer(0.02).covers(now.getROI().getGeometry())) {
+            def searched = disk[id]?.getROI() ?: then?.state?.getAt(0)
+            if (now != null && searched != null && !now.getROI().is(then?.state?.getAt(0)) &&
+                    !searched.getGeometry().buffer(0.02).covers(now.getROI().getGeometry())) {
                 why = "changed"
             }
             if (why != null) {
-                lost[then?.name ?: id.toString()] = why
+                lost[then?.name ?: now?.getDisplayedName() ?: id.toString()] = why
             }
             return why == null
         }
@@ -286,9 +288,15 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
         // What qpbridge measured of objects that stay, and noted on regions.
         disk.each { id, object ->
             def now = live[id], then = before[id]
-            if (now == null || then == null || !(isNoted(object) || isOurs(object)) ||
-                    !fits[isNoted(object) && !isOurs(object) ? id : then.region]) {
+            def isRegion = isNoted(object) && !isOurs(object)
+            if (now == null || !(isRegion || then != null && isOurs(object)) ||
+                    !fits[isRegion ? id : then.region]) {
                 return
+            }
+            if (then == null) {
+                // drawn while all was saved: only what it lacks can be told to be of the run
+                then = [values: object.getMeasurements().findAll { now.getMeasurements().containsKey(it.key) },
+                        notes: object.getMetadata().findAll { now.getMetadata().containsKey(it.key) }]
             }
             def values = object.getMeasurements()
             if (!values.equals(now.getMeasurements())) {

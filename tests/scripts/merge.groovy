@@ -114,6 +114,29 @@ live = start()
 done = run(live, disk()) { it.find(World.drawn(1)).ROI = World.box(0, 0, 40, 40) }
 check("nothing outside of a region that was made smaller", live.find(World.ours(11)) == null && done.lost.isEmpty())
 
+// region 9 is drawn after the snapshot and before all is saved, and searched
+def late = {
+    def w = disk().region(9, World.box(0, 200, 50, 250)).nucleus(19, 10, 210, World.drawn(9))
+    w.find(World.drawn(9)).with { measurements["Nuclei: Count"] = 1.0d; metadata["DESCRIPTION"] = "old" }
+    w
+}
+live = start()
+done = run(live, late()) { it.region(9, World.box(0, 200, 50, 250)); it.find(World.drawn(9)).metadata["DESCRIPTION"] = "new" }
+check("what is found in a region drawn just then comes", live.find(World.ours(19))?.parent?.is(live.find(World.drawn(9))))
+check("and its summary", live.find(World.drawn(9)).measurements["Nuclei: Count"] == 1.0d)
+check("but nothing over what was written in it", live.find(World.drawn(9)).metadata["DESCRIPTION"] == "new")
+live = start()
+done = run(live, late()) { it.region(9, World.box(0, 200, 150, 250)) }
+check("nothing if it was enlarged since", live.find(World.ours(19)) == null && done.lost["r9"] == "changed")
+check("nor a summary", live.find(World.drawn(9)).measurements.isEmpty())
+
+// and region 1 is enlarged just then: what was searched is what is there
+live = start()
+def onDisk = disk()
+onDisk.find(World.drawn(1)).ROI = World.box(0, 0, 150, 100)
+done = run(live, onDisk) { it.find(World.drawn(1)).ROI = World.box(0, 0, 150, 100) }
+check("a region enlarged before it was saved is done", live.find(World.ours(11)) != null && done.lost.isEmpty())
+
 def core = { World w -> w.add(ID: World.drawn(5), ROI: World.box(0, 200, 90, 290), name: "A-1", TMACore: true); w }
 live = core(start())
 done = run(live, core(disk()).nucleus(15, 30, 230, World.drawn(5)).with {
@@ -129,7 +152,7 @@ check("a missing core can't", !script.canBeSegmented(new Thing(ROI: World.box(0,
 check("a nucleus can't", !script.canBeSegmented(live.find(World.ours(15))))
 
 live = start()
-def onDisk = disk().nucleus(13, 10, 11, World.drawn(1))
+onDisk = disk().nucleus(13, 10, 11, World.drawn(1))
 done = run(live, onDisk) { it.find(World.ours(1)).pathClass = "Other" }
 check("a nucleus that was edited meanwhile stays", live.find(World.ours(1)).pathClass == "Other" && done.edited == 1)
 check("and is not put in a second time", live.find(World.ours(13)) == null)
