@@ -65,7 +65,7 @@ def find_existing(
     existing = Existing(rows[ours], rows[~ours])
     if memory is None or regions is None:
         return existing
-    gone = memory.deleted(objects)
+    gone = memory.deleted(objects, target)
     here = are_among(memory.places.ids, objects.ids)
     here &= ~are_among(memory.places.ids, objects.ids[existing.replaced])
     places, gone = memory.places.take(gone | here), gone[gone | here]

@@ -70,7 +70,7 @@ def deleted_places(entry: ImageEntry, data: ImageData) -> dict[str, FloatArray]:
     found = {}
     for target in TARGETS:
         memory = recall(entry, data, target)
-        places = memory.places.take(memory.deleted(data.objects))
+        places = memory.places.take(memory.deleted(data.objects, target))
         if len(places):
             found[target] = np.column_stack([places.xy, places.radius]).astype(np.float64)
     return found

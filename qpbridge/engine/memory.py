@@ -19,10 +19,17 @@ import numpy as np
 import numpy.typing as npt
 import shapely
 
-from qpbridge.engine.runs import PREFIX, RunMark, standing
+from qpbridge.engine.runs import (
+    PREFIX,
+    RunMark,
+    RunRecord,
+    provenance_key,
+    run_of,
+    standing,
+)
 from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.ids import IdArray, are_among
-from qpbridge.objects import IntArray, ObjectKind, ObjectTable, Shapes
+from qpbridge.objects import IntArray, ObjectTable, Shapes
 from qpbridge.outlines import areas_of, valid_areas
 from qpbridge.project.interface import ImageData, ImageEntry, Note
 
@@ -120,7 +127,8 @@ class Memory:
     places
         Of all that they found, except of what they replaced themselves.
     regions
-        Outlines that were searched, by the ids of their annotations (zeros: the whole image).
+        What was searched, by the ids of the annotations (zeros: the whole image): the run that did,
+        and the outline.
     added
         How many of the places, the first ones, are of the last run.
     removed
@@ -128,18 +136,22 @@ class Memory:
     """
 
     places: Places = field(default_factory=Places.none)
-    regions: Mapping[bytes, Any] = field(default_factory=dict)
+    regions: Mapping[bytes, tuple[str, Any]] = field(default_factory=dict)
     added: int = 0
     removed: IdArray = field(default_factory=lambda: _NO_IDS)
 
-    def deleted(self, objects: ObjectTable) -> BoolArray:
-        """Tell which places a person emptied that lie in the same regions as then, bool (n,)."""
+    def deleted(self, objects: ObjectTable, target: str) -> BoolArray:
+        """Tell which places a person emptied that lie in the same regions as then, bool (n,).
+
+        A region that doesn't say that it was searched never got what was found: QuPath's script
+        leaves out those that were reshaped meanwhile.
+        """
         gone = ~are_among(self.places.ids, objects.ids)
         rows = np.flatnonzero(gone)
         stands = np.zeros(len(rows), bool)
         places = self.places.take(rows)
-        for uid, now in self._outlines(objects).items() if len(rows) else ():
-            stands |= places.inside(self.regions[uid]) & places.inside(now)
+        for uid, now in self._outlines(objects, target).items() if len(rows) else ():
+            stands |= places.inside(self.regions[uid][1]) & places.inside(now)
         gone[rows] = stands
         return gone
 
@@ -150,12 +162,19 @@ class Memory:
         return replace(self, places=self.places.take(keep))
 
     def after(
-        self, objects: ObjectTable, regions: Sequence[Region], added: ObjectTable, removed: IdArray
+        self,
+        record: RunRecord,
+        objects: ObjectTable,
+        regions: Sequence[Region],
+        added: ObjectTable,
+        removed: IdArray,
     ) -> Memory:
         """Return what is to be remembered after a run.
 
         Parameters
         ----------
+        record
+            Of the run.
         objects
             What the image holds before it.
         regions
@@ -163,19 +182,32 @@ class Memory:
         added, removed
             The new objects, and the ids of those that make room.
         """
+        run = "" if record.mark is None else record.mark.run
         known = are_among(self.places.ids, objects.ids)
-        stay = self.deleted(objects) | (known & ~are_among(self.places.ids, removed))
+        stay = self.deleted(objects, record.target) | (known & ~are_among(self.places.ids, removed))
         searched = {region.id: region.geometry for region in regions if region.row < 0}
-        searched |= outlines_of(objects, [region.id for region in regions if region.row >= 0])
-        there = {uid: self.regions[uid] for uid in self._outlines(objects)}
+        searched |= outlines_of(objects, [region.row for region in regions if region.row >= 0])
+        there = {uid: self.regions[uid] for uid in self._outlines(objects, record.target)}
         new = Places.of(added.inner_shapes, added.ids)
         places = new.plus(self.places.take(stay))
-        return Memory(places, {**there, **searched}, len(new), removed)
+        now = {uid: (run, outline) for uid, outline in searched.items()}
+        return Memory(places, {**there, **now}, len(new), removed)
 
-    def _outlines(self, objects: ObjectTable) -> dict[bytes, Any]:
-        """Return what the regions that are still there enclose now."""
-        whole = {uid: outline for uid, outline in self.regions.items() if uid == _WHOLE_IMAGE}
-        return whole | outlines_of(objects, list(self.regions))
+    def _outlines(self, objects: ObjectTable, target: str) -> dict[bytes, Any]:
+        """Return what those regions enclose now that say that they were searched."""
+        key = provenance_key(target)
+        noted = {
+            objects.ids[row].tobytes(): (row, run_of(texts[key]))
+            for row, texts in objects.metadata.items()
+            if key in texts
+        }
+        rows = [
+            noted[uid][0]
+            for uid, (run, _) in self.regions.items()
+            if noted.get(uid, (-1, ""))[1] == run
+        ]
+        whole = {uid: outline for uid, (_, outline) in self.regions.items() if uid == _WHOLE_IMAGE}
+        return whole | outlines_of(objects, rows)
 
     def note(self, target: str, run: str) -> Note:
         """Write it down."""
@@ -183,7 +215,10 @@ class Memory:
             "places": len(self.places),
             "added": self.added,
             "removed": len(self.removed),
-            "regions": {uid.hex(): shapely.to_wkb(g, hex=True) for uid, g in self.regions.items()},
+            "regions": {
+                uid.hex(): [run, shapely.to_wkb(g, hex=True)]
+                for uid, (run, g) in self.regions.items()
+            },
         }
         columns = (self.places.ids, self.places.xy, self.places.radius, self.removed)
         text = json.dumps(head, separators=(",", ":")).encode() + b"\n"
@@ -208,7 +243,9 @@ class Memory:
             n, m, added = (int(head[name]) for name in ("places", "removed", "added"))
             if min(n, m, added) < 0 or len(data) != 28 * n + 16 * m or added > n:
                 raise ValueError("other columns than it says")
-            outlines = {bytes.fromhex(u): _outline(g) for u, g in head["regions"].items()}
+            outlines = {
+                bytes.fromhex(u): (str(run), _outline(g)) for u, (run, g) in head["regions"].items()
+            }
         except (zlib.error, shapely.GEOSException, LookupError, TypeError, AttributeError) as error:
             raise ValueError(str(error)) from error
         ids, xy, radius, removed = np.split(
@@ -252,13 +289,10 @@ def within(places: Places, regions: Sequence[Region]) -> IntArray:
     return innermost
 
 
-def outlines_of(objects: ObjectTable, ids: Sequence[bytes]) -> dict[bytes, Any]:
-    """Return the outlines of those annotations and TMA cores that are there, by id."""
-    rows = np.flatnonzero(np.isin(objects.kind, (ObjectKind.ANNOTATION, ObjectKind.TMA_CORE)))
-    wanted = set(ids)
-    found = [row for row in rows.tolist() if objects.ids[row].tobytes() in wanted]
-    outlines = valid_areas(objects.shapes.take(found).geometries)
-    return {objects.ids[row].tobytes(): g for row, g in zip(found, outlines, strict=True)}
+def outlines_of(objects: ObjectTable, rows: Sequence[int]) -> dict[bytes, Any]:
+    """Return the outlines of annotations or TMA cores, by their ids."""
+    outlines = valid_areas(objects.shapes.take(list(rows)).geometries)
+    return {objects.ids[row].tobytes(): g for row, g in zip(rows, outlines, strict=True)}
 
 
 def _outline(wkb: str) -> Any:

@@ -11,7 +11,7 @@ from cli_helpers import annotate, nuclei_of, objects_of
 from slide_factory import make_slide
 
 import qpbridge as library
-from qpbridge import Edit, ObjectTable, Shapes, open_project
+from qpbridge import AnnotationUpdate, Edit, ObjectTable, Shapes, open_project
 from qpbridge.hierarchy.provenance import made_by_us
 
 WHOLE = (10, 10, 350, 190)
@@ -141,6 +141,18 @@ def test_a_region_drawn_anew_is_a_new_region(qpbridge, small):
     entry = entry_of(small)
     entry.apply(Edit(remove=entry.read().objects.ids))  # with all that is in it, as QuPath offers
     annotate(small, (shapely.box(*WHOLE), "Tumor", "again"))
+    report = run(qpbridge, small)
+    assert (report["deleted"], report["found"]) == (0, before)
+
+
+def test_a_region_that_never_got_what_was_found_has_nothing_deleted(qpbridge, small):
+    """QuPath's script leaves out what was found in a region that was enlarged meanwhile."""
+    before = len(ids_of(small))
+    entry = entry_of(small)
+    objects = entry.read().objects
+    region = objects.ids[next(iter(objects.names))].tobytes()
+    unknown = AnnotationUpdate({"qpbridge nuclei": None})
+    entry.apply(Edit(remove=nuclei_of(small).ids, update={region: unknown}))
     report = run(qpbridge, small)
     assert (report["deleted"], report["found"]) == (0, before)
 

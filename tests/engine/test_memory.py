@@ -37,14 +37,17 @@ def test_a_place_is_taken_by_what_is_as_large_and_around_the_same_point():
 
 def test_a_note_says_all():
     outline = shapely.Point(10, 10).buffer(100)
-    memory = Memory(Places.of(boxes((50, 50), (90, 50)), ids(2)), {bytes(16): outline}, 1, ids(3))
+    memory = Memory(
+        Places.of(boxes((50, 50), (90, 50)), ids(2)), {bytes(16): ("ab", outline)}, 1, ids(3)
+    )
     again = Memory.read(memory.note("nuclei", "0" * 16).content)
     np.testing.assert_array_equal(again.places.ids, memory.places.ids)
     np.testing.assert_array_equal(again.places.xy, memory.places.xy)
     np.testing.assert_array_equal(again.places.radius, memory.places.radius)
     np.testing.assert_array_equal(again.removed, memory.removed)
     assert again.added == 1
-    assert again.regions[bytes(16)].equals(outline)
+    assert again.regions[bytes(16)][0] == "ab"
+    assert again.regions[bytes(16)][1].equals(outline)
 
 
 HEAD = {"places": 1, "added": 1, "removed": 0, "regions": {}}
@@ -67,9 +70,9 @@ def note(head: object, data: bytes = bytes(28)) -> bytes:
         note({**HEAD, "places": 1e300}),
         note([1]),
         note({}),
-        note({**HEAD, "regions": {"zz": ""}}),
-        note({**HEAD, "regions": {"00": "nonsense"}}),
-        note({**HEAD, "regions": {"00": shapely.Point(1, 2).wkb_hex}}),
+        note({**HEAD, "regions": {"zz": ["", ""]}}),
+        note({**HEAD, "regions": {"00": ["", "nonsense"]}}),
+        note({**HEAD, "regions": {"00": ["", shapely.Point(1, 2).wkb_hex]}}),
         note({**HEAD, "regions": {"00": None}}),
         note({**HEAD, "regions": [1]}),
         note(HEAD, bytes(24) + b"\xff" * 4),

@@ -233,7 +233,7 @@ def _segment_image(
                         finder, now.objects, searched, found, record, existing
                     )
                     assert edit.add is not None
-                    memory = memory.after(now.objects, regions, edit.add, edit.remove)
+                    memory = memory.after(record, now.objects, regions, edit.add, edit.remove)
                     edit = replace(edit, note=memory.note(bundle.target, mark.run))
                 lost = lost_settings(now.objects, existing, request.nuclei, plan.nuclei)
                 return edit, replace(

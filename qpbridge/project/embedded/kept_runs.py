@@ -66,6 +66,11 @@ def find_runs(folder: Path) -> list[KeptRun]:
     return sorted(KeptRun(int(m["number"]), m["kind"], m["run"], folder / m[0]) for m in found)
 
 
+def find_run(folder: Path, run: str) -> KeptRun | None:
+    """Find what is kept of a run, the last time that it was written; None: nothing."""
+    return next((kept for kept in reversed(find_runs(folder)) if kept.run == run), None)
+
+
 def files_to_keep(folder: Path, note: Note, old: bytes | None, new: bytes) -> dict[Path, bytes]:
     """Return what to write beside the data.
 

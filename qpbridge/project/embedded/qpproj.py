@@ -34,6 +34,7 @@ from qpbridge.project.embedded.json_files import (
 from qpbridge.project.embedded.kept_runs import (
     KeptRun,
     files_to_keep,
+    find_run,
     find_runs,
     forget,
     is_as_left,
@@ -369,7 +370,7 @@ class EmbeddedEntry(ImageEntry):
 
     def note(self, run: str) -> bytes | None:
         """Return what was noted of a run; None where that is not kept, or broken, which is said."""
-        found = next((kept for kept in find_runs(self.folder) if kept.run == run), None)
+        found = find_run(self.folder, run)
         return None if found is None else read_note(found)
 
     def before(self, run: str) -> ImageData:
@@ -404,7 +405,7 @@ class EmbeddedEntry(ImageEntry):
 
     def _kept(self, run: str) -> tuple[KeptRun, bytes]:
         """Find what is kept of a run, and the data as it was before."""
-        found = next((kept for kept in find_runs(self.folder) if kept.run == run), None)
+        found = find_run(self.folder, run)
         data = None if found is None else read_before(found)
         if found is None or data is None:
             raise ProjectError(
