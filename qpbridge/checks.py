@@ -79,11 +79,16 @@ def number(
     return found
 
 
-def whole(field: str, value: Any, least: int) -> int:
-    """Take a whole number from `least` on."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral) or value < least:
-        raise RequestError(field, value, f"expected a whole number from {least} on")
-    return int(value)
+def whole(field: str, value: Any, least: int, most: int | None = None) -> int:
+    """Take a whole number from `least` on, up to `most` where there is one."""
+    upto = "on" if most is None else f"to {most}"
+    problem = f"expected a whole number from {least} {upto}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise RequestError(field, value, problem)
+    found = int(value)
+    if found < least or (most is not None and found > most):
+        raise RequestError(field, value, problem)
+    return found
 
 
 def lengths(field: str, value: Any) -> tuple[float, ...]:

@@ -7,7 +7,9 @@ import pickle
 
 import numpy as np
 import pytest
+import shapely
 
+from qpbridge import AnnotationUpdate, MeasurementUpdate, Places
 from qpbridge.engine.measuring.request import MeasureRequest, Surroundings
 from qpbridge.engine.segmenting.request import Request
 from qpbridge.errors import (
@@ -18,8 +20,16 @@ from qpbridge.errors import (
     UnknownImageError,
 )
 from qpbridge.hierarchy.regions import Selection
-from qpbridge.objects import ObjectKind
+from qpbridge.objects import (
+    MeasurementTable,
+    ObjectKind,
+    ObjectTable,
+    PathClass,
+    Plane,
+    Shapes,
+)
 from qpbridge.prediction.options import NucleusOptions
+from qpbridge.project.interface import WorkflowStep
 
 NAN, INF = float("nan"), float("inf")
 
@@ -117,3 +127,55 @@ def test_errors_survive_copies_and_processes(error):
         assert type(again) is type(error)
         assert vars(again) == vars(error)
         assert str(again) == str(error)
+
+
+VALUES = [
+    ("moved", lambda: Places(3)),
+    ("moved", lambda: Places((("a", "b"),))),
+    ("search", lambda: Places(search=("here",))),
+    ("moved", lambda: Places.parse(3)),
+    ("search", lambda: Places.parse(search=3)),
+    ("c", lambda: Plane("a")),
+    ("z", lambda: Plane(0, -1)),
+    ("t", lambda: Plane(0, 0, 1.5)),
+    ("text", lambda: PathClass.parse("")),
+    ("text", lambda: PathClass.parse("Tumor: ")),
+    ("text", lambda: PathClass.parse(None)),
+    ("names", lambda: PathClass("Tumor")),
+    ("names", lambda: PathClass(())),
+    ("color", lambda: PathClass(("Tumor",), "red")),
+    ("color", lambda: PathClass(("Tumor",), (0, 0, 256))),
+    ("geometries", lambda: Shapes.from_geometries([3])),
+    ("geometries", lambda: Shapes.from_geometries([shapely.GeometryCollection([POINT])])),
+    ("mpp", lambda: TABLE.to_pandas(mpp=3)),
+    ("mpp", lambda: TABLE.to_pandas(mpp=(0.5, 0))),
+    ("mpp", lambda: TABLE.to_pandas(mpp=("a", 1))),
+    ("image", lambda: TABLE.to_pandas(image=3)),
+    ("rows", lambda: TABLE.to_pandas(rows=[2])),
+    ("rows", lambda: TABLE.to_pandas(rows=[True])),
+    ("rows", lambda: TABLE.to_pandas(rows="a")),
+    ("tile", lambda: Request(tile=10**9)),
+    ("metadata", lambda: AnnotationUpdate(3)),
+    ("measurements", lambda: AnnotationUpdate(measurements=[1])),
+    ("ids", lambda: MeasurementUpdate(3, MeasurementTable.empty(1))),
+    ("measured", lambda: MeasurementUpdate(np.zeros((1, 16), np.uint8), {"a": 1})),
+    ("measured", lambda: MeasurementUpdate(np.zeros((1, 16), np.uint8), MeasurementTable.empty(2))),
+    ("name", lambda: WorkflowStep(3, "")),
+]
+POINT = shapely.Point(1, 2)
+TABLE = ObjectTable.new(ObjectKind.ANNOTATION, Shapes.from_geometries([POINT, POINT]))
+
+
+@pytest.mark.parametrize(("field", "make"), VALUES)
+def test_values_of_the_wrong_kind_are_named(field, make):
+    with pytest.raises(RequestError) as error:
+        make()
+    assert error.value.field == field
+    assert f"`{field}`" in str(error.value)
+
+
+def test_a_plane_is_a_tuple_of_three_all_the_same():
+    plane = Plane(z=3)
+    assert plane == (-1, 3, 0)
+    assert pickle.loads(pickle.dumps(plane)) == copy.copy(plane) == plane._replace(z=3)
+    assert isinstance(plane._replace(t=1), Plane)

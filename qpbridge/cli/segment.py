@@ -39,6 +39,7 @@ from qpbridge.cli.wording import Command, in_options
 from qpbridge.engine.segmenting.request import (
     AREA_KINDS,
     FEATURES,
+    MAX_TILE,
     MIN_TILE,
     ImageReport,
     Missing,
@@ -92,7 +93,7 @@ COLUMNS["vessels"] = COLUMNS["glands"]
 )
 @click.option(
     "--tile",
-    type=click.IntRange(MIN_TILE),
+    type=click.IntRange(MIN_TILE, MAX_TILE),
     default=2048,
     show_default=True,
     help="Side of a tile, in pixels at the model's resolution. The result doesn't depend on it.",

@@ -17,9 +17,6 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import coo_matrix
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import Delaunay, QhullError
 
 from qpbridge.measurements.names import fill
 from qpbridge.objects import FloatArray, IntArray, MeasurementTable, offsets
@@ -111,6 +108,9 @@ def cluster_measurements(
         The mean of each measurement over the cluster, in its own unit, and the number of nuclei
         in the cluster, by the names that `DEFINITIONS` explains. NaN outside the triangulation.
     """
+    from scipy.sparse import coo_matrix  # here, since who asks for names alone waits for it
+    from scipy.sparse.csgraph import connected_components
+
     n = len(points)
     graph = coo_matrix((np.ones(len(edges), bool), edges.T), shape=(n, n))
     m, cluster = connected_components(graph, directed=False)
@@ -148,6 +148,8 @@ def delaunay_edges(points: FloatArray, limit: float = np.inf) -> IntArray:
         return np.zeros((0, 2), np.int64)
     # Far from the origin few digits are left for what Qhull computes.
     at = points[rows] - points[rows].mean(axis=0)
+    from scipy.spatial import Delaunay, QhullError  # here, as above
+
     try:
         found = Delaunay(at)
     except QhullError:

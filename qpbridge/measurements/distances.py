@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 import shapely
-from scipy.spatial import cKDTree
 
 from qpbridge.measurements.names import fill
 from qpbridge.objects import (
@@ -192,6 +191,8 @@ def _nearest(points: FloatArray, geometries: GeometryArray) -> FloatArray:
     out = np.full(len(points), np.nan)
     if not len(geometries):
         return out
+    from scipy.spatial import cKDTree  # here, since who asks for names alone waits for it
+
     tree = shapely.STRtree(geometries)
     rows = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]))
     # One after the other in the plane, not at random: what they look at is then still at hand.

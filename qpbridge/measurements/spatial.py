@@ -7,14 +7,16 @@ edge have fewer neighbours, and nothing is added for those that were not looked 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial import cKDTree
 
 from qpbridge.measurements.names import SMOOTHED, fill, recognize, short
 from qpbridge.measurements.orientations import BINS, binned, entropy
 from qpbridge.objects import FloatArray, IntArray, MeasurementTable
+
+if TYPE_CHECKING:
+    from scipy.spatial import cKDTree
 
 PAIRS = 2**22
 """Pairs of neighbours (some 50 bytes each) that are held at a time; bounds the memory."""
@@ -118,6 +120,8 @@ def smoothed(
         The weighted mean of each measurement, in its own unit, and the number of other objects
         nearer than `fwhm`, by the names that `DEFINITIONS` explains.
     """
+    from scipy.sparse import csr_array  # here, since who asks for names alone waits for it
+
     n = len(points)
     names = [name for name in measurements if recognize(SMOOTHED, name) is None]
     sigma = fwhm / np.sqrt(8 * np.log(2))
@@ -180,6 +184,8 @@ def orientation_entropy(
 
 def _tree(points: FloatArray) -> tuple[IntArray, cKDTree]:
     """Return the rows that have a centroid, and a tree of their points."""
+    from scipy.spatial import cKDTree  # here, as above
+
     rows = np.flatnonzero(np.isfinite(points[:, 0]) & np.isfinite(points[:, 1]))
     return rows, cKDTree(points[rows])
 
@@ -209,7 +215,7 @@ def _surroundings(
     waiting = [np.asarray(tree.indices)] if len(rows) else []
     while waiting:
         some = waiting.pop()
-        part = cKDTree(tree.data[some])
+        part = type(tree)(tree.data[some])
         if len(some) > 1 and part.count_neighbors(tree, radius) > PAIRS:
             waiting += np.array_split(some, 2)
             continue

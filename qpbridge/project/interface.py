@@ -28,6 +28,11 @@ class WorkflowStep:
     script: str
     parameters: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        for name in ("name", "script"):
+            checks.instance(name, getattr(self, name), str, "a text")
+        checks.instance("parameters", self.parameters, Mapping, "a dict of texts")
+
 
 @dataclass(frozen=True, eq=False)
 class TmaGrid:
@@ -75,11 +80,21 @@ class AnnotationUpdate:
     """What to set on an object that stays: metadata and measurements, added or replaced by name.
 
     A metadata value of None, or a measurement in `forget`, is taken away.
+
+    Raises
+    ------
+    RequestError
+        If these are no dicts, or `forget` no names.
     """
 
     metadata: Mapping[str, str | None] = field(default_factory=dict)
     measurements: Mapping[str, float] = field(default_factory=dict)
     forget: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        checks.instance("metadata", self.metadata, Mapping, "a dict of texts")
+        checks.instance("measurements", self.measurements, Mapping, "a dict of numbers")
+        checks.names("forget", self.forget)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +113,9 @@ class MeasurementUpdate:
 
     Raises
     ------
-    ValueError
-        If there are not as many measurements as ids, or a name comes twice.
+    RequestError
+        If these are no ids or measurements, there are not as many of one as of the other, or a name
+        comes twice.
     """
 
     ids: npt.NDArray[np.uint8]
@@ -107,10 +123,16 @@ class MeasurementUpdate:
     forget: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        if self.measured.n != len(self.ids):
-            raise ValueError(f"measurements of {self.measured.n} objects for {len(self.ids)} ids")
+        if np.shape(self.ids)[1:] != (16,):
+            raise RequestError("ids", self.ids, "ids were expected, uint8 (k, 16)")
+        checks.instance("measured", self.measured, MeasurementTable, "a MeasurementTable")
+        n, m = len(self.ids), self.measured.n
+        if n != m:
+            raise RequestError(
+                "measured", self.measured, f"measurements of {m} objects for {n} ids"
+            )
         if len({*self.measured, *self.forget}) < len(self.measured) + len(self.forget):
-            raise ValueError("a measurement is set, or forgotten, twice")
+            raise RequestError("forget", self.forget, "a measurement is set, or forgotten, twice")
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,19 @@ from functools import cached_property
 from itertools import takewhile
 from pathlib import Path, PurePath, PureWindowsPath
 
+from qpbridge import checks
 from qpbridge.errors import MissingImageError, RequestError, SlideError
 from qpbridge.project.uris import path_from_uri
 from qpbridge.texts import same_name
+
+
+def _is_pair(value: object) -> bool:
+    return (
+        isinstance(value, tuple)
+        and len(value) == 2
+        and isinstance(value[0], PurePath)
+        and isinstance(value[1], Path)
+    )
 
 
 @dataclass(frozen=True)
@@ -27,10 +37,21 @@ class Places:
         Pairs of an old place, of any machine, and where what was in it is now.
     search
         Folders to look through, with all folders in them, for files of the images' names.
+
+    Raises
+    ------
+    RequestError
+        If these are no places; see `parse` for texts.
     """
 
     moved: tuple[tuple[PurePath, Path], ...] = ()
     search: tuple[Path, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.moved, tuple) or not all(map(_is_pair, self.moved)):
+            raise RequestError("moved", self.moved, "expected a tuple of pairs of paths")
+        if not isinstance(self.search, tuple) or not all(isinstance(p, Path) for p in self.search):
+            raise RequestError("search", self.search, "expected a tuple of paths")
 
     @classmethod
     def parse(cls, moved: Sequence[str] = (), search: Sequence[Path | str] = ()) -> Places:
@@ -49,10 +70,13 @@ class Places:
         RequestError
             If it makes no sense, or a place of this machine doesn't exist.
         """
-        for folder in search:
+        for folder in checks.paths("search", search):
             if not os.path.isdir(folder):  # noqa: PTH112 (does not raise where permission lacks)
-                raise RequestError("search", str(folder), "no such folder")
-        return cls(tuple(map(_pair, moved)), tuple(_absolute(folder) for folder in search))
+                raise RequestError("search", folder, "no such folder")
+        return cls(
+            tuple(map(_pair, checks.names("moved", moved))),
+            tuple(map(_absolute, checks.paths("search", search))),
+        )
 
     def moved_to(self, stored: PurePath) -> list[Path]:
         """Return where a path is now by the longest of the old places that hold it.

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge.errors import RequestError
 from qpbridge.ids import id_texts
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.outlines import ENCLOSING
@@ -98,11 +99,29 @@ def object_columns(
 
 
 def as_index(table: ObjectTable, rows: npt.ArrayLike | None) -> IntArray:
-    """Turn an index, a mask, or None for all into row numbers, int64 (n,)."""
+    """Turn an index, a mask, or None for all into row numbers, int64 (n,).
+
+    Raises
+    ------
+    RequestError
+        If it is something else, or there is no such row.
+    """
+    n = len(table)
     if rows is None:
-        return np.arange(len(table), dtype=np.int64)
+        return np.arange(n, dtype=np.int64)
     chosen = np.asarray(rows)
-    return (np.flatnonzero(chosen) if chosen.dtype == bool else chosen).astype(np.int64)
+    if not chosen.size:
+        return np.zeros(0, np.int64)
+    mask = chosen.dtype == bool
+    index = np.flatnonzero(chosen) if mask else chosen
+    if (
+        chosen.ndim != 1
+        or (mask and len(chosen) != n)
+        or not np.issubdtype(index.dtype, np.integer)
+        or (not mask and (index.min() < -n or index.max() >= n))
+    ):
+        raise RequestError("rows", rows, f"expected a mask of {n} objects, or an index into them")
+    return index.astype(np.int64) % max(n, 1)
 
 
 def parent_ids(table: ObjectTable, rows: npt.ArrayLike | None = None) -> Column:

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from qpbridge.errors import require_extra
+from qpbridge import checks
+from qpbridge.errors import RequestError, require_extra
 from qpbridge.objects import ObjectTable
 from qpbridge.tables.column_types import Column, Numbers, Texts
 from qpbridge.tables.columns import IMAGE, object_columns, parent_ids
@@ -39,8 +40,15 @@ def to_pandas(
     pandas.DataFrame
         One row for each object. Missing texts are None, missing numbers NaN (``Int64`` columns:
         NA).
+
+    Raises
+    ------
+    RequestError
+        If `mpp` is no size of a pixel, or `rows` are not there.
     """
-    columns = object_columns(table, image or "", mpp, rows)
+    if image is not None:
+        checks.instance("image", image, str, "the name of an image")
+    columns = object_columns(table, image or "", _checked(mpp), rows)
     if image is None:
         del columns[IMAGE]
     series = {}
@@ -107,6 +115,17 @@ def to_anndata(
         var=pd.DataFrame(index=pd.Index(some.measurement_names, dtype=object)),
         obsm={"spatial": frame[[f"Centroid X {unit}", f"Centroid Y {unit}"]].to_numpy()},
     )
+
+
+def _checked(mpp: object) -> tuple[float, float] | None:
+    """Refuse what can't be the size of a pixel."""
+    if mpp is None:
+        return None
+    what = "µm per pixel (x, y), two numbers above 0"
+    if not isinstance(mpp, tuple | list) or len(mpp) != 2:
+        raise RequestError("mpp", mpp, f"expected {what}")
+    x, y = (checks.number("mpp", one, what, above=0, most=1e9) for one in mpp)
+    return x, y
 
 
 def _series(column: Column) -> Any:

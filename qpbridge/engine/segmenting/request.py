@@ -26,6 +26,9 @@ FEATURES = ("basic", "all")
 MIN_TILE = 64
 """Pixels; a smaller tile would be all halo."""
 
+MAX_TILE = 2**14
+"""Pixels; a larger one would take more memory than there is."""
+
 AREA_KINDS = {"annotations": ObjectKind.ANNOTATION, "detections": ObjectKind.DETECTION}
 _DEVICE = re.compile(r"auto|[a-z]+(:[0-9]+)?")
 
@@ -94,7 +97,7 @@ class Request:
         check_selection(self.selection)
         check_device(self.device)
         check_mpp("mpp", self.mpp)
-        checks.whole("tile", self.tile, MIN_TILE)
+        checks.whole("tile", self.tile, MIN_TILE, MAX_TILE)
         for name in ("batch_size", "workers"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
