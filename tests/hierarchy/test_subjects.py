@@ -88,5 +88,5 @@ def test_a_cell_is_where_its_outline_is() -> None:
     assert found.points.tolist() == [[2, 2], [35, 5]]
     assert [rows.tolist() for rows in found.members] == [[], [0, 1], [0]]
     assert found.outermost.tolist() == [1, 1]
-    alone = locate("nuclei", table, np.arange(2), [small])
+    alone = locate("nuclei", table, np.arange(2), [apart])
     assert alone.rows.tolist() == [0] and len(alone.table) == 1
