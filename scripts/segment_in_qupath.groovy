@@ -162,12 +162,18 @@ static boolean isNoted(object) {
     return object.isAnnotation() || object.isTMACore()
 }
 
-/** By id: the state of each object, the id of its region, and what annotations say of themselves. */
+/** The id of what an object lies below: null for the root, whose id is another in each hierarchy. */
+static def idAbove(object) {
+    def above = object.getParent()
+    return above == null || above.isRootObject() ? null : above.getID()
+}
+
+/** By id: the state of each object, where it lies, and what annotations say of themselves. */
 static Map snapshot(hierarchy) {
     def before = [:]
     hierarchy.getAllObjects(false).each {
         def drawn = isNoted(it)
-        before[it.getID()] = [state: stateOf(it), region: regionOf(it)?.getID(),
+        before[it.getID()] = [state: stateOf(it), region: regionOf(it)?.getID(), above: idAbove(it),
                               values: drawn ? new HashMap(it.getMeasurements()) : [:],
                               notes: drawn ? new HashMap(it.getMetadata()) : [:],
                               name: drawn ? it.getDisplayedName() : null]
@@ -284,6 +290,19 @@ static Map merge(imageData, fresh, Map before, int stepsBefore) {
             below.addChildObjects(pairs.keySet() as List)
         }
         added = coming.size()
+
+        // Ours that was found again as it was, but lies in another region or gland now.
+        def here = live + coming.keySet().collectEntries { [it.getID(), it] }
+        disk.values().findAll { object ->
+            def now = live[object.getID()], then = before[object.getID()], above = idAbove(object)
+            now != null && then != null && isOurs(object) && above != then.above && idAbove(now) == then.above &&
+                    fits[regionOf(object)?.getID()] && fits[then.region] &&
+                    !outside(object, regionOf(object)?.getID()) && (above == null || here.containsKey(above))
+        }.groupBy { idAbove(it) }.each { above, objects ->
+            def moved = objects.collect { live[it.getID()] }
+            moved.groupBy { it.getParent() }.each { parent, some -> parent.removeChildObjects(some) }
+            (above == null ? root : here[above]).addChildObjects(moved)
+        }
 
         // What qpbridge measured of objects that stay, and noted on regions.
         disk.each { id, object ->

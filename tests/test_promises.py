@@ -32,6 +32,15 @@ KEPT = {
     "models/test_hostile_bundles.py::test_trusted_torchscript_may_only_compute",
 }
 
+IN_THE_README = {
+    "Only objects that qpbridge made, and that nobody changed since, are ever removed.": "own-only",
+    "What it does not understand in a file is carried over byte for byte.": "byte-for-byte",
+    "Files are replaced whole, with a backup, or not at all.": "whole-or-not",
+    "Nothing that comes in a file is run, except a TorchScript model that you said you trust.": (
+        "nothing-runs"
+    ),
+}
+
 
 def promises() -> dict[str, str]:
     text = (ROOT / "docs/safety.md").read_text("utf-8")
@@ -51,6 +60,14 @@ def test_its_tests_are_there(promise: str) -> None:
         tree = ast.parse((ROOT / "tests" / file).read_text("utf-8"))
         found = [n.name for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)]
         assert name in found
+
+
+def test_what_the_readme_says_is_promised() -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    said = text.partition("\n## What it promises\n")[2].partition("[The promises")[0]
+    sentences = re.findall(r"\S[^.]*\.", " ".join(said.split()))
+    assert sentences == list(IN_THE_README)
+    assert set(IN_THE_README.values()) <= promises().keys()
 
 
 def test_the_readme_leads_there() -> None:

@@ -130,9 +130,28 @@ done = run(live, late()) { it.region(9, World.box(0, 200, 150, 250)) }
 check("nothing if it was enlarged since", live.find(World.ours(19)) == null && done.lost["r9"] == "changed")
 check("nor a summary", live.find(World.drawn(9)).measurements.isEmpty())
 
+// a region that was drawn before the run, around a nucleus that is found again as it was
+def again = { w -> w.region(3, World.box(5, 5, 30, 30)); w }
+live = again(start())
+def onDisk = again(new World().region(1, World.box(0, 0, 100, 100)).region(2, World.box(200, 0, 300, 100)))
+onDisk.nucleus(1, 10, 10, World.drawn(3)).nucleus(2, 210, 10, World.drawn(2))
+done = run(live, onDisk) { }
+check("a nucleus that was found again lies below its new region",
+        live.find(World.ours(1)).parent.is(live.find(World.drawn(3))) && live.find(World.drawn(1)).childObjects.isEmpty())
+check("another one stays where it is", live.find(World.ours(2)).parent.is(live.find(World.drawn(2))) && done.added == 0)
+live = again(start())
+done = run(live, onDisk) { it.image.hierarchy.rootObject.removeChildObjects([it.find(World.drawn(3))]) }
+check("unless that region is gone", live.find(World.ours(1)).parent.is(live.find(World.drawn(1))))
+live = again(start())
+done = run(live, onDisk) {
+    def nucleus = it.find(World.ours(1))
+    nucleus.parent.removeChildObjects([nucleus]); it.find(World.drawn(2)).addChildObjects([nucleus])
+}
+check("or a person moved it meanwhile", live.find(World.ours(1)).parent.is(live.find(World.drawn(2))))
+
 // and region 1 is enlarged just then: what was searched is what is there
 live = start()
-def onDisk = disk()
+onDisk = disk()
 onDisk.find(World.drawn(1)).ROI = World.box(0, 0, 150, 100)
 done = run(live, onDisk) { it.find(World.drawn(1)).ROI = World.box(0, 0, 150, 100) }
 check("a region enlarged before it was saved is done", live.find(World.ours(11)) != null && done.lost.isEmpty())
