@@ -135,6 +135,11 @@ class PathClass:
         """Whether a full name that somebody typed is that of this class."""
         return same_name(str(self)) in map(same_name, names)
 
+    def is_of(self, *names: str) -> bool:
+        """Whether this class, or one that it derives from, has a full name that somebody typed."""
+        above = (PathClass(self.names[: i + 1]) for i in range(len(self.names)))
+        return any(path_class.is_called(*names) for path_class in above)
+
     @property
     def is_ignored(self) -> bool:
         """Whether QuPath leaves objects of this class out (its name ends in ``*``)."""

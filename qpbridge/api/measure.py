@@ -21,6 +21,7 @@ def measure(
     within: Names = (),
     selected: Names = (),
     whole_image: bool = False,
+    classes: Names = (),
     tma: bool = False,
     mpp: float | None = None,
     delaunay: float | None = None,
@@ -58,6 +59,9 @@ def measure(
     tma
         Work in the TMA cores that are not marked as missing, whatever is drawn in them. Without, so
         it is where there are cores and no annotations.
+    classes
+        Full names of the classes of detections and cells that count as nuclei, with those that
+        derive from them, so that what others put there spoils no mean; none: all.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     delaunay
@@ -109,6 +113,7 @@ def measure(
     """
     request = MeasureRequest(
         selection=Selection(within, selected, whole_image, tma),  # type: ignore[arg-type]
+        classes=classes,  # type: ignore[arg-type]
         mpp=mpp,
         surroundings=Surroundings(
             math.inf if delaunay is None else delaunay,
@@ -123,7 +128,14 @@ def measure(
         grading=grading,  # type: ignore[arg-type]
         reference=reference,
         epithelium=epithelium,
-        command=as_call("measure", within=within, selected=selected, tma=tma, grading=grading)
+        command=as_call(
+            "measure",
+            within=within,
+            selected=selected,
+            tma=tma,
+            classes=classes,
+            grading=grading,
+        )
         if command is None
         else command,
     )

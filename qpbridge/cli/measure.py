@@ -63,6 +63,13 @@ COLUMNS = {
 @image_option
 @selection_options
 @click.option(
+    "--classes",
+    metavar="CLASS",
+    multiple=True,
+    help="Count only detections and cells of this class, and of those that derive from it, as "
+    "nuclei; may be given several times.  [default: all]",
+)
+@click.option(
     "--delaunay",
     type=_LENGTH,
     metavar="µm",
@@ -147,11 +154,11 @@ def measure(
     """Measure the objects in the annotations of PROJECT again, and sum them up on the annotations.
 
     Nothing is segmented. Nuclei are all detections and cells, whoever made them, except of ignored
-    classes; glands and vessels are those that qpbridge made, and annotations and detections of the
-    classes Gland and Vessel. Without further options nuclei get their shape, nearest neighbour and
-    Delaunay neighbours, glands and vessels their shape, lumina, walls and neighbours, and
-    annotations the counts, densities, means and hot spots of what is in them. Other measurements,
-    and the objects themselves, are kept.
+    classes, or those of --classes; glands and vessels are those that qpbridge made, and
+    annotations and detections of the classes Gland and Vessel. Without further options nuclei get
+    their shape, nearest neighbour and Delaunay neighbours, glands and vessels their shape, lumina,
+    walls and neighbours, and annotations the counts, densities, means and hot spots of what is in
+    them. Other measurements, and the objects themselves, are kept.
 
     For --grading gleason, annotations of the classes "Gleason 3", "Gleason 4" and "Gleason 5" are
     the patterns that a person saw. See docs/measurements.md for every name.
@@ -202,7 +209,8 @@ def _print(reports: Sequence[MeasureReport]) -> None:
                 else f"{report.counts[target]:,} nuclei ({report.others[target]:,} not by qpbridge)"
                 for target in TARGETS
             )
-            say(f"{report.image}: {found} measured in {report.seconds:.1f} s")
+            left_out = f", {report.left_out:,} of other classes left out" if report.left_out else ""
+            say(f"{report.image}: {found} measured{left_out} in {report.seconds:.1f} s")
 
 
 def _print_grading(system: str, reports: Sequence[MeasureReport]) -> None:

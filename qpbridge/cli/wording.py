@@ -18,6 +18,7 @@ OPTIONS = {
     "cell_expansion": "--cell-expansion",
     "data": "--data",
     "delaunay": "--delaunay",
+    "classes": "--classes",
     "clusters": "--clusters",
     "density": "--density",
     "device": "--device",

@@ -23,12 +23,19 @@ from qpbridge.objects import (
 from qpbridge.outlines import ENCLOSING, each_held, valid_areas
 
 
-def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
+def find_subjects(objects: ObjectTable, classes: Sequence[str] = ()) -> Mapping[str, IntArray]:
     """Find the objects that count as nuclei, glands and vessels.
 
     Those that qpbridge made, changed since or not. Beside them, of what a person or QuPath made:
     annotations and detections of the classes Gland and Vessel; and as nuclei all other detections
     and cells that enclose an area, except of classes that QuPath ignores. Tiles are none.
+
+    Parameters
+    ----------
+    objects
+        All objects of an image.
+    classes
+        Full names: of nuclei only these, and what derives from them, count.  [default: all]
 
     Returns
     -------
@@ -47,7 +54,10 @@ def find_subjects(objects: ObjectTable) -> Mapping[str, IntArray]:
         named = structures & _called(objects, name)
         rows[target] = np.flatnonzero(ours[target] | named)
         nuclei &= ~named
-    return {"nuclei": np.flatnonzero(ours["nuclei"] | nuclei), **rows}
+    nuclei |= ours["nuclei"]
+    if classes:
+        nuclei &= objects.of_class(lambda c: c.is_of(*classes))
+    return {"nuclei": np.flatnonzero(nuclei), **rows}
 
 
 def hollow(objects: ObjectTable) -> npt.NDArray[np.bool_]:

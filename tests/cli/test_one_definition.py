@@ -144,3 +144,32 @@ def test_metadata_of_an_object_stays_with_it(qpbridge, project):
     table = objects_of(project)
     (here,) = (r for r, one in enumerate(table.ids) if one.tobytes() == uid)
     assert table.metadata[here] == {"seen by": "me"}
+
+
+def test_detections_of_other_classes_can_be_left_out(qpbridge, project):
+    qpbridge("segment", project)
+    before = regions_of(project)
+    discs = shapely.buffer(shapely.points([[200.5, 300], [230, 330], [240, 500]]), [40, 30, 50])
+    drawn = ObjectTable.new(ObjectKind.DETECTION, Shapes.from_geometries(discs))
+    classes = (PathClass(("Lymphocyte",)), PathClass(("Nucleus", "Positive")))
+    index = np.array([0, -1, 1], np.int32)
+    entry = open_project(project).images[0]
+    entry.apply(Edit(add=drawn.replace(classes=classes, class_index=index)))
+    qpbridge("measure", project)
+    count, area = "Nuclei: Count", "Nuclei: Area mean µm^2"
+    every = regions_of(project)
+    assert every["left"][count] == before["left"][count] + 3
+    assert every["left"][area] > 1.5 * before["left"][area]
+    report = qpbridge.json("measure", project, "--classes", "Nucleus")["images"][0]
+    assert (report["left_out"], report["others"]["nuclei"]) == (2, 1)
+    assert regions_of(project)["left"][count] == before["left"][count] + 1
+    assert regions_of(project)["ring"] == before["ring"]
+    said = qpbridge("measure", project, "--classes", "Lymphocyte", "--classes", "Nucleus: Positive")
+    assert regions_of(project)["left"][count] == 2
+    assert "nuclei (2 not by qpbridge)" in said and "of other classes left out" in said
+    step = open_project(project).images[0].read().workflow[-1]
+    assert step.parameters["classes"] == "Lymphocyte, Nucleus: Positive"
+    told = regions_of(project)
+    qpbridge("measure", project, "--classes", "Nukleus", code=1)
+    assert "no detections or cells of class 'Nukleus'; there are: 'Nucleus'" in qpbridge.stderr
+    assert regions_of(project) == told

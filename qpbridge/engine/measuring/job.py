@@ -92,8 +92,8 @@ def measure_image(entry: ImageEntry, request: MeasureRequest) -> MeasureReport:
     began = time.perf_counter()
     data = entry.read()
     size, mpp = _frame(entry, request.mpp)
-    pixel_size_text = {"pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm"}
-    step = step_of("measure", request.command, pixel_size_text)
+    settings = {"pixel size": f"{mpp[0]:g} x {mpp[1]:g} µm", "classes": ", ".join(request.classes)}
+    step = step_of("measure", request.command, settings)
 
     def plan(now: ImageData, slide: Slide | None = None) -> tuple[Edit, MeasureReport]:
         pixels = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,10 +31,11 @@ from qpbridge.engine.measuring.summaries import (
     summarize_region,
 )
 from qpbridge.engine.runs import provenance_key
+from qpbridge.errors import SelectionError
 from qpbridge.hierarchy.drawn import drawn_annotations, present_cores
 from qpbridge.hierarchy.provenance import TARGETS, made_by_us
 from qpbridge.hierarchy.regions import Region, Selection, select_regions
-from qpbridge.hierarchy.subjects import Located, find_subjects
+from qpbridge.hierarchy.subjects import Located, find_subjects, locate
 from qpbridge.hierarchy.targets import STRUCTURES
 from qpbridge.measurements.distances import by_class_name
 from qpbridge.measurements.grading import Aid
@@ -81,9 +82,11 @@ def plan_measurements(
     report
         The same for people.
     """
-    subjects = find_subjects(objects)
-    regions = _regions(objects, subjects, size, request.selection)
+    every = find_subjects(objects)
+    regions = _regions(objects, every, size, request.selection)
+    subjects = _of_classes(objects, every, request.classes)
     located = locate_all(objects, subjects, regions)
+    left_out = np.setdiff1d(every["nuclei"], subjects["nuclei"])
     nuclei, measured = located["nuclei"], measure_structures(located, mpp)
     own = measure_shapes(nuclei.table, mpp)
     if intensities is not None:
@@ -115,8 +118,30 @@ def plan_measurements(
         regions=tuple(summed),
         counts={t: len(located[t].rows) for t in TARGETS},
         others={t: int(others[t].sum()) for t in TARGETS},
+        left_out=len(locate("nuclei", objects, left_out, regions).rows),
         notes=(*notes, *_twins(around)),
     )
+
+
+def _of_classes(
+    objects: ObjectTable, every: Mapping[str, IntArray], classes: Sequence[str]
+) -> Mapping[str, IntArray]:
+    """Leave out nuclei of other classes, if some are asked for; there must be one, or no nucleus.
+
+    Raises
+    ------
+    SelectionError
+        If there are nuclei, and none is of these classes.
+    """
+    if not classes or not len(every["nuclei"]):
+        return every
+    chosen = find_subjects(objects, classes)
+    if not len(chosen["nuclei"]):
+        index = np.unique(objects.class_index[every["nuclei"]])
+        there = ", ".join(repr(str(objects.classes[i])) for i in index if i >= 0) or "none"
+        wanted = " or ".join(map(repr, classes))
+        raise SelectionError(f"no detections or cells of class {wanted}; there are: {there}")
+    return chosen
 
 
 def _twins(around: MeasurementTable) -> Iterator[str]:

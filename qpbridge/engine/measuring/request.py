@@ -68,6 +68,8 @@ class MeasureRequest:
     ----------
     selection
         Which regions.
+    classes
+        Full names of the classes of detections and cells that count as nuclei; empty: all.
     mpp
         µm per pixel of the images, where the project and the files don't know it or are wrong.
     surroundings
@@ -92,6 +94,7 @@ class MeasureRequest:
     """
 
     selection: Selection = field(default_factory=Selection)
+    classes: tuple[str, ...] = ()
     mpp: float | None = None
     surroundings: Surroundings = field(default_factory=Surroundings)
     intensities: bool = False
@@ -103,6 +106,7 @@ class MeasureRequest:
 
     def __post_init__(self) -> None:
         check_selection(self.selection)
+        object.__setattr__(self, "classes", checks.names("classes", self.classes))
         check_mpp("mpp", self.mpp)
         if not isinstance(self.surroundings, Surroundings):
             raise RequestError("surroundings", self.surroundings, "Surroundings were expected")
@@ -134,12 +138,14 @@ class MeasureReport(Report):
     """What was measured in one image.
 
     `status` is ``written``, ``skipped`` (no region) or ``failed``; `message` says why. `counts` has
-    the objects in the regions by target, `others` how many of them qpbridge did not make, and
+    the objects in the regions by target, `others` how many of them qpbridge did not make,
+    `left_out` how many detections and cells there are of other classes than were asked for, and
     `notes` what a person should know.
     """
 
     regions: tuple[MeasuredRegion, ...] = ()
     counts: Mapping[str, int] = field(default_factory=dict)
     others: Mapping[str, int] = field(default_factory=dict)
+    left_out: int = 0
     notes: tuple[str, ...] = ()
     seconds: float = 0.0
