@@ -98,7 +98,8 @@ def aji_with(pixels: Pixels, truth: npt.NDArray[np.int32], mpp: float, model: st
     foreign = found.outline(*NO_TISSUE)
     scores = []
     for cut in (False, True):
-        seen = found.without_fill(pixels, (0, 0), 1.0) if cut else pixels
+        hidden = found.hiding(shapely.Polygon())
+        seen = hidden.whitened(pixels, (0, 0), 1.0) if cut else pixels
         prediction = qpbridge.predict(seen, mpp, model=model, device="cpu")
         labels = prediction.labels
         if cut and len(prediction):

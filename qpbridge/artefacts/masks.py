@@ -115,6 +115,30 @@ def fill_mask(planes: Floats, mpp: float) -> Mask:
     return _broad(black, FILL_WIDTH / mpp)
 
 
+def ink_colours(planes: Floats, density: Floats) -> Mask:
+    """Tell what has the colours of ink, or of ink over tissue; a dark nucleus can have them too.
+
+    Parameters
+    ----------
+    planes, density
+        float32 (3, H, W): colours, and their optical densities.
+
+    Returns
+    -------
+    ink
+        bool (H, W).
+    """
+    highest = planes.max(axis=0)
+    red, green, blue = density
+    ink: Mask = (highest < 90) & (highest - planes.min(axis=0) < 30)
+    ink |= (red > 0.3) & (green < red - 0.12) & (green < blue + 0.03)
+    ink |= (red > 0.35) & (blue < 0.3 * red) & (green < 0.95 * red)
+    ink |= (red > 0.35) & (blue < 0.4 * red) & (green < 0.75 * red)
+    ink |= (red > DENSE_RED) & (blue < 0.5 * red)
+    ink |= (green > DENSE_GREEN) & (blue > 0.5 * green) & (blue < green)
+    return ink
+
+
 def ink_mask(planes: Floats, density: Floats, mpp: float, texture: Floats | None = None) -> Mask:
     """Find ink, bool (H, W).
 
@@ -128,14 +152,8 @@ def ink_mask(planes: Floats, density: Floats, mpp: float, texture: Floats | None
         float32 (H, W), standard deviation of the density around each pixel; None: not known, and
         neither are flat dark colours and red ink.
     """
-    highest = planes.max(axis=0)
+    ink = ink_colours(planes, density)
     red, green, blue = density
-    ink = (highest < 90) & (highest - planes.min(axis=0) < 30)
-    ink |= (red > 0.3) & (green < red - 0.12) & (green < blue + 0.03)
-    ink |= (red > 0.35) & (blue < 0.3 * red) & (green < 0.95 * red)
-    ink |= (red > 0.35) & (blue < 0.4 * red) & (green < 0.75 * red)
-    ink |= (red > DENSE_RED) & (blue < 0.5 * red)
-    ink |= (green > DENSE_GREEN) & (blue > 0.5 * green) & (blue < green)
     dark = density.mean(axis=0)
     ink |= (dark > DENSE) & ~((blue > green) & (blue > 1.3 * red))  # much DAB
     if texture is not None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 from scipy import ndimage
 
@@ -65,17 +66,21 @@ class QualityMap:
         Upper left corner of the map (x, y), in pixels of the map.
     size
         Width and height of the slide, server pixels.
+    hidden
+        bool (H, W), what no network is to see, beside fill; None: nothing.
     """
 
     kinds: Pixels
     downsample: float
     corner: tuple[int, int]
     size: tuple[int, int]
+    hidden: masks.Mask | None = None
     _outlines: dict[Kind, Any] = field(default_factory=dict, repr=False)
 
     def digest(self) -> str:
-        """Return a checksum of what the map shows."""
-        return hashlib.blake2b(self.kinds.tobytes(), digest_size=16).hexdigest()
+        """Return a checksum of what the map shows, and hides."""
+        hidden = b"" if self.hidden is None else np.packbits(self.hidden).tobytes()
+        return hashlib.blake2b(self.kinds.tobytes() + hidden, digest_size=16).hexdigest()
 
     def outline(self, *kinds: Kind) -> Any:
         """Return what is of some kinds as a valid polygon or multipolygon, in server pixels."""
@@ -108,43 +113,80 @@ class QualityMap:
         found[Kind.BLURRED] = counts[Kind.BLURRED] / judged if judged else np.nan
         return {kind: float(share) for kind, share in found.items()}
 
-    def without_fill(self, pixels: Pixels, corner: tuple[int, int], downsample: float) -> Pixels:
-        """Make black fill in pixels white, as empty glass is.
+    def hiding(self, searched: Any) -> QualityMap:
+        """Hide fill, and ink outside of what is searched, a geometry in server pixels."""
+        row, column = np.nonzero(self.kinds == Kind.INK)
+        xy = np.stack([column, row]) + np.array(self.corner)[:, None] + 0.5
+        hidden = np.zeros(self.kinds.shape, bool)
+        shapely.prepare(searched)
+        hidden[row, column] = ~shapely.contains_xy(searched, *xy * self.downsample)
+        return replace(self, hidden=hidden)
+
+    def whitened(self, pixels: Pixels, corner: tuple[int, int], downsample: float) -> Pixels:
+        """Make what is hidden white in pixels, as empty glass is.
+
+        Beside ink and fill a network finds less than beside glass, further than a nucleus is wide.
 
         Parameters
         ----------
         pixels
-            uint8 (h, w, 3), read at `downsample` from `corner` on, in its pixels.
+            uint8 (h, w, 3), read at `downsample` from `corner` on, in its pixels; mirrored beyond
+            the slide.
 
         Returns
         -------
         pixels
-            The same array where it holds no fill.
+            The same array where nothing is hidden.
         """
         rows, columns = (
-            np.clip(
-                np.floor((np.arange(n) + start + 0.5) * downsample / self.downsample).astype(int)
-                - first,
-                0,
-                size - 1,
-            )
-            for n, start, first, size in zip(
-                pixels.shape[:2], corner[::-1], self.corner[::-1], self.kinds.shape, strict=True
-            )
+            self._on_map(np.arange(start, start + n), downsample, axis)
+            for n, start, axis in zip(pixels.shape[:2], corner[::-1], (1, 0), strict=True)
         )
-        near = self._near_fill[rows[:, None], columns]
-        if not near.any():
+        here = rows[:, None], columns
+        fill, ink = self._near_fill[here], self._near_hidden[here]
+        if not (fill.any() or ink.any()):
             return pixels
         highest = pixels.max(axis=2)
         grey = highest - pixels.min(axis=2) <= np.maximum(highest // 2, 15)
+        white = fill & grey & (highest < BLACK)
+        if ink.any():
+            white |= self._hidden[here]
+            planes = pixels[ink].T[:, None].astype(np.float32)
+            density = masks.density_of(planes, np.full(3, masks.WHITE, np.float32))
+            white[ink] |= masks.ink_colours(planes, density)[0]
         out = pixels.copy()
-        out[near & grey & (highest < BLACK)] = 255
+        out[white] = 255
         return out
+
+    def _on_map(
+        self, pixels: npt.NDArray[np.int64], downsample: float, axis: int
+    ) -> npt.NDArray[np.int64]:
+        """Find the rows (axis 1) or columns (0) of the map that show pixels, mirrored as they."""
+        size = self.size[axis]
+        place = (pixels + 0.5) * downsample % (2 * size)
+        at = np.minimum(place, 2 * size - place) // self.downsample - self.corner[axis]
+        last = self.kinds.shape[1 - axis] - 1
+        return np.asarray(at.clip(0, last), np.int64)
+
+    @cached_property
+    def _hidden(self) -> masks.Mask:
+        return np.zeros(self.kinds.shape, bool) if self.hidden is None else self.hidden
+
+    @cached_property
+    def _near_hidden(self) -> masks.Mask:
+        return _with_edge(self._hidden)
 
     @cached_property
     def _near_fill(self) -> masks.Mask:
-        near: masks.Mask = ndimage.binary_dilation(self.kinds == Kind.FILL, np.ones((3, 3)))
-        return near
+        return _with_edge(self.kinds == Kind.FILL)
+
+
+def _with_edge(mask: masks.Mask) -> masks.Mask:
+    """Add the pixels around, where something else is mixed in."""
+    if not mask.any():
+        return mask
+    wider: masks.Mask = ndimage.binary_dilation(mask, np.ones((3, 3)))
+    return wider
 
 
 def read_quality(slide: Slide, mpp: tuple[float, float], area: Any = None) -> QualityMap:

@@ -122,8 +122,10 @@ def look_at(search: Search, slide: Slide, bundle: Bundle) -> Search:
     if bundle.image_type not in SECTIONS:
         return search
     area = shapely.union_all([region.geometry for region in search.regions])
-    search = replace(search, quality=read_quality(slide, search.mpp, area))
-    search = replace(search, searched=search.without_no_tissue(search.regions))
+    quality = read_quality(slide, search.mpp, area)
+    searched = replace(search, quality=quality).without_no_tissue(search.regions)
+    seen = shapely.union_all([region.geometry for region in searched])
+    search = replace(search, searched=searched, quality=quality.hiding(seen))
     left = [region for region in search.searched if region.geometry.area > 0]
     tiles = search.tiles
     if not left:  # what joins the objects of tiles needs one
@@ -178,7 +180,7 @@ def find_in_tiles(
         pixels = slide.read_mirrored(*tile.corner, *tile.size, tiles.downsample)
         if quality is None or not search.cuts:
             return pixels
-        return quality.without_fill(pixels, tile.corner, tiles.downsample)
+        return quality.whitened(pixels, tile.corner, tiles.downsample)
 
     left = sorted(set(range(len(tiles))) - set(done))
     batch_size = batch_size or network.batch_size

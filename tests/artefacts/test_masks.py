@@ -121,12 +121,36 @@ def test_fill_becomes_white_and_tissue_stays(tmp_path: Path, tissue: Bytes) -> N
     frame[150:-150, 150:-150] = False
     black[frame], white[frame] = 0, 255
     found = quality(tmp_path, black)
-    assert np.array_equal(found.without_fill(black, (0, 0), 1.0), white)
-    part = found.without_fill(black[100:300, 120:400], (120, 100), 1.0)
+    assert np.array_equal(found.whitened(black, (0, 0), 1.0), white)
+    part = found.whitened(black[100:300, 120:400], (120, 100), 1.0)
     assert np.array_equal(part, white[100:300, 120:400])
-    assert found.without_fill(tissue[200:300, 200:300], (200, 200), 1.0) is not None
+    assert found.whitened(tissue[200:300, 200:300], (200, 200), 1.0) is not None
     shares = found.shares(shapely.box(0, 0, 900, 700))
     assert shares[Kind.FILL] == pytest.approx(frame.mean(), abs=0.02)
+
+
+@pytest.mark.parametrize("name", ["blue", "green", "red"])
+def test_hidden_ink_becomes_white_and_tissue_stays(
+    tmp_path: Path, tissue: Bytes, name: str
+) -> None:
+    inked, white = tissue.copy(), tissue.copy()
+    inked[203:405, 301:599], white[203:405, 301:599] = INKS[name], 255
+    found = quality(tmp_path, inked)
+    assert np.array_equal(found.whitened(inked, (0, 0), 1.0), inked)
+    hidden = found.hiding(shapely.Polygon())
+    assert hidden.digest() != found.digest()
+    whitened = hidden.whitened(inked, (0, 0), 1.0)
+    assert (whitened[203:405, 301:599] == 255).all()
+    other = (whitened != white).any(axis=2)
+    assert other.mean() < 0.005  # dark nuclei at its very edge
+    other[195:413, 293:607] = False
+    assert not other.any()
+    mirrored = np.pad(inked, ((300, 0), (0, 0), (0, 0)), "symmetric")
+    assert (hidden.whitened(mirrored, (0, -300), 1.0)[:90, 320:580] == 255).all()
+    searched = shapely.box(300, 200, 450, 410)  # where a person said that it is tissue
+    half = found.hiding(searched).whitened(inked, (0, 0), 1.0)
+    assert np.array_equal(half[220:390, 320:430], inked[220:390, 320:430])
+    assert (half[220:390, 470:580] == 255).all()
 
 
 def test_out_of_focus(tmp_path: Path, tissue: Bytes) -> None:

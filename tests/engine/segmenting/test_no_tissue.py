@@ -82,15 +82,23 @@ def test_measure_takes_the_same_area(tmp_path: Path, pixels: np.ndarray) -> None
         assert after.measured[name][0] == pytest.approx(before.measured[name][0], rel=1e-6)
 
 
-def test_ink_beside_tissue(tmp_path: Path, pixels: np.ndarray) -> None:
-    inked = pixels.copy()
-    inked[200:400, 300:600] = (20, 120, 40)
-    objects, report = segmented(tmp_path, inked)
-    nuclei = objects.take(np.flatnonzero(objects.kind != qpbridge.ObjectKind.ANNOTATION))
-    assert len(nuclei) > 200
-    held = shapely.contains_xy(shapely.box(304, 204, 596, 396), *nuclei.shapes.centroids().T)
-    assert not held.any()
-    assert any("ink" in text for text in report.warnings)
+@pytest.mark.parametrize("colour", [(20, 120, 40), (30, 40, 150)])
+def test_ink_changes_nothing_beside_it(
+    tmp_path: Path, pixels: np.ndarray, colour: tuple[int, int, int]
+) -> None:
+    found = {}
+    for name, painted in (("ink", colour), ("white", (255, 255, 255))):
+        inked = pixels.copy()
+        inked[200:400, 300:600] = painted
+        objects, report = segmented(tmp_path / name, inked)
+        nuclei = objects.take(np.flatnonzero(objects.kind != qpbridge.ObjectKind.ANNOTATION))
+        x, y = nuclei.shapes.centroids().T
+        assert not shapely.contains_xy(shapely.box(304, 204, 596, 396), x, y).any()
+        beside = ~shapely.contains_xy(shapely.box(284, 184, 616, 416), x, y)
+        found[name] = sorted(uid.tobytes() for uid in nuclei.ids[beside]), report.warnings
+    assert len(found["white"][0]) > 200
+    assert found["ink"][0] == found["white"][0]
+    assert any("ink" in text for text in found["ink"][1])
 
 
 def test_artefacts_are_searched_on_demand(tmp_path: Path, pixels: np.ndarray) -> None:
