@@ -29,7 +29,7 @@ def has_ended(process: Mapping[str, Any]) -> bool | None:
         If `process` describes none.
     """
     pid, started = process.get("pid"), process.get("started")
-    if not isinstance(pid, int) or not isinstance(process.get("host"), str):
+    if type(pid) is not int or not isinstance(process.get("host"), str):
         raise ValueError("no process")
     if any(process.get(key, value) != value for key, value in _place().items()):
         return None
