@@ -113,7 +113,8 @@ def test_no_process_has_an_absurd_number(tmp_path: Path, pid: int) -> None:
     "text",
     [
         "", "{", "[]", "null", "3", '{"pid": "text", "host": 1}', '{"pid": [1], "host": "a"}',
-        "[" * 5000, '{"pid": true, "host": "h"}', "\x1b[31m" + "x" * 100_000, '{"pid": NaN, "host": "h"}',
+        "[" * 5000, "\x1b[31m" + "x" * 100_000, '{"pid": NaN, "host": "h"}',
+        '{"pid": true, "host": "h"}',
     ],
 )  # fmt: skip
 def test_half_a_lock(tmp_path: Path, text: str) -> None:
