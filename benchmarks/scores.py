@@ -3,7 +3,7 @@
 python benchmarks/scores.py BUNDLE --data ROOT [--recipe FILE] [--device cpu]
 
 On the validation sets of the recipe that it was trained by (docs/recipe.toml), whose folders are in
-ROOT. A model that says how likely each object is right is calibrated anew on the same images.
+ROOT. A model that is calibrated is calibrated anew, on the same images.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ def main(model: Path, data: Path, recipe: Path | None, device: str) -> None:
     if not validation:
         raise click.ClickException("The recipe names no images to validate on.")
     bundle = load_bundle(model)
-    score_bundle(bundle, validation, bundle.network(device))
+    calibrated = bundle.calibration is not None
+    score_bundle(bundle, validation, bundle.network(device), calibrated=calibrated)
     for title, now in load_bundle(model).scores.items():
         then = bundle.scores.get(title, {})
         shown = [

@@ -134,7 +134,9 @@ def train_bundle(
     return load_bundle(output)
 
 
-def score_bundle(bundle: Bundle, validation: Sequence[Group], network: nn.Module) -> None:
+def score_bundle(
+    bundle: Bundle, validation: Sequence[Group], network: nn.Module, *, calibrated: bool = True
+) -> None:
     """Score a model on images that it was not trained on, calibrate it, and note both in its files.
 
     Parameters
@@ -145,11 +147,13 @@ def score_bundle(bundle: Bundle, validation: Sequence[Group], network: nn.Module
         Sources with their samples.
     network
         Its network, ready to run.
+    calibrated
+        Whether it is to be calibrated, where its objects are told apart.
     """
     scores, judged = {}, []
     for source, samples in validation:
         scores[source.title] = score_samples(bundle, samples, network=network)
-        if find_task(bundle.decoder).single:
+        if calibrated and find_task(bundle.decoder).single:
             judged.append([judge_objects(bundle, samples[i::2], network) for i in (0, 1)])
     write_scores(bundle, scores, calibrate(judged, bundle.path / "docs"))
 
