@@ -19,6 +19,7 @@ from PIL import Image
 from project.processes import Trouble, fuzz_by_hand, run_guarded
 from slide_factory import make_slide
 
+from qpbridge.api.image_info import image_info
 from qpbridge.errors import SlideError
 from qpbridge.slides import open_slide
 
@@ -199,6 +200,15 @@ def check(folder: Path, names: dict[str, bytes], seed: int) -> bool:
     path = folder / f"image-{name}"
     path.write_bytes(mutant(names[name], choose))
     try:
+        return can_be_used(path)
+    finally:
+        path.unlink()
+
+
+def can_be_used(path: Path) -> bool:
+    """Use an image as `info IMAGE`, `create` and `segment` do; False: refused in a few words."""
+    try:
+        image_info(path)
         with open_slide(path) as slide:
             slide.thumbnail(200, 200)
             side = min(64, slide.width), min(64, slide.height)
@@ -208,8 +218,6 @@ def check(folder: Path, names: dict[str, bytes], seed: int) -> bool:
         assert str(path) in text and text.count("\n") < 3 and len(text) < 600 + len(str(path)), text
         assert "Memory" not in text, text  # the guard's limit is what kept it from being taken
         return False
-    finally:
-        path.unlink()
     return True
 
 
