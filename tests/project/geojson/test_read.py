@@ -575,7 +575,7 @@ class TestFiles:
             b"{}",
             b'{"type":"FeatureCollection"}',
             b'{"type":"Topology"}',
-            gzip.compress(b"[]")[:-6],
+            gzip.compress(b"[]", mtime=0)[:-6],
             b"PK\x03\x04 not a zip",
             b"[" * 100_000,
             b"[" * 900 + b"]" * 900 + b"x",
