@@ -17,6 +17,9 @@ from qpbridge.project.files.processes import mark
 
 _NAME = re.compile(r"\.(?P<target>.+)\.(?P<mark>[^.]+)\.(?P<what>new|old)\.qpbridge", re.DOTALL)
 
+_LONGEST = 255
+"""Bytes that the name of a file may have: of one whose own name is near that, a part is taken."""
+
 
 def sibling(target: Path, what: str, by: str | None = None) -> Path:
     """Name a file of ours beside another one.
@@ -30,7 +33,10 @@ def sibling(target: Path, what: str, by: str | None = None) -> Path:
     by
         The mark in its name; by default one that no other file has.
     """
-    return target.with_name(f".{target.name}.{by or mark()}.{what}.qpbridge")
+    ending, name = f".{by or mark()}.{what}.qpbridge", target.name
+    while name and len(os.fsencode(f".{name}{ending}")) > _LONGEST:
+        name = name[:-1]
+    return target.with_name(f".{name}{ending}")
 
 
 def parse_sibling(path: Path) -> tuple[Path, str, str] | None:

@@ -282,6 +282,16 @@ class TestAtomicFile:
             assert not (tmp_path / "out").exists()
         assert contents(tmp_path) == {"out": b"text"}
 
+    @pytest.mark.parametrize("name", ["x" * 255, "é" * 127])
+    def test_a_name_as_long_as_may_be(self, tmp_path: Path, name: str) -> None:
+        for text in (b"one", b"two"):
+            with atomic_file(tmp_path / name) as file:
+                file.write(text)
+            assert contents(tmp_path) == {name: text}
+            replace_files({tmp_path / name: text * 2}, backups={tmp_path / name: tmp_path / "bkp"})
+            assert contents(tmp_path) == {name: text * 2, "bkp": text}
+            (tmp_path / "bkp").unlink()
+
     def test_or_not_at_all(self, tmp_path: Path) -> None:
         (tmp_path / "out").write_bytes(b"before")
         with pytest.raises(KeyboardInterrupt), atomic_file(tmp_path / "out") as file:
