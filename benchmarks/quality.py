@@ -69,6 +69,9 @@ def changes(mpp: float) -> Iterator[tuple[str, set[Kind], Change]]:
     for name, colour in INKS.items():
         yield name, {Kind.INK, Kind.FILL}, flat(colour, NOISE)
         yield f"{name} over tissue", {Kind.INK, Kind.FILL}, over(colour)
+    # what is in a bubble is pale and out of focus; in a fold the tissue lies twice
+    yield "air bubble", {Kind.BLURRED}, lambda half: blur(4.0)(243 * (half / 243) ** 0.7)
+    yield "fold", set(Kind) - {Kind.OTHER, Kind.EMPTY}, lambda half: half * half[:, ::-1] / 243
     for sigma in BLURS:
         yield f"blur {sigma:g} µm", {Kind.BLURRED}, blur(sigma)
 
