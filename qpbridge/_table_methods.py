@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
+from qpbridge._table_types import ImageLike
 from qpbridge.objects import ObjectTable
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 def to_pandas(
     self: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
@@ -28,9 +29,11 @@ def to_pandas(
     Parameters
     ----------
     image
-        Name of the image; None: no column for it.
+        The image, which also has its entry id, path and pixel size, or its name; None: no column
+        for it.
     mpp
-        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: centroids and sizes in pixels.
+        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: that of `image`, or else
+        centroids and sizes in pixels.
     rows
         Index or mask of the objects to describe; None: all.
 
@@ -43,7 +46,7 @@ def to_pandas(
     Examples
     --------
     >>> image = project["1"]
-    >>> frame = image.read().objects.to_pandas(image=image.name, mpp=image.server.mpp)
+    >>> frame = image.read().objects.to_pandas(image=image)
     >>> (frame["Classification"] == "Nucleus").sum().item() > 10
     True
     """
@@ -55,7 +58,7 @@ def to_pandas(
 def to_geodataframe(
     self: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> Any:
@@ -76,19 +79,20 @@ def to_geodataframe(
 def to_anndata(
     self: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> Any:
     """Make an AnnData object, as scanpy and squidpy take it.
 
-    Parameters are those of `to_pandas`.
+    Parameters are those of `to_pandas`; without `rows` it has all detections and cells, but not the
+    annotations among them.
 
     Returns
     -------
     anndata.AnnData
-        ``X``: the stored measurements; ``obs``: the other columns of `to_pandas`, by object id;
-        ``obsm["spatial"]``: centroids.
+        ``X``: the measurements that these have; ``obs``: the other columns of `to_pandas`, by
+        object id; ``obsm["spatial"]``: centroids.
 
     Raises
     ------

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     import numpy.typing as npt
     import pandas as pd
+
+
+class ImageLike(Protocol):
+    """An image of a project, as far as tables ask for it: see `qpbridge.ImageEntry`."""
+
+    id: str
+    name: str
+    server: Any
 
 
 class TableMethods:
@@ -17,7 +25,7 @@ class TableMethods:
         def to_pandas(
             self,
             *,
-            image: str | None = None,
+            image: str | ImageLike | None = None,
             mpp: tuple[float, float] | None = None,
             rows: npt.ArrayLike | None = None,
         ) -> pd.DataFrame: ...
@@ -25,7 +33,7 @@ class TableMethods:
         def to_geodataframe(
             self,
             *,
-            image: str | None = None,
+            image: str | ImageLike | None = None,
             mpp: tuple[float, float] | None = None,
             rows: npt.ArrayLike | None = None,
         ) -> Any: ...
@@ -33,7 +41,7 @@ class TableMethods:
         def to_anndata(
             self,
             *,
-            image: str | None = None,
+            image: str | ImageLike | None = None,
             mpp: tuple[float, float] | None = None,
             rows: npt.ArrayLike | None = None,
         ) -> Any: ...

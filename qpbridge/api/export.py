@@ -167,8 +167,14 @@ def export_table(
     rows: str = "objects",
     kind: str | None = None,
     images: Names = (),
+    columns: Names = (),
+    of_class: Names = (),
+    excel: bool = False,
+    separator: str | None = None,
 ) -> TableReport:
     """Write one table of all images, in the columns that QuPath exports, in its words and units.
+
+    Beside these are `Entry ID` and `Image path`, by which images of one name can be told apart.
 
     Parameters
     ----------
@@ -184,6 +190,17 @@ def export_table(
         ``csv`` or ``parquet``; None: as the name of the file says.
     images
         Names or entry ids of images; none: all.
+    columns
+        Names of the columns, in the order that they are to have; none: all.
+    of_class
+        Full names of classes: only objects or regions of these, and of classes that derive from
+        them, have a row; none: all.
+    excel
+        Write text for Excel: with a byte order mark, and a ``'`` before texts that a spreadsheet
+        would take for formulas.
+    separator
+        ``comma``, ``semicolon`` (then numbers have decimal commas) or ``tab``; None: as the name of
+        the file says.
 
     Returns
     -------
@@ -195,7 +212,7 @@ def export_table(
     RequestError
         If an argument makes no sense.
     SelectionError
-        If an image is unknown.
+        If an image is unknown, or no image has one of the columns.
     MissingExtraError
         If what writes this kind of file isn't installed.
     ProjectError
@@ -206,8 +223,14 @@ def export_table(
     >>> report = qpbridge.export_table(project, folder / "regions.csv", rows="regions")
     >>> report.rows, report.failed
     (2, {})
+    >>> only = "Entry ID", "Name", "Nuclei: Count"
+    >>> report = qpbridge.export_table(project, folder / "few.csv", rows="regions", columns=only)
+    >>> (folder / "few.csv").read_text("utf-8").splitlines()[0]
+    'Entry ID,Name,Nuclei: Count'
     """
-    from qpbridge.tables.cohort import write_table  # not before it is used: it takes time to import
+    # not before they are used: they take time to import
+    from qpbridge.tables.cohort import Wanted, write_table
+    from qpbridge.tables.writers import SEPARATORS, Style
 
     path = Path(checks.path("output", output))
     if kind is None:
@@ -216,7 +239,17 @@ def export_table(
         raise RequestError("kind", kind, "is no table: use `write_geojson`")
     checks.choice("kind", kind, FORMATS)
     checks.choice("rows", rows, ROWS)
+    style = Style(
+        checks.flag("excel", excel),
+        "" if separator is None else checks.choice("separator", separator, SEPARATORS),
+    )
+    names = checks.names("columns", columns), checks.names("of_class", of_class)
+    if rows == "images" and names[1]:
+        raise CombinationError("`of_class` is for objects and regions, not images.", "of_class")
+    for name in ("excel", "separator"):
+        if kind == "parquet" and getattr(style, name):
+            raise CombinationError(f"`{name}` is for text, not for Parquet files.", name)
     entries = as_project(project).select(images)
-    n, failed = write_table(entries, path, kind, rows)
+    n, failed = write_table(entries, path, kind, Wanted(rows, *names, style))
     written = len(failed) < len(entries) or not entries
     return TableReport(str(path) if written else None, n, failed, len(entries))

@@ -36,6 +36,33 @@ from qpbridge.project import Backend, open_project
     help="File to write (.gz and .zip compress, .tsv has tabs); for GeoJSON of several images a "
     "folder.",
 )
+@click.option(
+    "--columns",
+    metavar="COLUMN",
+    multiple=True,
+    help="Name of a column of the table; give it for each, in the order that they are to have.  "
+    "[default: all]",
+)
+@click.option(
+    "--class",
+    "of_class",
+    metavar="CLASS",
+    multiple=True,
+    help="Only objects or regions of this class, and of those that derive from it, have a row; may "
+    "be given several times.  [default: all]",
+)
+@click.option(
+    "--excel",
+    is_flag=True,
+    help="Write CSV for Excel: with a byte order mark, and a ' before texts that a spreadsheet "
+    "would take for formulas.",
+)
+@click.option(
+    "--separator",
+    type=click.Choice(["comma", "semicolon", "tab"]),
+    help="What stands between cells of CSV; with semicolons numbers have decimal commas.  "
+    "[default: tab for .tsv, else comma]",
+)
 @backend_option
 @json_option
 def export(
@@ -46,16 +73,20 @@ def export(
     output: Path,
     backend: Backend,
     as_json: bool,
+    **table_options: Any,
 ) -> None:
     """Export objects of PROJECT: GeoJSON in QuPath's dialect, or a table.
 
-    A table holds all images, with the columns that QuPath exports, in its words and units. Parquet
-    needs the package pyarrow.
+    A table holds all images, with the columns that QuPath exports, in its words and units, and with
+    the entry id and the path of each image. Parquet needs the package pyarrow.
     """
     if kind == "geojson" and rows != "objects":
         raise CombinationError(
             f"GeoJSON has no {rows}: give `kind` csv or parquet with `rows`.", "rows"
         )
+    for name, given in table_options.items():
+        if kind == "geojson" and given:
+            raise CombinationError(f"`{name}` is for tables: give `kind` csv or parquet.", name)
     opened = open_project(project, backend=backend)
     written: list[dict[str, Any]] = []
     if kind == "geojson":
@@ -66,7 +97,9 @@ def export(
         ]
         total = len(reports)
     else:
-        table = qpbridge.export_table(opened, output, rows=rows, kind=kind, images=images)
+        table = qpbridge.export_table(
+            opened, output, rows=rows, kind=kind, images=images, **table_options
+        )
         failures, total = table.failed, table.images
         if table.path is not None:
             written = [{"path": table.path, rows: table.rows}]

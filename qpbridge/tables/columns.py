@@ -9,6 +9,8 @@ QuPath.
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
@@ -16,10 +18,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qpbridge.errors import RequestError
+from qpbridge.errors import RequestError, SlideError
 from qpbridge.ids import id_texts
 from qpbridge.objects import IntArray, ObjectKind, ObjectTable, RoiKind
 from qpbridge.outlines import ENCLOSING
+from qpbridge.project.interface import ImageEntry
+from qpbridge.project.uris import path_from_uri
 from qpbridge.tables.column_types import (
     Column,
     Columns,
@@ -31,11 +35,26 @@ from qpbridge.tables.column_types import (
     texts,
 )
 from qpbridge.tables.counts import count_detections
+from qpbridge.tables.presence import HOLDERS, carried
 from qpbridge.tables.scores import POSITIVE, Score, class_scores, is_detection, positive_count
 from qpbridge.tables.sizes import LINES, sizes
 
 IMAGE = "Image"
 """The column that every table has."""
+ENTRY, PATH = "Entry ID", "Image path"
+"""What tells images of one name apart."""
+NAMING = (
+    IMAGE,
+    "Object ID",
+    "Object type",
+    "Name",
+    "Classification",
+    "TMA Core",
+    "Parent",
+    "Parent ID",
+    "Missing core",
+)
+"""The columns that come first, and say what a row is of."""
 ROOT_NAME = "Root object (Image)"
 """How QuPath calls the image as an object."""
 
@@ -57,8 +76,6 @@ ROI_NAMES = {
     RoiKind.GEOMETRY: "Geometry",
     RoiKind.LINES: "Geometry",
 }
-
-_HOLDERS = (ObjectKind.ANNOTATION, ObjectKind.TMA_CORE)
 
 
 def object_columns(
@@ -90,12 +107,47 @@ def object_columns(
     some = table if rows is None else table.take(index)
     columns = {IMAGE: Column("text", lambda: texts(np.zeros(len(index), np.int64), [image]))}
     groups = [_properties(table, some, index), _outlines(some, mpp)]
-    if np.isin(some.kind, _HOLDERS).any():
+    if np.isin(some.kind, HOLDERS).any():
         groups.append(_counts(table, index, mpp))
     for group in (*groups, _metadata(some)):
         for name, column in group.items():
             columns.setdefault(name, column)  # of two with one name QuPath has the first
     return _with_measurements(columns, table, some)
+
+
+def with_identity(columns: Columns, entry: ImageEntry) -> Columns:
+    """Say which image of the project rows are of, and which file: two can have one name.
+
+    Parameters
+    ----------
+    columns
+        Those of an image's objects, or its own.
+    entry
+        The image.
+
+    Returns
+    -------
+    dict
+        With `ENTRY` and `PATH` behind what names an object; the path is the one that the project
+        has, its URI where that is of no file, and empty where it has none.
+    """
+    image = columns[IMAGE].values()
+    assert isinstance(image, Texts)
+    n, path = len(image.codes), entry.server.uri
+    if path is not None:
+        with contextlib.suppress(SlideError):
+            path = str(path_from_uri(path))
+
+    def same(text: str | None) -> Texts:
+        return texts(np.full(n, 0 if text else -1), [text] if text else [])
+
+    own = {
+        ENTRY: Column("text", partial(same, entry.id)),
+        PATH: Column("text", partial(same, path)),
+    }
+    named = list(itertools.takewhile(lambda name: name in NAMING, columns))
+    first = {name: columns[name] for name in named}
+    return {**first, **own, **{n: c for n, c in columns.items() if n not in first and n not in own}}
 
 
 def as_index(table: ObjectTable, rows: npt.ArrayLike | None) -> IntArray:
@@ -234,7 +286,7 @@ def _outlines(some: ObjectTable, mpp: tuple[float, float] | None) -> Columns:
 
 def _counts(table: ObjectTable, index: IntArray, mpp: tuple[float, float] | None) -> Columns:
     """Count the detections in annotations and TMA cores, all and by class."""
-    holders = np.flatnonzero(np.isin(table.kind[index], _HOLDERS))
+    holders = np.flatnonzero(np.isin(table.kind[index], HOLDERS))
     drawn = np.flatnonzero(table.kind[index] == ObjectKind.ANNOTATION)
     count = cache(lambda: count_detections(table, index[holders], is_detection(table)))
 
@@ -270,19 +322,11 @@ def _metadata(some: ObjectTable) -> Columns:
 
 
 def _with_measurements(columns: Columns, table: ObjectTable, some: ObjectTable) -> Columns:
-    """Add the measurements that objects of `some` carry.
-
-    A kind of object carries what any object of it has. What nobody in the image has could not be
-    computed, and is carried by all.
-    """
-    there = ~np.isnan(some.measurements)
-    nowhere = np.isnan(table.measurements).all(axis=0)
-    carries = np.zeros((len(ObjectKind), len(table.measurement_names)), bool)
-    for kind in np.unique(some.kind):
-        carries[kind] = there[some.kind == kind].any(axis=0) | nowhere
+    """Add the measurements that objects of `some` carry."""
+    there = carried(table, some)
 
     def stored(column: int) -> Numbers:
-        return Numbers(some.measurements[:, column], ~carries[some.kind, column])
+        return Numbers(some.measurements[:, column], ~there[:, column])
 
     def live_or_stored(live: Column, column: int) -> Numbers:
         first, second = live.values(), stored(column)
@@ -291,7 +335,7 @@ def _with_measurements(columns: Columns, table: ObjectTable, some: ObjectTable) 
         return Numbers(values, first.absent & second.absent)
 
     out = dict(columns)
-    for i in np.flatnonzero(carries.any(axis=0)).tolist():
+    for i in np.flatnonzero(there.any(axis=0)).tolist():
         name = clean(table.measurement_names[i])
         live = columns.get(name)
         if name not in out:

@@ -9,16 +9,18 @@ import numpy.typing as npt
 import pandas as pd
 
 from qpbridge import checks
+from qpbridge._table_types import ImageLike
 from qpbridge.errors import RequestError, require_extra
-from qpbridge.objects import ObjectTable
+from qpbridge.objects import ObjectKind, ObjectTable
+from qpbridge.project.interface import ImageEntry
 from qpbridge.tables.column_types import Column, Numbers, Texts
-from qpbridge.tables.columns import IMAGE, object_columns, parent_ids
+from qpbridge.tables.columns import IMAGE, as_index, object_columns, parent_ids, with_identity
 
 
 def to_pandas(
     table: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
@@ -29,9 +31,11 @@ def to_pandas(
     table
         All objects of an image.
     image
-        Its name; None: no column for it.
+        The image, which also has its entry id, path and pixel size, or its name; None: no column
+        for it.
     mpp
-        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: centroids and sizes in pixels.
+        µm per pixel (x, y), as `ImageEntry.server.mpp` has it; None: that of `image`, or else
+        centroids and sizes in pixels.
     rows
         Index or mask of the objects to describe, None for all.
 
@@ -46,10 +50,11 @@ def to_pandas(
     RequestError
         If `mpp` is no size of a pixel, or `rows` are not there.
     """
-    if image is not None:
-        checks.instance("image", image, str, "the name of an image")
-    columns = object_columns(table, image or "", _checked(mpp), rows)
-    if image is None:
+    name, size = _image(image, mpp)
+    columns = object_columns(table, name or "", size, rows)
+    if isinstance(image, ImageEntry):
+        columns = with_identity(columns, image)
+    elif image is None:
         del columns[IMAGE]
     series = {}
     for name, column in columns.items():
@@ -62,7 +67,7 @@ def to_pandas(
 def to_geodataframe(
     table: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> Any:
@@ -82,39 +87,63 @@ def to_geodataframe(
 def to_anndata(
     table: ObjectTable,
     *,
-    image: str | None = None,
+    image: str | ImageLike | None = None,
     mpp: tuple[float, float] | None = None,
     rows: npt.ArrayLike | None = None,
 ) -> Any:
-    """Make an AnnData object, as scanpy and squidpy take it.
+    """Make an AnnData object of cells, as scanpy and squidpy take it.
+
+    Parameters
+    ----------
+    table, image, mpp
+        As for `to_pandas`.
+    rows
+        Index or mask of the objects to describe; None: all detections and cells, not the
+        annotations among them.
 
     Returns
     -------
     anndata.AnnData
-        ``X``: the stored measurements, float64 (n, k), NaN where there is none; ``obs``: the other
-        columns of `to_pandas`, by object id; ``obsm["spatial"]``: centroids, float64 (n, 2), in µm,
-        without `mpp` in pixels.
+        ``X``: the measurements that any of them has, float64 (n, k), NaN where there is none;
+        ``obs``: the other columns of `to_pandas`, by object id; ``obsm["spatial"]``: centroids,
+        float64 (n, 2), in µm, or in pixels where their size is not known.
 
     Raises
     ------
     MissingExtraError
         Without anndata.
+    RequestError
+        If `mpp` is no size of a pixel, or `rows` are not there.
     """
     anndata = require_extra("anndata", "anndata", "AnnData objects")
-    some = table if rows is None else table.take(rows)
+    if rows is None:
+        rows = np.isin(table.kind, (ObjectKind.DETECTION, ObjectKind.CELL))
     frame = to_pandas(table, image=image, mpp=mpp, rows=rows).set_index("Object ID")
-    unit = "px" if mpp is None else "µm"
-    described = frame.drop(columns=list(some.measurement_names), errors="ignore")
+    measured = table.measured.take(as_index(table, rows))
+    there = measured.select([n for n in measured if not np.isnan(measured[n]).all()])
+    described = frame.drop(columns=list(measured), errors="ignore")
     for name in described.select_dtypes(object).columns:
         # categories, since files take no missing texts, and of objects, which they take as names
         words = pd.Index(described[name].dropna().unique(), dtype=object)
         described[name] = pd.Categorical(described[name], categories=words)
+    spatial = [
+        f"Centroid {axis} {'px' if _image(image, mpp)[1] is None else 'µm'}" for axis in "XY"
+    ]
     return anndata.AnnData(
-        X=some.measurements,
+        X=there.matrix,
         obs=described,
-        var=pd.DataFrame(index=pd.Index(some.measurement_names, dtype=object)),
-        obsm={"spatial": frame[[f"Centroid X {unit}", f"Centroid Y {unit}"]].to_numpy()},
+        var=pd.DataFrame(index=pd.Index(there.names, dtype=object)),
+        obsm={"spatial": frame[spatial].to_numpy()},
     )
+
+
+def _image(image: object, mpp: object) -> tuple[str | None, tuple[float, float] | None]:
+    """Take the name and the pixel size of an image."""
+    if isinstance(image, ImageEntry):
+        return image.name, image.server.mpp if mpp is None else _checked(mpp)
+    if image is not None:
+        checks.instance("image", image, str, "an image of a project, or its name,")
+    return image, _checked(mpp)  # type: ignore[return-value]
 
 
 def _checked(mpp: object) -> tuple[float, float] | None:

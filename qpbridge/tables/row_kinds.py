@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import shapely
 
 from qpbridge.errors import SelectionError
@@ -25,21 +26,28 @@ _ANY_SIZE = 2**31
 """Pixels, where a project doesn't say how large an image is."""
 
 
-def object_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
-    """Make a row for each object of an image."""
-    return object_columns(table, entry.name, entry.server.mpp)
+def object_rows(entry: ImageEntry, table: ObjectTable, of_class: Sequence[str] = ()) -> Columns:
+    """Make a row for each object of an image, or for each of some classes."""
+    rows = np.flatnonzero(_of_class(table, of_class)) if of_class else None
+    return object_columns(table, entry.name, entry.server.mpp, rows)
 
 
-def region_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+def region_rows(entry: ImageEntry, table: ObjectTable, of_class: Sequence[str] = ()) -> Columns:
     """Make a row for each annotation that qpbridge did not make, and for each TMA core.
 
     Those that are marked as missing are among these, as in QuPath.
     """
     rows = np.union1d(_regions(table), missing_cores(table))
+    if of_class:
+        rows = rows[_of_class(table, of_class)[rows]]
     return object_columns(table, entry.name, entry.server.mpp, rows)
 
 
-def image_rows(entry: ImageEntry, table: ObjectTable) -> Columns:
+def _of_class(table: ObjectTable, names: Sequence[str]) -> npt.NDArray[np.bool_]:
+    return table.of_class(lambda path_class: path_class.is_of(*names))
+
+
+def image_rows(entry: ImageEntry, table: ObjectTable, of_class: Sequence[str] = ()) -> Columns:
     """Make the row of an image: QuPath's counts, and what is in all searched regions together.
 
     The sums are those that qpbridge writes on a region (`qpbridge.measurements.regions`),
@@ -70,7 +78,7 @@ def _regions(table: ObjectTable) -> IntArray:
     return np.union1d(drawn_annotations(table, every_plane=True), present_cores(table))
 
 
-ROWS: dict[str, Callable[[ImageEntry, ObjectTable], Columns]] = {
+ROWS: dict[str, Callable[..., Columns]] = {
     "objects": object_rows,
     "regions": region_rows,
     "images": image_rows,

@@ -55,11 +55,9 @@ def class_scores(table: ObjectTable) -> dict[str, Score]:
     Returns
     -------
     dict
-        By QuPath's name and in its order; empty if there are no detections.
+        By QuPath's name and in its order; of an image without detections, that there are none.
     """
     index = table.class_index[is_detection(table)]
-    if not len(index):
-        return {}
     every = [path_class.names for path_class in table.classes]
     found, first = np.unique(index, return_index=True)
     order = found[np.argsort(first)]  # of first appearance, as QuPath goes through them

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,36 @@ Write = Callable[[Columns], int]
 """Adds the rows of one image to a file, and says how many."""
 
 
+SEPARATORS = {"comma": ",", "semicolon": ";", "tab": "\t"}
+"""What stands between cells, by its name."""
+
+FORMULAS = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""What texts begin with that a spreadsheet takes for formulas, and runs."""
+
+
+@dataclass(frozen=True)
+class Style:
+    """How text files are written.
+
+    Parameters
+    ----------
+    excel
+        For spreadsheets: a byte order mark, by which Excel knows UTF-8, and a ``'`` before texts
+        that it would take for formulas.
+    separator
+        Of `SEPARATORS`; with semicolons numbers have decimal commas, as spreadsheets expect it
+        where these are in use. Empty: as the name of the file says.
+    """
+
+    excel: bool = False
+    separator: str = ""
+
+
+USUAL = Style()
+
+
 @contextlib.contextmanager
-def csv_file(path: Path, layout: Layout) -> Iterator[Write]:
+def csv_file(path: Path, layout: Layout, style: Style = USUAL) -> Iterator[Write]:
     """Write a CSV file, or one with tabs if it is called ``.tsv``; also ``.gz`` and ``.zip``.
 
     Numbers are written with all their digits. As in QuPath's exports, a cell is empty where an
@@ -44,24 +73,46 @@ def csv_file(path: Path, layout: Layout) -> Iterator[Write]:
     """
     unpacked = path.with_suffix("") if path.suffix.lower() in (".gz", ".zip") else path
     ending = ".tsv" if unpacked.suffix.lower() == ".tsv" else ".csv"
+    separator = SEPARATORS[style.separator or ("tab" if ending == ".tsv" else "comma")]
+    shown = _shown(style)
     with atomic_text(path, ending) as text:
-        table = csv.writer(text, delimiter="\t" if ending == ".tsv" else ",", lineterminator="\n")
-        table.writerow(layout)
+        if style.excel:
+            text.write("\ufeff")
+        table = csv.writer(text, delimiter=separator, lineterminator="\n")
+        table.writerow(shown("text", list(layout)))
 
         def write(columns: Columns) -> int:
             values = [columns[name].values() if name in columns else None for name in layout]
             n = _length(columns)
+            kinds = [columns[name].kind if name in columns else "text" for name in layout]
             for start in range(0, n, CHUNK):
                 rows = slice(start, min(start + CHUNK, n))
-                cells = [_cells(column, rows) for column in values]
+                cells = [shown(k, _cells(v, rows)) for k, v in zip(kinds, values, strict=True)]
                 table.writerows(zip(*cells, strict=True))
             return n
 
         yield write
 
 
+def _shown(style: Style) -> Callable[[str, list[Any]], list[Any]]:
+    """Make what a style makes of the cells of a column, by its kind."""
+
+    def text(cell: str) -> str:
+        return f"'{cell}" if style.excel and cell.startswith(FORMULAS) else cell
+
+    def number(cell: Any) -> Any:
+        return str(cell).replace(".", ",") if style.separator == "semicolon" else cell
+
+    def cells(kind: str, given: list[Any]) -> list[Any]:
+        if kind == "float":
+            return list(map(number, given)) if style.separator == "semicolon" else given
+        return list(map(text, given)) if style.excel and kind == "text" else given
+
+    return cells
+
+
 @contextlib.contextmanager
-def parquet_file(path: Path, layout: Layout) -> Iterator[Write]:
+def parquet_file(path: Path, layout: Layout, style: Style = USUAL) -> Iterator[Write]:
     """Write a Parquet file with a row group for each image (and each million rows of it).
 
     What an object doesn't have is null; NaN is what could not be computed.

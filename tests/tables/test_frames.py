@@ -86,7 +86,7 @@ def test_geodataframe(table, monkeypatch):
 def test_with_the_real_packages(table, tmp_path):
     anndata = pytest.importorskip("anndata")
     table.to_anndata().write_h5ad(tmp_path / "t.h5ad")
-    assert anndata.read_h5ad(tmp_path / "t.h5ad").obsm["spatial"].shape == (4, 2)
+    assert anndata.read_h5ad(tmp_path / "t.h5ad").obsm["spatial"].shape == (3, 2)
 
 
 def test_with_the_real_geopandas(table):

@@ -131,13 +131,14 @@ def test_an_image_in_which_nothing_was_found():
     row = read(ROWS["images"](entry(), empty))
     assert row["Nuclei: Count"] == row["Nuclei: Density per mm^2"] == [0]
     assert np.isnan(row["Nuclei: Area mean µm^2"]).all()
-    assert "Num Detections" not in row
+    assert row["Num Detections"] == [0]
 
 
 def test_an_image_that_was_not_searched():
     drawn, _ = searched("nuclei", blobs(5))
     row = read(ROWS["images"](entry(), drawn.take([3])))
-    assert list(row) == ["Image", "Object type", "Name", "Num regions"]
+    assert list(row) == ["Image", "Object type", "Name", "Num Detections", "Num regions"]
+    assert row["Num Detections"] == [0]
 
 
 def test_regions_are_the_annotations_that_qpbridge_did_not_make():
@@ -148,7 +149,7 @@ def test_regions_are_the_annotations_that_qpbridge_did_not_make():
     assert list(rows)[-len(drawn.measurement_names) :] == list(drawn.measurement_names)
     assert "Circularity" not in rows
     assert rows["Glands: Count"][:3] == drawn.measurements[:3, 0].tolist()
-    assert np.isnan(rows["Glands: Count"][3])
+    assert rows["Glands: Count"][3] is None  # nobody computed it
     assert rows["Area µm^2"] == [r.area * MPP**2 for r in REGIONS.values()]
 
 

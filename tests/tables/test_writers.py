@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 
 from qpbridge.errors import FormatError, MissingExtraError, QpbridgeError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.project.interface import ImageEntry
 from qpbridge.tables import writers
 from qpbridge.tables.cohort import write_table
 from qpbridge.tables.column_types import clean
@@ -42,14 +43,17 @@ class Entry:
     """An image of a project, as far as tables ask for it."""
 
     def __init__(self, name: str, *tables: ObjectTable | Exception, mpp=(0.5, 0.5)) -> None:
-        self.name, self.tables = name, list(tables)
-        self.server = SimpleNamespace(mpp=mpp, width=1000, height=1000)
+        self.name, self.id, self.tables = name, "1", list(tables)
+        self.server = SimpleNamespace(mpp=mpp, width=1000, height=1000, uri=None)
 
     def read(self) -> Any:
         table = self.tables.pop(0) if len(self.tables) > 1 else self.tables[0]
         if isinstance(table, Exception):
             raise table
         return SimpleNamespace(objects=table)
+
+
+ImageEntry.register(Entry)
 
 
 def lines(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
@@ -218,7 +222,7 @@ def test_cells_of_a_cohort_read_as_pandas_writes_them(tmp_path):
     """An independent writer: pandas, from the data frame of the same objects."""
     table = detections(np.random.default_rng(0).normal(size=(40, 3)) * 1e5, ("x", "y", "z"))
     write_table([Entry("a", table)], tmp_path / "t.csv", "csv")
-    frame = table.to_pandas(image="a", mpp=(0.5, 0.5)).drop(columns="Parent ID")
+    frame = table.to_pandas(image=Entry("a", table)).drop(columns="Parent ID")
     expected = io.StringIO()
     frame.to_csv(expected, index=False, lineterminator="\n")
     assert (tmp_path / "t.csv").read_text("utf-8") == expected.getvalue()
