@@ -27,7 +27,7 @@ from scipy import ndimage
 
 import qpbridge
 from qpbridge.artefacts.masks import Kind, Pixels
-from qpbridge.artefacts.reading import NO_TISSUE, QualityMap, read_quality
+from qpbridge.artefacts.reading import read_quality
 from qpbridge.evaluation.objects import aji
 from qpbridge.evaluation.overlaps import overlaps
 from qpbridge.slides.describe import Description
@@ -76,15 +76,10 @@ def changes(mpp: float) -> Iterator[tuple[str, set[Kind], Change]]:
         yield f"blur {sigma:g} µm", {Kind.BLURRED}, blur(sigma)
 
 
-def map_of(pixels: Pixels, mpp: float) -> QualityMap:
-    """Read the quality map of pixels in memory."""
-    slide = Slide(Path("picture"), ArraySource(pixels, Description("png")))
-    return read_quality(slide, (mpp, mpp), shapely.box(0, 0, slide.width, slide.height))
-
-
 def kinds_of(pixels: Pixels, mpp: float) -> tuple[Pixels, float]:
-    """Read the kinds of a quality map, and its pixel size."""
-    found = map_of(pixels, mpp)
+    """Read the quality map of pixels in memory, and its pixel size."""
+    slide = Slide(Path("picture"), ArraySource(pixels, Description("png")))
+    found = read_quality(slide, (mpp, mpp), shapely.box(0, 0, slide.width, slide.height))
     return found.kinds, found.downsample
 
 
@@ -97,19 +92,10 @@ def labels_of(file: Path) -> npt.NDArray[np.int32] | None:
 
 def aji_with(pixels: Pixels, truth: npt.NDArray[np.int32], mpp: float, model: str) -> list[float]:
     """Return the AJI of all that a model finds, and of that outside of fill and ink."""
-    found = map_of(pixels, mpp)
-    foreign = found.outline(*NO_TISSUE)
-    scores = []
-    for cut in (False, True):
-        hidden = found.hiding(shapely.Polygon())
-        seen = hidden.whitened(pixels, (0, 0), 1.0) if cut else pixels
-        prediction = qpbridge.predict(seen, mpp, model=model, device="cpu")
-        labels = prediction.labels
-        if cut and len(prediction):
-            inside = shapely.contains_xy(foreign, *prediction.objects.shapes.centroids().T)
-            labels = np.where(np.append(False, inside)[labels], 0, labels)
-        scores.append(aji(overlaps(truth, labels)))
-    return scores
+    return [
+        aji(overlaps(truth, qpbridge.predict(pixels, mpp, model=model, keep_artefacts=keep).labels))
+        for keep in (True, False)
+    ]
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from qpbridge import checks
 from qpbridge.api.segment import ModelLike, as_bundle
 from qpbridge.engine.segmenting.request import check_device
 from qpbridge.errors import RequestError
@@ -85,6 +86,7 @@ def predict(
     model: ModelLike = "nuclei_he",
     model_mpp: float | None = None,
     trust: bool = False,
+    keep_artefacts: bool = False,
     device: str = "auto",
 ) -> Prediction:
     """Find objects in an image that is in memory, or in a file, as `segment` does in a project.
@@ -105,6 +107,8 @@ def predict(
     trust
         Let a model be TorchScript, which is a program of whoever made it, from now on: see
         `load_bundle`.
+    keep_artefacts
+        Search black fill and ink as well.
     device
         ``auto``, ``cpu`` or ``cuda[:N]``.
 
@@ -135,13 +139,15 @@ def predict(
     check_mpp("mpp", mpp)
     check_mpp("model_mpp", model_mpp)
     check_device(device)
+    checks.flag("keep_artefacts", keep_artefacts)
     slide = _slide(pixels, mpp)
     with slide:
         bundle = as_bundle(model, mpp=model_mpp, trust=trust)
         known = slide.mpp or ((bundle.mpp, bundle.mpp) if bundle.nominal_mpp else None)
         size = pixel_size(str(slide.path), None, known, mpp)
         stains = H_DAB if bundle.image_type is ImageType.BRIGHTFIELD_H_DAB else H_E
-        objects, _ = predict_objects(_network(bundle, device), slide, size, stains=stains)
+        network, cuts = _network(bundle, device), not keep_artefacts
+        objects, _ = predict_objects(network, slide, size, stains=stains, cuts=cuts)
     return Prediction(objects, (slide.height, slide.width), bundle.name)
 
 

@@ -82,6 +82,7 @@ def predict_objects(
     *,
     stains: Stains | None = None,
     by_hand: bool = False,
+    cuts: bool = True,
     with_level: bool = False,
 ) -> tuple[ObjectTable, Level | None]:
     """Find the objects in regions of a slide, all that `qpbridge segment` would write.
@@ -98,8 +99,8 @@ def predict_objects(
         Where; none: everywhere.
     stains
         The image's own, for the intensities of nuclei; None: nuclei are not measured.
-    by_hand
-        Whether a person has the quality map as annotations: these alone say what is left out.
+    by_hand, cuts
+        As in `qpbridge.prediction.search.Search`.
     with_level
         Whether the foreground probability of each pixel is wanted.
 
@@ -109,7 +110,8 @@ def predict_objects(
         In server pixels; `level` None unless it was asked for.
     """
     bundle = network.bundle
-    search = plan_search(slide, regions or whole_image(slide), mpp, bundle, by_hand=by_hand)
+    where = regions or whole_image(slide)
+    search = plan_search(slide, where, mpp, bundle, by_hand=by_hand, cuts=cuts)
     search = look_at(search, slide, bundle)
     finder = choose_finder(bundle, search, stains=stains)
     level = Level.empty(search.tiles) if with_level else None

@@ -128,3 +128,15 @@ def test_a_plan_says_what_it_can_not_know(tmp_path: Path, pixels: np.ndarray) ->
     assert "ink are not known yet" in str(plan)
     (plan,) = qpbridge.segment(project, device="cpu", dry_run=True, keep_artefacts=True)
     assert "ink" not in str(plan)
+
+
+def test_predict_leaves_out_the_same(pixels: np.ndarray) -> None:
+    inked = pixels[:300, :400].copy()
+    inked[100:200, 100:300] = inked[100:200, 100:300] * (np.array([190, 15, 30]) / 243)
+    box = shapely.box(104, 104, 296, 196)
+    inside = {}
+    for keep in (False, True):
+        found = qpbridge.predict(inked, MPP, keep_artefacts=keep, device="cpu")
+        centroids = found.objects.shapes.centroids()
+        inside[keep] = int(shapely.contains_xy(box, *centroids.T).sum())
+    assert inside[False] == 0 < inside[True]
