@@ -75,12 +75,65 @@ have in QuPath. {grading.DISCLAIMER}
 - A number that can't be told (no nucleus in the region, nothing to divide by) is NaN, and a name
   that would be NaN for all is left out.
 - Neighbours of a nucleus are those in the same region, the outermost one.
+- A cell belongs to a region by the centroid of its outline, a nucleus by its own.
 - Sources are in brackets. Shapes, intensities, textures and Delaunay triangulation are defined as
-  in QuPath 0.6.
+  in QuPath 0.6; for where it is otherwise see [the end](#where-numbers-differ-from-qupaths).
 
 This page is made from the program:
 `python -m qpbridge.measurements.definitions > docs/measurements.md`.
 """
+
+
+DIFFERENCES = (
+    (
+        "Smoothed features, pixels that are not square",
+        "The width is turned into pixels by the mean of their width and height, and distances are "
+        "in pixels, along both axes alike.",
+        "Distances are in µm (and then, as there, rounded to whole mean pixels): a circle on the "
+        "slide, not in the file. On square pixels the two agree.",
+    ),
+    (
+        "Smoothed features of cells",
+        "From the centroids of whole cells, among the objects below each annotation.",
+        "From the centroids of nuclei, among those in the same outermost region.",
+    ),
+    (
+        "Delaunay triangulation, pixels that are not square",
+        "Triangulated in pixels; the limit is divided by their mean size and compared with "
+        "distances in pixels. Only then lengths and areas are turned into µm.",
+        "All in µm: who is a neighbour does not depend on how the slide was scanned. On square "
+        "pixels the two agree.",
+    ),
+    (
+        "Delaunay triangulation, the convex hull",
+        "Triangulated by OpenCV within a large triangle of its own, which loses an edge of the "
+        "hull here and there: of 300 nuclei two have another number of neighbours.",
+        "The hull is whole, as the definition of the triangulation has it: a nucleus at the edge "
+        "of a region may have one neighbour more.",
+    ),
+    (
+        "Haralick features at another resolution than the image's",
+        "Each object's picture is resampled from its own upper left corner.",
+        "All objects are measured on one grid, so pixels are shifted by less than one against "
+        "QuPath's. At the image's own resolution pixels and values are the same.",
+    ),
+    (
+        "Intensities in rectangles and ellipses",
+        "Their masks are rounded to whole pixels first.",
+        "By the centres of pixels, as in polygons.",
+    ),
+    (
+        "Length of an ellipse",
+        "In pixels, even where the image is calibrated (0.6.0).",
+        "In µm.",
+    ),
+    (
+        "Signed distances, overlapping annotations of a class",
+        "Crossings are counted, so that the overlap is outside.",
+        "It is inside.",
+    ),
+)
+"""Where numbers differ from QuPath's: of what, how they are there, and here."""
 
 
 @lru_cache(maxsize=4096)
@@ -114,7 +167,15 @@ def find(name: str) -> str | None:
 
 def reference() -> str:
     """Write the reference of all measurements, in Markdown."""
-    return "\n".join([INTRODUCTION, *_chapters()])
+    return "\n".join([INTRODUCTION, *_chapters(), *_differences()])
+
+
+def _differences() -> Iterator[str]:
+    yield "## Where numbers differ from QuPath's\n"
+    yield "What is known; all else under QuPath's names is defined as there.\n"
+    yield "| of what | in QuPath | here |\n|---|---|---|"
+    yield from (f"| {' | '.join(row)} |" for row in DIFFERENCES)
+    yield ""
 
 
 def _chapters() -> Iterator[str]:
