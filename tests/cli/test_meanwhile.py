@@ -9,7 +9,7 @@ from cli_helpers import annotate, nuclei_of, objects_of
 
 from qpbridge import AnnotationUpdate, Edit, ObjectKind, open_project
 from qpbridge.engine import remove
-from qpbridge.engine.segmenting import job
+from qpbridge.prediction import search
 
 
 @pytest.fixture
@@ -17,13 +17,13 @@ def meanwhile(monkeypatch):
     """Do something after the nuclei are found, before they are written."""
 
     def arrange(act):
-        real = job.run_tiles
+        real = search.run_tiles
 
         def run(*args, **kwargs):
             yield from real(*args, **kwargs)
             act()
 
-        monkeypatch.setattr(job, "run_tiles", run)
+        monkeypatch.setattr(search, "run_tiles", run)
 
     return arrange
 
