@@ -9,7 +9,8 @@ from typing import Literal, get_args
 
 from qpbridge import checks
 from qpbridge.project.embedded.create import create_embedded
-from qpbridge.project.embedded.qpproj import EmbeddedProject, find_project_file
+from qpbridge.project.embedded.find import find_project_file
+from qpbridge.project.embedded.qpproj import EmbeddedProject
 from qpbridge.project.embedded.servers import NewImage
 from qpbridge.project.interface import Project
 from qpbridge.project.paquo_backend import PaquoProject, UnfitQuPathError, find_qupath
