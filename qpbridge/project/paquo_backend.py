@@ -25,8 +25,9 @@ import numpy as np
 from qpbridge.errors import ProjectError
 from qpbridge.objects import ObjectTable, PathClass
 from qpbridge.project.colors import pack_argb
+from qpbridge.project.embedded.class_colors import colored
 from qpbridge.project.embedded.qpdata.data_file import read_image_data
-from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject, colored
+from qpbridge.project.embedded.qpproj import EmbeddedEntry, EmbeddedProject
 from qpbridge.project.interface import ImageData
 from qpbridge.project.places import NOWHERE, Places
 from qpbridge.project.qupath_places import may_be_found

@@ -157,6 +157,19 @@ def test_remove(command, path, twin, options, arguments):
     assert_same_objects(path, twin)
 
 
+def test_history_undo_and_compare(command, path, twin):
+    (one, other), reports = command.json("history", path)["images"], qpbridge.history(path)
+    assert [len(report.runs) for report in reports] == [1, 0]
+    assert plain(one["runs"]) == plain([asdict(run) for run in reports[0].runs])
+    assert other["runs"] == []
+    document = command.json("compare", path, "--image", "1")["images"][0]["nuclei"]
+    changes = qpbridge.compare(path, images="1")[0].changes["nuclei"]
+    assert document == plain({**changes.counts(), "classes": {}, "scores": changes.scores})
+    (document,) = command.json("undo", path)["images"]
+    assert plain(document["runs"]) == plain([asdict(run) for run in qpbridge.undo(twin)[0].runs])
+    assert_same_objects(path, twin)
+
+
 def test_info(command, path):
     document = command.json("info", path)
     found = qpbridge.info(path)

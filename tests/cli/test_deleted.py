@@ -169,6 +169,15 @@ def test_an_inner_region_deleted_later_does_not_bring_them_back(qpbridge, small)
     assert not {bytes(i) for i in gone} & ids_of(small)
 
 
+def test_without_annotations_the_whole_image_is_the_region(qpbridge, small):
+    run(qpbridge, small, "--whole-image")
+    gone = delete(small, [2, 4])
+    report = run(qpbridge, small, "--whole-image")
+    assert report["deleted"] == 2
+    assert not {bytes(i) for i in gone.ids} & ids_of(small)
+    assert run(qpbridge, small, "--selected", "a")["deleted"] == 2
+
+
 def test_a_run_in_another_region_forgets_nothing(qpbridge, small):
     gone = delete(small, [3, 7])
     annotate(small, (shapely.box(100, 60, 200, 120), None, "b"))

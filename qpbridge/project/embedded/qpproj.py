@@ -13,13 +13,11 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from qpbridge import checks
 from qpbridge.errors import ChangedMeanwhileError, FormatError, ProjectError, SlideError
 from qpbridge.objects import ObjectKind, ObjectTable, PathClass, Shapes
-from qpbridge.project.colors import default_color
 from qpbridge.project.embedded.calibrate import calibrated, calibrated_copy
+from qpbridge.project.embedded.class_colors import colored, with_colors
 from qpbridge.project.embedded.json_edit import Place
 from qpbridge.project.embedded.json_files import (
     as_texts,
@@ -332,7 +330,7 @@ class EmbeddedEntry(ImageEntry):
             if state is not None and state != now:
                 raise self._changed()
             _, known = read_classes(project.classes_path)
-            edit, classes = _with_colors(edit, known)
+            edit, classes = with_colors(edit, known)
             target = self.folder / DATA_FILE
             edited = self._edited(old, edit, path or target)
             if edited == old:
@@ -525,36 +523,3 @@ def _name(entry: Mapping[str, Any], uri: str | None) -> str:
 def no_data() -> ImageData:
     """Return what an image holds before anybody saved anything."""
     return ImageData(ObjectTable.new(ObjectKind.ANNOTATION, Shapes.empty()), state=ABSENT)
-
-
-def colored(classes: Sequence[PathClass], known: Sequence[PathClass]) -> tuple[PathClass, ...]:
-    """Give classes the colours of the project's list, which win in QuPath too."""
-    colors = {c.names: c.color for c in known}
-    return tuple(PathClass(c.names, colors.get(c.names) or c.color) for c in classes)
-
-
-def _with_colors(edit: Edit, known: Sequence[PathClass]) -> tuple[Edit, tuple[PathClass, ...]]:
-    """Give the classes of new and changed objects their colours; return also which are used."""
-
-    def with_colors(classes: Sequence[PathClass]) -> tuple[PathClass, ...]:
-        named = colored(classes, known)
-        return tuple(PathClass(c.names, c.color or default_color(c.names)) for c in named)
-
-    used: list[PathClass] = []
-    if edit.add is not None:
-        add = replace(edit.add, classes=with_colors(edit.add.classes))
-        used += [add.classes[i] for i in np.unique(add.class_index) if i >= 0]
-        edit = replace(edit, add=add)
-    if edit.change:
-        distinct = dict.fromkeys(edit.change.values())
-        new = [c.path_class for c in distinct if isinstance(c.path_class, PathClass)]
-        by_name = {c.names: c for c in with_colors(tuple(dict.fromkeys(new)))}
-        used += by_name.values()
-        colored_too = {
-            c: replace(c, path_class=by_name[c.path_class.names])
-            for c in distinct
-            if isinstance(c.path_class, PathClass)
-        }
-        change = {uid: colored_too.get(c, c) for uid, c in edit.change.items()}
-        edit = replace(edit, change=change)
-    return edit, tuple(dict.fromkeys(used))
