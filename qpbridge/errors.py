@@ -125,6 +125,8 @@ class PixelSizeError(SlideError):
         What a slide can have.
     cure
         What can be done beside setting it in QuPath.
+    estimate
+        What it is by the pixels, and between which bounds; None: nobody estimated it.
     """
 
     def __init__(
@@ -134,19 +136,55 @@ class PixelSizeError(SlideError):
         where: str = "",
         limits: tuple[float, float] = (0.0, 0.0),
         cure: str = "or give `mpp` (0.25 at 40x, 0.5 at 20x)",
+        estimate: tuple[float, ...] | None = None,
     ) -> None:
         self.image, self.known, self.where, self.limits = image, known, where, limits
-        self.cure = cure
-        super().__init__(image, known, where, limits, cure)
+        self.cure, self.estimate = cure, estimate
+        super().__init__(image, known, where, limits, cure, estimate)
 
     def __str__(self) -> str:
         cure = "set it in QuPath's Image tab" + (self.cure and f", {self.cure}")
         if self.known is None:
-            return f"{self.image}: the pixel size is unknown; {cure}"
+            told = f"; {_by_nuclei(self.estimate)}" if self.estimate else ""
+            return f"{self.image}: the pixel size is unknown{told}; {cure}"
         return (
             f"{self.image}: {self.where} says {self.known[0]:g} x {self.known[1]:g} µm per pixel, "
             f"which no slide has (expected {self.limits[0]:g} to {self.limits[1]:g}); {cure}"
         )
+
+
+class ScaleError(SlideError):
+    """A pixel size that can't be right by what an image shows, or is too coarse for a model.
+
+    Parameters
+    ----------
+    image
+        Name of the image.
+    mpp
+        µm per pixel, as taken.
+    why
+        What is against it.
+    estimate
+        What it is by the pixels, and between which bounds; None: they don't tell.
+    """
+
+    def __init__(
+        self, image: str, mpp: float, why: str, estimate: tuple[float, ...] | None = None
+    ) -> None:
+        self.image, self.mpp, self.why, self.estimate = image, mpp, why, estimate
+        super().__init__(image, mpp, why, estimate)
+
+    def __str__(self) -> str:
+        told = f"; {_by_nuclei(self.estimate)}" if self.estimate else ""
+        return (
+            f"{self.image}: taken at {self.mpp:.3g} µm/px, {self.why}{told}; nothing was changed: "
+            "give the right `mpp`, or set it in QuPath's Image tab, or go on all the same with "
+            "`force`"
+        )
+
+
+def _by_nuclei(estimate: tuple[float, ...]) -> str:
+    return f"by the size of its nuclei a pixel has {estimate}"
 
 
 class MissingImageError(SlideError):

@@ -110,7 +110,6 @@ def plan_edit(
     summaries: Sequence[Mapping[str, float]],
     below: npt.NDArray[np.uint8],
     existing: Existing,
-    image_type: ImageType,
 ) -> Edit:
     """Plan the change to one image.
 
@@ -130,8 +129,6 @@ def plan_edit(
         uint8 (n, 16), ids of the annotations that the new objects go below.
     existing
         What is replaced, and what stays.
-    image_type
-        What the image must be, for the model to work on it.
     """
     metadata = {provenance_key(record.target): record.summary()}
     staying = np.delete(objects.ids, existing.replaced, axis=0)
@@ -148,7 +145,6 @@ def plan_edit(
         add_below=below,
         update=updates,
         steps=(record.step(),),
-        image_type=image_type,
     )
 
 

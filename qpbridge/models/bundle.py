@@ -62,6 +62,9 @@ class Calibration(NamedTuple):
         return share
 
 
+NUCLEUS_UM2 = 22.0
+"""Median area of nuclei in sections, µm², for models that don't say it."""
+
 _WINDOW = 64
 """Side of what a network is tried on, in pixels, where its stride allows."""
 
@@ -140,6 +143,11 @@ class Bundle:
     def mpp(self) -> float:
         """Pixel size of its input and its maps, in µm."""
         return float(self._own["mpp"])
+
+    @property
+    def nucleus_um2(self) -> float:
+        """Median area of the nuclei that it finds in pictures of known pixel size, µm²."""
+        return float(self._own.get("nucleus_um2", NUCLEUS_UM2))
 
     @property
     def halo(self) -> int:
@@ -227,6 +235,11 @@ class Bundle:
         return str(self._own.get("limits", ""))
 
     @property
+    def is_foreign(self) -> bool:
+        """Whether it comes from elsewhere, and does not say what images it is made for."""
+        return "window" in self._own
+
+    @property
     def turns(self) -> int:
         """How many turned views of the image are averaged: 1, 2 or 4."""
         return int(self._own.get("turns", 1))
@@ -271,7 +284,7 @@ class Bundle:
         if script is not None and digest_of(script) != self.trusted:
             raise refuse_untrusted(self.path)
         network = load_network(self.path, script)
-        if "window" in self._own:
+        if self.is_foreign:
             return ForeignNetwork(network, self._own).eval().to(device)
         if script is None and self.path not in find_bundles():  # those that come along do fit
             side = self.stride * max(1, _WINDOW // self.stride)

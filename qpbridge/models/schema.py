@@ -196,6 +196,8 @@ def check_section(own: Fields) -> None:
     for key, known in (("turns", (1, 2, 4)), ("image_type", [kind.value for kind in ImageType])):
         if key in own.values:
             own.choice(key, known)
+    if "nucleus_um2" in own.values:
+        own.number("nucleus_um2", 1, 1000)
     for key in ("nominal_mpp", "commercial_use"):
         if key in own.values:
             own.flag(key)

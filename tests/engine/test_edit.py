@@ -90,7 +90,7 @@ def test_an_edit_puts_nuclei_below_their_region_and_notes_the_run():
     found = nuclei((60, 20), (10, 10))
     existing = find_existing(table, regions, "nuclei")
     summaries = [{"Nuclei: Count": 1.0}, {"Nuclei: Count": 2.0}]
-    edit = plan_edit(table, regions, found, RECORD, summaries, table.ids[[1, 0]], existing, H_E)
+    edit = plan_edit(table, regions, found, RECORD, summaries, table.ids[[1, 0]], existing)
     assert edit.remove.tolist() == table.ids[2:].tolist()
     assert edit.add_below.tolist() == table.ids[[1, 0]].tolist()
     assert (origins(edit.add, "nuclei") == Origin.OURS).all()
@@ -111,7 +111,7 @@ def test_a_nucleus_that_was_moved_away_keeps_its_id_and_the_one_found_again_gets
     existing = find_existing(moved, regions, "nuclei")
     assert existing.changed.tolist() == [2]
     below = moved.ids[[0]]
-    edit = plan_edit(moved, regions, nuclei((10, 10)), RECORD, [{}], below, existing, H_E)
+    edit = plan_edit(moved, regions, nuclei((10, 10)), RECORD, [{}], below, existing)
     assert edit.add.ids[0].tolist() != moved.ids[2].tolist()
     assert origins(edit.add, "nuclei")[0] == Origin.OURS
 
@@ -121,7 +121,7 @@ def test_the_whole_image_has_no_annotation_to_note_anything_on():
     whole = Region(-1, bytes(16), "whole image", None, shapely.box(0, 0, 100, 100))
     existing = find_existing(table, [whole], "nuclei")
     root = np.zeros((1, 16), np.uint8)
-    edit = plan_edit(table, [whole], nuclei((10, 10)), RECORD, [{}], root, existing, H_E)
+    edit = plan_edit(table, [whole], nuclei((10, 10)), RECORD, [{}], root, existing)
     assert not edit.update
     assert not edit.add_below.any()
 

@@ -1,0 +1,201 @@
+"""Whether a model fits an image: is it stained so, and are its nuclei as large as they should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import shapely
+
+from qpbridge.errors import PixelSizeError, ScaleError
+from qpbridge.measurements.color import image_stains
+from qpbridge.measurements.staining import PICTURE, SHOWN, estimate_type
+from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
+from qpbridge.objects import FloatArray, ImageType, Stains
+from qpbridge.prediction.scale import ScaleEstimate, estimate_scale
+from qpbridge.prediction.tiles.network import TargetNetwork
+from qpbridge.project.interface import ImageData
+from qpbridge.slides.slide import Slide
+
+SECTIONS = (ImageType.BRIGHTFIELD_H_E, ImageType.BRIGHTFIELD_H_DAB)
+"""Images of stained sections: in these black, ink and glass can be told by their colour."""
+
+COARSEST = 3.0
+"""Pixels of an image may be that many times as large as those that a model learned from."""
+
+USUAL = (0.6, 1.8)
+"""Median area of nuclei by the usual one, between which nobody asks whether the scale is right."""
+
+FAR_OFF, DOUBTFUL = 1.9, 1.5
+"""From which factor on a pixel size is wrong by the size of nuclei, and from which it may be."""
+
+CURE = "or give `mpp`"
+"""What else can be done where it is known what the pixel size may be."""
+
+SOON, LEAST = 300, 20
+"""Nuclei after which their size is looked at, while others are still found; and at least."""
+
+Estimating = Callable[[], ScaleEstimate | None]
+"""Estimates µm per pixel by the size of nuclei, in seconds."""
+
+
+@dataclass(frozen=True)
+class Staining:
+    """What an image is stained with, as far as it is known.
+
+    Parameters
+    ----------
+    image_type
+        UNSET: in doubt.
+    source
+        How it is known: ``given``, ``project``, ``pixels`` or ``model``; empty: not.
+    stains
+        Of an image of that type, as QuPath will have them.
+    warnings
+        What a person should know of it.
+    """
+
+    image_type: ImageType
+    source: str
+    stains: Stains
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def is_news(self) -> bool:
+        """Whether the project does not know it yet."""
+        return self.source in ("given", "pixels", "model")
+
+
+def find_staining(
+    data: ImageData, slide: Slide, bundle: Bundle, given: ImageType | None
+) -> Staining:
+    """Find out what an image is stained with, and whether the model is made for that.
+
+    Where neither the user nor the project says it, the pixels do, if they leave no doubt. A model
+    of other images than sections (of the retina, say) is taken at its word where they don't.
+    """
+    kind, source = given or data.image_type, "given" if given else "project"
+    warnings = []
+    if kind is ImageType.UNSET:
+        guess, sure = estimate_type(slide.thumbnail(PICTURE, PICTURE))
+        if sure:
+            kind, source = guess, "pixels"
+        elif bundle.image_type not in SECTIONS:
+            kind, source = bundle.image_type, "model"
+        else:
+            source = ""
+            warnings.append(
+                "the type of the image is in doubt, and stays not set; stains are measured as in "
+                f"{SHOWN[ImageType.BRIGHTFIELD_H_E]}: give `image_type`"
+            )
+    if source and kind is not bundle.image_type and not bundle.is_foreign:
+        warnings.append(
+            f"{bundle.name} was made for {SHOWN[bundle.image_type]}, and this image is "
+            f"{SHOWN[kind]}: look at what was found before you count on it"
+        )
+    same = kind is data.image_type
+    known = ImageData(data.objects, kind, data.stains if same else None)
+    return Staining(kind, source, image_stains(known), tuple(warnings))
+
+
+def scale_by_nuclei(slide: Slide, area: Any, network: TargetNetwork, device: str) -> Estimating:
+    """Make ready to estimate µm per pixel of an area, by a model for nuclei."""
+
+    def estimate() -> ScaleEstimate | None:
+        nuclei = network
+        if network.bundle.target != "nuclei":
+            nuclei = TargetNetwork(load_bundle(DEFAULT_MODELS["nuclei"]), device)
+        where = shapely.box(0, 0, slide.width, slide.height) if area is None else area
+        return estimate_scale(slide, where, nuclei) if nuclei.bundle.runs else None
+
+    return estimate
+
+
+def check_resolution(
+    image: str, mpp: tuple[float, float], bundle: Bundle, estimate: Estimating
+) -> None:
+    """Refuse an image that is much coarser than what a model learned from.
+
+    Raises
+    ------
+    ScaleError
+        If it is.
+    """
+    size = float(np.sqrt(mpp[0] * mpp[1]))
+    if size > COARSEST * bundle.mpp:
+        why = f"{bundle.name} works at {bundle.mpp:g} µm/px, and can't see in so coarse an image"
+        raise ScaleError(image, size, why, estimate())
+
+
+def with_estimate(error: PixelSizeError, estimate: Estimating) -> PixelSizeError:
+    """Say what an unknown pixel size may be."""
+    found = estimate()
+    return error if found is None else PixelSizeError(error.image, cure=CURE, estimate=found)
+
+
+@dataclass
+class SizeCheck:
+    """Compares the size of the nuclei of an image with the usual one, as they are found.
+
+    Parameters
+    ----------
+    image
+        Its name.
+    mpp
+        µm per pixel (x, y), as taken.
+    usual
+        Median area of nuclei, µm².
+    estimate
+        Called where their size is unusual: some slides just have large or small ones.
+    warnings
+        What a person should know of it.
+    """
+
+    image: str
+    mpp: tuple[float, float]
+    usual: float
+    estimate: Estimating
+    warnings: tuple[str, ...] = ()
+    _sizes: list[FloatArray] = field(default_factory=list)
+    _seen: int = 0
+    _done: bool = False
+
+    def see(self, areas: FloatArray) -> None:
+        """Take the areas of nuclei, µm², as those of a tile; look at them once there are enough.
+
+        Raises
+        ------
+        ScaleError
+            If by their size the pixel size is wrong.
+        """
+        if not self._done:
+            self._sizes.append(areas)
+            self._seen += len(areas)
+            if self._seen >= SOON:
+                self.finish()
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether there were too few nuclei so far to tell anything."""
+        return not self._done and self._seen < LEAST
+
+    def finish(self) -> None:
+        """Look at the nuclei that there are; see `see`."""
+        if self._done or self._seen < LEAST:
+            return
+        self._done = True
+        median = float(np.median(np.concatenate(self._sizes)))
+        if USUAL[0] <= median / self.usual <= USUAL[1]:
+            return
+        found = self.estimate()
+        if found is None or not found.sure:
+            return
+        size = float(np.sqrt(self.mpp[0] * self.mpp[1]))
+        factor = max(found.mpp / size, size / found.mpp)
+        told = f"its nuclei have {median:.0f} µm² (median), where {self.usual:.0f} µm² are usual"
+        if factor >= FAR_OFF:
+            raise ScaleError(self.image, size, told, found)
+        if factor >= DOUBTFUL:
+            self.warnings = (f"{told}; by their size a pixel has {found}, not {size:.2g} µm",)
