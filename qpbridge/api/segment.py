@@ -21,8 +21,9 @@ from qpbridge.engine.segmenting.request import (
 from qpbridge.errors import ModelError, RequestError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.hierarchy.regions import Selection
+from qpbridge.measurements.staining import as_type
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
-from qpbridge.objects import ObjectKind
+from qpbridge.objects import ImageType, ObjectKind
 from qpbridge.prediction.options import NucleusOptions
 from qpbridge.project.each_image import Reports
 from qpbridge.slides.calibration import check_mpp
@@ -52,6 +53,8 @@ def segment(
     features: str | None = None,
     area_kind: str | ObjectKind = "annotations",
     keep_artefacts: bool = False,
+    image_type: ImageType | str | None = None,
+    force: bool = False,
     device: str = "auto",
     tile: int = 2048,
     batch_size: int | None = None,
@@ -109,6 +112,13 @@ def segment(
     keep_artefacts
         Search black fill and ink as well, where they were told wrongly; how much there is of them
         is told all the same. See `quality`.
+    image_type
+        ``H&E``, ``H-DAB``, ``brightfield`` (other), ``fluorescence`` or ``other``: set whatever the
+        project says. None: an image without a type gets the one that its pixels tell, if these
+        leave no doubt.
+    force
+        Go on where, by the size of the nuclei, the pixel size is wrong, or an image is too coarse
+        for the model.
     device
         ``auto``, ``cpu``, ``cuda``, ``cuda:N`` or ``mps``; several GPUs with commas between.
     tile
@@ -172,6 +182,8 @@ def segment(
         restore_deleted=restore_deleted,
         area_kind=area_kind,  # type: ignore[arg-type]
         keep_artefacts=keep_artefacts,
+        image_type=None if image_type is None else as_type("image_type", image_type),
+        force=force,
         dry_run=dry_run,
         command=as_call("segment", targets=targets, within=within, selected=selected, tma=tma)
         if command is None

@@ -20,7 +20,7 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import exit_with_failures, print_json, report_document, say
 from qpbridge.cli.wording import Command, in_options
-from qpbridge.measurements.staining import ESTIMATE
+from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.project.each_image import Report
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
@@ -44,7 +44,11 @@ from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
     metavar="F",
     help="Store this many µm per pixel in the project, as QuPath does.",
 )
-@image_type_option(f"Store the type of the images; '{ESTIMATE}': where the pixels leave no doubt.")
+@image_type_option(
+    f"Store the type of the images; '{ESTIMATE}': where the pixels leave no doubt.",
+    *TYPES,
+    ESTIMATE,
+)
 @click.option(
     "--stains",
     is_flag=True,

@@ -11,7 +11,7 @@ from qpbridge.cli.options import image_type_option, json_option, project_argumen
 from qpbridge.cli.output import exit_with_failures, note, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import SlideError
-from qpbridge.measurements.staining import ESTIMATE
+from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
@@ -31,7 +31,9 @@ from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
     help="µm per pixel of the slides, instead of what their files say; QuPath shows it too.",
 )
 @image_type_option(
-    f"Type of the slides; '{ESTIMATE}': where the pixels leave no doubt.  [default: QuPath asks]"
+    f"Type of the slides; '{ESTIMATE}': where the pixels leave no doubt.  [default: QuPath asks]",
+    *TYPES,
+    ESTIMATE,
 )
 @json_option
 def create(

@@ -10,7 +10,6 @@ from typing import Any
 import click
 
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.project import Places
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
@@ -78,13 +77,11 @@ device_option = click.option(
 )
 
 
-def image_type_option(text: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command take the type of images; `text` says in the help what it does with that."""
-    return click.option(
-        "--image-type",
-        type=click.Choice((*TYPES, ESTIMATE), case_sensitive=False),
-        help=text,
-    )
+def image_type_option(
+    text: str, *words: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take the type of images, as one of some words; `text` is the help."""
+    return click.option("--image-type", type=click.Choice(words, case_sensitive=False), help=text)
 
 
 mpp_option = click.option(

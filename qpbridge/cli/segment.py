@@ -17,6 +17,7 @@ from qpbridge.cli.options import (
     backend_option,
     device_option,
     image_option,
+    image_type_option,
     json_option,
     model_mpp_option,
     mpp_option,
@@ -52,10 +53,15 @@ from qpbridge.measurements.region_names import (
     EVALUATED_AREA,
     of_region,
 )
+from qpbridge.measurements.staining import SHOWN, TYPES
 from qpbridge.models.bundle import DEFAULT_MODELS
+from qpbridge.objects import ImageType
 from qpbridge.prediction.options import MAX_EXPANSION, NONE
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.texts import printable
+
+TOLD_BY = {"pixels": "by its pixels", "given": "as given", "model": "as the model is made for"}
+"""How the type of an image is known that its project did not know."""
 
 OF_RUN = ("target", "model", "model_version", "model_mpp")
 """What the report of an image repeats of its run."""
@@ -128,6 +134,15 @@ COLUMNS["vessels"] = COLUMNS["glands"]
     "--keep-artefacts",
     is_flag=True,
     help="Search black fill and ink as well, where they are told wrongly; see qpbridge quality.",
+)
+@image_type_option(
+    "What the images are, whatever the project says.  [default: what it says, or else the pixels]",
+    *TYPES,
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Go on where by the size of the nuclei the pixel size is wrong, or an image too coarse.",
 )
 @click.option(
     "--cell-expansion",
@@ -244,6 +259,10 @@ def _print(reports: Sequence[ImageReport], target: str) -> None:
             say(str(report))
         for warning in report.warnings:
             messages.print(f"Warning: {printable(report.image)}: {in_options(warning)}")
+        if report.status == "written" and report.image_type_from in TOLD_BY:
+            kind = SHOWN[ImageType(report.image_type)]
+            how = TOLD_BY[report.image_type_from]
+            messages.print(f"{printable(report.image)}: its type is set to {kind}, {how}")
         if report.as_before:
             kept = ", ".join(report.as_before)
             messages.print(f"{printable(report.image)}: as in the run before: {kept}")

@@ -17,7 +17,7 @@ from qpbridge.hierarchy.regions import Region, assign_regions
 from qpbridge.ids import are_among
 from qpbridge.measurements import quality
 from qpbridge.measurements.outdated import outdated
-from qpbridge.objects import GeometryArray, ImageType, ObjectTable, Shapes
+from qpbridge.objects import GeometryArray, ObjectTable, Shapes
 from qpbridge.project.interface import AnnotationUpdate, Edit
 
 

@@ -178,11 +178,14 @@ def _look(
     """Look at fields as if the slide had `mpp`; None where there are hardly any nuclei."""
     bundle = network.bundle
     downsample = bundle.mpp / mpp
-    side = SIDE - SIDE % bundle.stride
-    corners = [(round(x / downsample) - side // 2, round(y / downsample) - side // 2)
-               for x, y in places]  # fmt: skip
-    fields = np.stack([slide.read(x, y, side, side, downsample) for x, y in corners])
     size = slide.width / downsample, slide.height / downsample
+    side = min(SIDE, math.ceil(max(size) / bundle.stride) * bundle.stride)
+    side = max(1, side // bundle.stride) * bundle.stride
+    middles = {(x / downsample, y / downsample) for x, y in places}
+    if side >= max(size):  # the whole slide, once
+        middles = {(size[0] / 2, size[1] / 2)}
+    corners = [(round(x) - side // 2, round(y) - side // 2) for x, y in sorted(middles)]
+    fields = [slide.read(x, y, side, side, downsample) for x, y in corners]
     pixels = sum(_overlap(x, side, size[0]) * _overlap(y, side, size[1]) for x, y in corners)
     sizes, certain = [], 0.0
     for maps in (network(field[None])[0] for field in fields):

@@ -91,7 +91,8 @@ def test_what_is_lost_is_said_where_the_run_before_noted_nothing(qpbridge, small
         assert "--cell-expansion" in warnings[0]
         assert "no longer positive or negative" in warnings[1]
     assert kinds(small) == {"DETECTION"}
-    assert not qpbridge.json("segment", small, "--cell-expansion", 0)["images"][0]["warnings"]
+    (fits,) = qpbridge.json("segment", small, "--cell-expansion", 0)["images"][0]["warnings"]
+    assert fits.startswith("nuclei_he was made for")
 
 
 def test_the_region_the_history_and_the_report_say_the_same(qpbridge, small, monkeypatch):

@@ -15,9 +15,8 @@ from qpbridge.engine.remove import plan_removal
 from qpbridge.engine.runs import RunRecord, provenance_key
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
-from qpbridge.objects import ImageType, MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
+from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
 
-H_E = ImageType.BRIGHTFIELD_H_E
 NUCLEUS = PathClass(("Nucleus",))
 RECORD = RunRecord(
     target="nuclei",

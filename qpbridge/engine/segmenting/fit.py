@@ -1,26 +1,26 @@
-"""Whether a model fits an image: is it stained so, and are its nuclei as large as they should be."""
+"""Whether a model fits an image: is it stained so, and are its nuclei of the usual size."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import shapely
 
+from qpbridge.engine.segmenting.request import Request
 from qpbridge.errors import PixelSizeError, ScaleError
+from qpbridge.hierarchy.regions import select_regions
 from qpbridge.measurements.color import image_stains
 from qpbridge.measurements.staining import PICTURE, SHOWN, estimate_type
 from qpbridge.models.bundle import DEFAULT_MODELS, Bundle, load_bundle
-from qpbridge.objects import FloatArray, ImageType, Stains
+from qpbridge.objects import FloatArray, ImageType, Shapes, Stains
+from qpbridge.outlines import areas_um2
 from qpbridge.prediction.scale import ScaleEstimate, estimate_scale
+from qpbridge.prediction.search import SECTIONS
 from qpbridge.prediction.tiles.network import TargetNetwork
 from qpbridge.project.interface import ImageData
 from qpbridge.slides.slide import Slide
-
-SECTIONS = (ImageType.BRIGHTFIELD_H_E, ImageType.BRIGHTFIELD_H_DAB)
-"""Images of stained sections: in these black, ink and glass can be told by their colour."""
 
 COARSEST = 3.0
 """Pixels of an image may be that many times as large as those that a model learned from."""
@@ -63,9 +63,9 @@ class Staining:
     warnings: tuple[str, ...] = ()
 
     @property
-    def is_news(self) -> bool:
-        """Whether the project does not know it yet."""
-        return self.source in ("given", "pixels", "model")
+    def news(self) -> ImageType | None:
+        """The type, where the project does not know it yet."""
+        return self.image_type if self.source in ("given", "pixels", "model") else None
 
 
 def find_staining(
@@ -100,15 +100,18 @@ def find_staining(
     return Staining(kind, source, image_stains(known), tuple(warnings))
 
 
-def scale_by_nuclei(slide: Slide, area: Any, network: TargetNetwork, device: str) -> Estimating:
-    """Make ready to estimate µm per pixel of an area, by a model for nuclei."""
+def estimating(
+    slide: Slide, data: ImageData, network: TargetNetwork, request: Request
+) -> Estimating:
+    """Make ready to estimate µm per pixel in the regions of an image, by a model for nuclei."""
 
     def estimate() -> ScaleEstimate | None:
+        regions = select_regions(data.objects, request.selection, slide.width, slide.height)
+        area = shapely.union_all([region.geometry for region in regions])
         nuclei = network
-        if network.bundle.target != "nuclei":
-            nuclei = TargetNetwork(load_bundle(DEFAULT_MODELS["nuclei"]), device)
-        where = shapely.box(0, 0, slide.width, slide.height) if area is None else area
-        return estimate_scale(slide, where, nuclei) if nuclei.bundle.runs else None
+        if network.bundle.target != "nuclei" or not network.bundle.runs:
+            nuclei = TargetNetwork(load_bundle(DEFAULT_MODELS["nuclei"]), request.device)
+        return estimate_scale(slide, area, nuclei)
 
     return estimate
 
@@ -149,6 +152,8 @@ class SizeCheck:
         Median area of nuclei, µm².
     estimate
         Called where their size is unusual: some slides just have large or small ones.
+    done
+        Whether nothing more is to be looked at.
     warnings
         What a person should know of it.
     """
@@ -157,35 +162,35 @@ class SizeCheck:
     mpp: tuple[float, float]
     usual: float
     estimate: Estimating
+    done: bool = False
     warnings: tuple[str, ...] = ()
     _sizes: list[FloatArray] = field(default_factory=list)
     _seen: int = 0
-    _done: bool = False
 
-    def see(self, areas: FloatArray) -> None:
-        """Take the areas of nuclei, µm², as those of a tile; look at them once there are enough.
+    def see(self, nuclei: Shapes) -> None:
+        """Take the nuclei of a tile, server pixels; look at them once there are enough.
 
         Raises
         ------
         ScaleError
             If by their size the pixel size is wrong.
         """
-        if not self._done:
-            self._sizes.append(areas)
-            self._seen += len(areas)
+        if not self.done:
+            self._sizes.append(areas_um2(nuclei.geometries, self.mpp))
+            self._seen += len(nuclei)
             if self._seen >= SOON:
                 self.finish()
 
     @property
     def wants_more(self) -> bool:
         """Whether there were too few nuclei so far to tell anything."""
-        return not self._done and self._seen < LEAST
+        return not self.done and self._seen < LEAST
 
     def finish(self) -> None:
         """Look at the nuclei that there are; see `see`."""
-        if self._done or self._seen < LEAST:
+        if self.done or self._seen < LEAST:
             return
-        self._done = True
+        self.done = True
         median = float(np.median(np.concatenate(self._sizes)))
         if USUAL[0] <= median / self.usual <= USUAL[1]:
             return

@@ -16,6 +16,7 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import recall
 from qpbridge.engine.runs import RunMark, RunRecord, user
+from qpbridge.engine.segmenting.fit import SizeCheck, check_resolution, estimating, with_estimate
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
 from qpbridge.engine.segmenting.request import (
     AREA_KINDS,
@@ -32,9 +33,8 @@ from qpbridge.engine.segmenting.spool import (
     run_key,
     wait_for_other_run,
 )
-from qpbridge.errors import QpbridgeError
+from qpbridge.errors import PixelSizeError, QpbridgeError
 from qpbridge.hierarchy.regions import find_again
-from qpbridge.measurements.color import image_stains
 from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
 from qpbridge.objects import Stains
@@ -167,7 +167,13 @@ def _segment_image(
     stages, bundle = Stages(), network.bundle
     data = entry.read()
     with open_server(entry.image_path(), entry.server) as slide:
-        plan = plan_image(entry, data, slide, bundle, request)
+        estimate = estimating(slide, data, network, request)
+        try:
+            plan = plan_image(entry, data, slide, bundle, request)
+        except PixelSizeError as error:
+            raise with_estimate(error, estimate) from error
+        if not request.force:
+            check_resolution(entry.name, plan.search.mpp, bundle, estimate)
         if not request.dry_run:
             with stages("read"):
                 plan = replace(plan, search=look_at(plan.search, slide, bundle))
@@ -175,7 +181,7 @@ def _segment_image(
         finder = choose_finder(
             bundle,
             search,
-            stains=_stains(entry.name, data, plan.nuclei),
+            stains=_check_stains(entry.name, plan.staining.stains, plan.nuclei),
             options=plan.nuclei,
             kind=request.area_kind,
             stages=stages,
@@ -192,6 +198,8 @@ def _segment_image(
             return _done_elsewhere(entry)
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
+            ignored = request.force or bundle.target != "nuclei"
+            check = SizeCheck(entry.name, search.mpp, bundle.nucleus_um2, estimate, done=ignored)
             megapixels = search.tiles.pixels / 1e6
             watch.start_image(
                 entry.name, search.tiles.megapixels, float(megapixels[list(spool.done)].sum())
@@ -208,7 +216,11 @@ def _segment_image(
             ):
                 with stages("spool"):
                     spool.add(number, found)
+                check.see(found.shapes)
                 watch.advance(float(megapixels[number]))
+            for found in spool.load() if resumed and check.wants_more else ():
+                check.see(found.shapes)
+            check.finish()
             when = datetime.datetime.now(datetime.UTC)
             mark = RunMark(key.hex(), spool.run.hex(), when)
             record = _record(plan, bundle, request, mark)
@@ -234,7 +246,12 @@ def _segment_image(
                     )
                     assert edit.add is not None
                     memory = memory.after(record, now.objects, regions, edit.add, edit.remove)
-                    edit = replace(edit, note=memory.note(bundle.target, mark.run))
+                    edit = replace(
+                        edit,
+                        note=memory.note(bundle.target, mark.run),
+                        image_type=plan.staining.news,
+                        retype=request.image_type is not None,
+                    )
                 lost = lost_settings(now.objects, existing, request.nuclei, plan.nuclei)
                 return edit, replace(
                     result, lost=lost, lost_measurements=count_lost(now.objects, edit)
@@ -244,8 +261,10 @@ def _segment_image(
                 result = apply_planned(entry, data, place)
     if result is None:
         return _done_elsewhere(entry)
+    report = report_image(plan, "written", result, request)
     return replace(
-        report_image(plan, "written", result, request),
+        report,
+        warnings=report.warnings + check.warnings,
         settings=record.parameters(),
         seconds=time.perf_counter() - began,
         resumed=resumed,
@@ -280,9 +299,8 @@ def _done_elsewhere(entry: ImageEntry) -> ImageReport:
     return ImageReport(entry.name, "done by another run", "done by another run")
 
 
-def _stains(image: str, data: ImageData, options: NucleusOptions) -> Stains:
+def _check_stains(image: str, stains: Stains, options: NucleusOptions) -> Stains:
     """Return the stains of an image; refuse to measure one that is not there."""
-    stains = image_stains(data)
     for stain, option, wanted, image_type in (
         (DAB, "`positivity`", bool(options.positivity), "Brightfield (H-DAB)"),
         (HEMATOXYLIN, "`features` all", bool(options.all_features), "Brightfield (H&E) or (H-DAB)"),
@@ -290,8 +308,9 @@ def _stains(image: str, data: ImageData, options: NucleusOptions) -> Stains:
         if wanted and stain not in stains.stain_names:
             raise QpbridgeError(
                 f"{image}: {option} needs the stain {stain}, but this image has "
-                f"{' and '.join(stains.stain_names)}; set its type to {image_type} in QuPath's "
-                f"Image tab, choose others with `images`, or leave {option} out"
+                f"{' and '.join(stains.stain_names)}; give its type by `image_type`, or set it "
+                f"to {image_type} in QuPath's Image tab, choose others with `images`, or leave "
+                f"{option} out"
             )
     return stains
 

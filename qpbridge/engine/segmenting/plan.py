@@ -8,6 +8,7 @@ from qpbridge.artefacts.reading import STEP
 from qpbridge.engine.added import lost_measurements
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import Memory
+from qpbridge.engine.segmenting.fit import Staining, find_staining
 from qpbridge.engine.segmenting.request import ImageReport, RegionReport, Request
 from qpbridge.engine.segmenting.result import Result
 from qpbridge.engine.segmenting.settings import kept_settings, lost_settings, options_before
@@ -49,12 +50,15 @@ class ImagePlan:
         Where objects are looked for.
     nuclei
         What else is done with nuclei: as asked for, or else as the run before did.
+    staining
+        What the image is stained with.
     """
 
     image: str
     data: ImageData
     search: Search
     nuclei: NucleusOptions
+    staining: Staining
 
     def looks(self, bundle: Bundle) -> bool:
         """Whether a run will look for what can't be tissue, and leave out what nobody drew."""
@@ -90,7 +94,8 @@ def plan_image(
         by_hand=by_hand,
         cuts=not request.keep_artefacts,
     )
-    return ImagePlan(entry.name, data, search, nuclei)
+    staining = find_staining(data, slide, bundle, request.image_type)
+    return ImagePlan(entry.name, data, search, nuclei, staining)
 
 
 def report_plan(
@@ -134,11 +139,14 @@ def report_image(plan: ImagePlan, status: Status, result: Result, request: Reque
         tiles=len(plan.search.tiles),
         megapixels=plan.search.tiles.megapixels,
         as_before=kept_settings(request.nuclei, plan.nuclei),
+        image_type=plan.staining.image_type.value,
+        image_type_from=plan.staining.source,
         warnings=result.lost
         + lost_measurements(result.lost_measurements)
         + tuple(
             text
             for r, m in zip(result.regions, result.summaries, strict=True)
             for text in names.warnings(r.label, m)
-        ),
+        )
+        + plan.staining.warnings,
     )

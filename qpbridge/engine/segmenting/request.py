@@ -10,9 +10,9 @@ from typing import Self
 
 from qpbridge import checks
 from qpbridge.engine.runs import new_job
-from qpbridge.errors import MissingImageError, RequestError
+from qpbridge.errors import MissingImageError, PixelSizeError, RequestError, ScaleError
 from qpbridge.hierarchy.regions import Selection, check_selection
-from qpbridge.objects import ObjectKind
+from qpbridge.objects import ImageType, ObjectKind
 from qpbridge.prediction.options import NucleusOptions
 from qpbridge.project.each_image import Report
 from qpbridge.project.interface import ImageEntry
@@ -60,6 +60,10 @@ class Request:
         What glands and vessels are written as: ``annotations`` or ``detections``, or the kind.
     keep_artefacts
         Whether black fill and ink are searched as well, and only told.
+    image_type
+        What the images are, whatever the project says; None: what it says, or else the pixels.
+    force
+        Go on where by the size of the nuclei the pixel size is wrong, or too coarse for the model.
     nuclei
         What else is done with nuclei; what it doesn't say is done as the run before did it.
     restore_deleted
@@ -87,6 +91,8 @@ class Request:
     restart: bool = False
     area_kind: ObjectKind = ObjectKind.ANNOTATION
     keep_artefacts: bool = False
+    image_type: ImageType | None = None
+    force: bool = False
     nuclei: NucleusOptions = field(default_factory=NucleusOptions)
     restore_deleted: bool = False
     dry_run: bool = False
@@ -101,7 +107,7 @@ class Request:
         for name in ("batch_size", "workers"):
             if getattr(self, name) is not None:
                 checks.whole(name, getattr(self, name), 1)
-        flags = ("compiled", "restart", "restore_deleted", "keep_artefacts", "dry_run")
+        flags = ("compiled", "restart", "restore_deleted", "keep_artefacts", "force", "dry_run")
         for name in flags:
             checks.flag(name, getattr(self, name))
         object.__setattr__(self, "area_kind", _area_kind(self.area_kind))
@@ -167,8 +173,11 @@ class ImageReport(Report):
     earlier run had finished. `stages`: seconds that each stage was busy, summed over its threads.
     `warnings`: what is in the way of trusting the result. `target`, `model` and the like say what
     was looked for, and with what; `settings` all that the result depends on, as the history has it.
-    `as_before`: those that are as in the run before, since nothing was asked for. The text of a
-    report is a line that tells what was done, or would be.
+    `as_before`: those that are as in the run before, since nothing was asked for. `image_type`:
+    what the image is taken for, and `image_type_from` how that is known: ``given``, ``project``,
+    ``pixels``, ``model``, or not. `estimated_mpp`: µm per pixel by the size of the nuclei, and the
+    bounds of that, where the pixel size is unknown or can't be right. The text of a report is a
+    line that tells what was done, or would be.
     """
 
     regions: tuple[RegionReport, ...] = ()
@@ -192,12 +201,17 @@ class ImageReport(Report):
     warnings: tuple[str, ...] = ()
     settings: dict[str, str] = field(default_factory=dict)
     as_before: tuple[str, ...] = ()
+    image_type: str = ""
+    image_type_from: str = ""
+    estimated_mpp: tuple[float, ...] | None = None
 
     @classmethod
     def of_failure(cls, image: str, error: Exception) -> Self:
         """Report what kept an image from being segmented."""
         missing = isinstance(error, MissingImageError)
-        return replace(super().of_failure(image, error), missing=missing)
+        estimate = error.estimate if isinstance(error, PixelSizeError | ScaleError) else None
+        report = super().of_failure(image, error)
+        return replace(report, missing=missing, estimated_mpp=estimate and estimate[:3])
 
     @property
     def _deleted(self) -> str:

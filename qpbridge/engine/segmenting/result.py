@@ -92,7 +92,5 @@ def plan_result(
     else:
         below = np.array([np.frombuffer(r.id, np.uint8) for r in regions])[region]
     summaries = summarize_after(objects, existing.replaced, new, target, regions, finder.mpp)
-    edit = plan_edit(
-        objects, regions, new, record, summaries, below, existing, finder.bundle.image_type
-    )
+    edit = plan_edit(objects, regions, new, record, summaries, below, existing)
     return edit, Result(regions, existing, len(new), summaries)
