@@ -34,7 +34,9 @@ class UndoReport(Report):
         for run in self.runs:
             text = f"{run.what} taken back: {run.removed:,} objects out, {run.restored:,} back in"
             if not run.exact:
-                text += f"; changed since, and kept: {run.kept:,}"
+                text += "; what was changed since stays" + (
+                    f" ({run.kept:,} of these objects)" if run.kept else ""
+                )
             if run.left_out:
                 text += f"; {run.left_out:,} not put back, where a person decided otherwise since"
             texts.append(text)

@@ -268,3 +268,17 @@ def test_cores_are_reviewed_regions(project: qpbridge.Project) -> None:
     (region,) = load_reviewed(project, "Truth", "nuclei", mpp=0.5, nominal_mpp=MPP)
     assert region.sample.name == "he_a.png: A-2"
     assert region.found.max() == region.sample.labels.max() == len(inside)
+
+
+def test_what_was_deleted_in_a_core_stays_deleted_and_a_run_is_taken_back(
+    project: qpbridge.Project,
+) -> None:
+    file = project.path.parent / "data" / project[0].id / "data.qpdata"
+    objects = project[0].read().objects
+    ours = objects.ids[made_by_us(objects.ids)]
+    qpbridge.edit.delete(project[0], ours[:3])
+    before = file.read_bytes()
+    (report,) = qpbridge.segment(project, images=project[0].id, tma=True, mpp=MPP, device="cpu")
+    assert (report.deleted, report.found) == (3, len(ours) - 3)
+    assert qpbridge.undo(project)[0].runs[0].exact
+    assert file.read_bytes() == before
