@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
@@ -92,7 +92,7 @@ def undo(
         try:
             done.extend(undo_run(entry, s, call) for s in last_runs(entry.read().workflow))
         except QpbridgeError as error:
-            return UndoReport(entry.name, "failed", str(error), tuple(done))
+            return replace(UndoReport.of_failure(entry.name, error), runs=tuple(done))
         if not done:
             raise SelectionError("there is no run that could be taken back")
         return UndoReport(entry.name, "written", runs=tuple(done))

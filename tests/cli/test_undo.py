@@ -201,6 +201,8 @@ def test_what_is_not_kept_can_not_be_taken_back(qpbridge, small):
     for file in (small.parent / "data/1").glob("qpbridge-*"):
         file.unlink()
     qpbridge("undo", small, "--image", "1", code=3)
-    assert "no longer kept" in qpbridge.stderr.replace("\n", " ")
+    told = qpbridge.stderr.replace("\n", " ")
+    assert "no longer kept" in told
+    assert told.count("small.svs") == 1
     qpbridge("undo", small, code=1)
     assert data_of(small) == before
