@@ -16,7 +16,7 @@ import shapely
 from qpbridge.artefacts.reading import STEP
 from qpbridge.errors import PixelSizeError, QpbridgeError, SelectionError
 from qpbridge.evaluation.labelled import Place, Sample
-from qpbridge.hierarchy.drawn import drawn_annotations
+from qpbridge.hierarchy.drawn import drawn_annotations, present_cores
 from qpbridge.hierarchy.provenance import Origin, made_by_us, origins
 from qpbridge.hierarchy.regions import Region, Selection, assign_regions, select_regions
 from qpbridge.measurements.raster import rasterize
@@ -197,8 +197,8 @@ def _drawn_or_changed(objects: ObjectTable, true: IntArray) -> IntArray:
 
 
 def _marked_rows(objects: ObjectTable, true: IntArray) -> IntArray:
-    """Find the annotations that a person marked as reviewed; what is to be learned is none."""
-    rows = np.setdiff1d(drawn_annotations(objects), true)
+    """Find what a person marked as reviewed, annotations and cores; what is true is none."""
+    rows = np.setdiff1d(np.union1d(drawn_annotations(objects), present_cores(objects)), true)
     noted = [
         objects.metadata.get(row, {}).get(REVIEWED, "no").strip().lower() not in NOT_REVIEWED
         for row in rows.tolist()
@@ -230,10 +230,11 @@ def _regions(
     """
     others = np.setdiff1d(np.arange(len(objects)), true)
     rest = objects.take(others)
-    try:
-        regions = select_regions(rest, Selection(), width, height)
-    except SelectionError:
-        regions = ()
+    regions: list[Region] = []
+    for selection in (Selection(), Selection(tma=True)):
+        with contextlib.suppress(SelectionError):
+            some = select_regions(rest, selection, width, height)
+            regions += [region for region in some if region.row not in {r.row for r in regions}]
     rows = others[[region.row for region in regions]]
     if marked is not None:
         yield from (r for r, row in zip(regions, rows, strict=True) if row in marked)

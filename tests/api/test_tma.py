@@ -282,3 +282,14 @@ def test_what_was_deleted_in_a_core_stays_deleted_and_a_run_is_taken_back(
     assert (report.deleted, report.found) == (3, len(ours) - 3)
     assert qpbridge.undo(project)[0].runs[0].exact
     assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("drawn", [False, True])
+def test_a_locked_core_is_reviewed(project: qpbridge.Project, drawn: bool) -> None:
+    if not drawn:
+        drop_annotations(project)
+    objects = project[0].read().objects
+    (core,) = (row for row, name in objects.names.items() if name == "B-1")
+    qpbridge.edit.lock(project[0], objects.ids[core])
+    (region,) = load_reviewed(project, "Nucleus", "nuclei", mpp=0.5, nominal_mpp=MPP)
+    assert region.sample.name == "he_a.png: B-1"
