@@ -104,6 +104,15 @@ def test_they_come_back_when_asked_for(qpbridge, small):
     assert run(qpbridge, small)["deleted"] == 1
 
 
+def test_that_all_was_deleted_is_said_with_the_cure(qpbridge, small):
+    before = ids_of(small)
+    delete(small, range(len(before)))
+    report = run(qpbridge, small)
+    assert (report["found"], report["deleted"]) == (0, len(before))
+    assert "--restore-deleted" in " ".join(report["warnings"])
+    assert run(qpbridge, small, "--restore-deleted")["found"] == len(before)
+
+
 def test_remove_is_no_deletion_by_hand(qpbridge, small):
     before = ids_of(small)
     delete(small, [3, 7])

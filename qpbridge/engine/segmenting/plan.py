@@ -142,6 +142,7 @@ def report_image(plan: ImagePlan, status: Status, result: Result, request: Reque
         image_type=plan.staining.image_type.value,
         image_type_from=plan.staining.source,
         warnings=result.lost
+        + _nothing_left(status, result)
         + lost_measurements(result.lost_measurements)
         + tuple(
             text
@@ -149,4 +150,15 @@ def report_image(plan: ImagePlan, status: Status, result: Result, request: Reque
             for text in names.warnings(r.label, m)
         )
         + plan.staining.warnings,
+    )
+
+
+def _nothing_left(status: Status, result: Result) -> tuple[str, ...]:
+    """Tell why nothing was put in, where that may surprise: detections are cleared to run anew."""
+    deleted = result.existing.deleted
+    if status != "written" or result.found or not deleted:
+        return ()
+    return (
+        f"all that is found here was deleted by hand before ({deleted:,} objects), and stays so; "
+        "give `restore_deleted` to have it put in again",
     )
