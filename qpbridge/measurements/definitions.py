@@ -115,7 +115,8 @@ DIFFERENCES = (
         "Haralick features at another resolution than the image's",
         "Each object's picture is resampled from its own upper left corner.",
         "All objects are measured on one grid, so pixels are shifted by less than one against "
-        "QuPath's. At the image's own resolution pixels and values are the same.",
+        "QuPath's, which changes the features of a nucleus by some percent, to either side. At the "
+        "image's own resolution the pixels are the same.",
     ),
     (
         "Intensities in rectangles and ellipses",

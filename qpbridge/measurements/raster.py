@@ -75,10 +75,12 @@ def filled_pixels(
     shapes = _polygons(shapes)
     first, owner = _edges(shapes)
     corner = np.asarray(origin, np.float64)
-    low, high = (bounds / downsample for bounds in shapes.bounds())
+    drawn = np.flatnonzero(np.diff(shapes.objects))
+    low, high = np.zeros((2, len(shapes), 2))
+    low[drawn], high[drawn] = (bounds / downsample for bounds in shapes.take(drawn).bounds())
     own = downsample == 1 and bool((corner == np.floor(corner)).all())
     start = np.floor(low) if own else np.tile(corner, (len(shapes), 1))
-    end = np.ceil(high) - start
+    end = np.ceil(high - start)
     points = shapes.coords / downsample
     one, other = ((points[i] - start[owner]).astype(np.float32) for i in (first, first + 1))
     lines, which = _within(one, other, end[owner])

@@ -15,7 +15,7 @@ import pytest
 import shapely
 
 from qpbridge.measurements.raster import covered_pixels, filled_pixels
-from qpbridge.objects import Shapes
+from qpbridge.objects import Shapes, concatenate_shapes
 
 SIZE = (60, 64)
 
@@ -57,10 +57,28 @@ def test_a_fill_does_not_depend_on_the_window(filled) -> None:
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("downsample", [0.7, 1.0, 2.0, 2.37])
+@pytest.mark.parametrize("origin", [(0, 0), (5.5, 7.25), (-3.3, 2), (12, 9)])
+def test_corners_decide_on_any_grid(filled, downsample, origin) -> None:
+    shapes, _ = filled
+    size = (22, 27)
+    found = drawn(*filled_pixels(shapes, size, origin, downsample), len(shapes), size)
+    row, column = np.indices(size).reshape(2, -1)
+    corners = shapely.points((np.column_stack([column, row]) + origin) * downsample)
+    for mask, geometry in zip(found, shapes.geometries, strict=True):
+        clear = shapely.distance(geometry.boundary, corners) > 0.05 * downsample
+        inside = shapely.contains(geometry, corners)
+        np.testing.assert_array_equal(mask.ravel()[clear], inside[clear])
+
+
 def test_corners_decide_at_any_resolution() -> None:
     boxes = Shapes.from_geometries([shapely.box(4, 4, 12, 10), shapely.box(3.9, 4.1, 11.9, 10.1)])
     found = drawn(*filled_pixels(boxes, (8, 8), downsample=2), 2, (8, 8))
     assert np.argwhere(found[0]).tolist() == [[y, x] for y in (2, 3, 4) for x in (2, 3, 4, 5)]
     assert np.argwhere(found[1]).tolist() == [[y, x] for y in (3, 4, 5) for x in (2, 3, 4, 5)]
-    nothing = filled_pixels(Shapes.empty(), (8, 8))
-    assert [len(part) for part in nothing] == [0, 0]
+    for n in (0, 3):
+        nothing = filled_pixels(Shapes.empty(n), (8, 8))
+        assert [len(part) for part in nothing] == [0, 0]
+    mixed = concatenate_shapes([Shapes.empty(1), boxes, Shapes.empty(1)])
+    owner, pixel = filled_pixels(mixed, (8, 8), downsample=2)
+    np.testing.assert_array_equal(drawn(owner - 1, pixel, 2, (8, 8)), found)
