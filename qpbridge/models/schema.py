@@ -197,7 +197,7 @@ def check_section(own: Fields) -> None:
         if key in own.values:
             own.choice(key, known)
     if "nucleus_um2" in own.values:
-        own.number("nucleus_um2", 1, 1000)
+        own.number("nucleus_um2", 0.1, 100_000)
     for key in ("nominal_mpp", "commercial_use"):
         if key in own.values:
             own.flag(key)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -76,7 +77,10 @@ def train_bundle(
         size=config.patch,
         scale=recipe.scale,
     )
-    recipe = replace(recipe, about={"version": _next_version(output), **recipe.about})
+    about: dict[str, Any] = {"version": _next_version(output)}
+    if recipe.task.target == "nuclei":
+        about |= _usual_size([sample for _, samples in training for sample in samples])
+    recipe = replace(recipe, about={**about, **recipe.about})
     judge = _judge(recipe, output, [samples for _, samples in validation])
     score = recipe.task.score
     compared = [] if start is None else [pieces_of(samples) for _, samples in validation]
@@ -132,6 +136,25 @@ def train_bundle(
         write_bundle(output, network, recipe, training=facts, scores={})
     score_bundle(load_bundle(output), validation, ready)
     return load_bundle(output)
+
+
+def _usual_size(samples: Sequence[Sample]) -> dict[str, float]:
+    """Measure how large nuclei are, those at the border left out: the median of the images'.
+
+    Returns
+    -------
+    dict
+        ``nucleus_um2`` of the model's metadata; empty where there are no nuclei.
+    """
+    medians = []
+    for sample in samples:
+        labels = np.asarray(sample.labels)
+        areas = np.bincount(labels.ravel())
+        areas[np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])] = 0
+        whole = areas[1:][areas[1:] > 0]
+        if len(whole):
+            medians.append(float(np.median(whole)) * sample.mpp**2)
+    return {"nucleus_um2": round(float(np.median(medians)), 1)} if medians else {}
 
 
 def score_bundle(

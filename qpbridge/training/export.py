@@ -20,7 +20,7 @@ from qpbridge.project.files.compressed import atomic_text
 from qpbridge.training.readme import readme
 from qpbridge.training.recipe import Recipe
 
-OWN_FACTS = ("commercial_use", "notice", "limits", "image_type", "nominal_mpp")
+OWN_FACTS = ("commercial_use", "notice", "limits", "image_type", "nominal_mpp", "nucleus_um2")
 """Of a recipe's section ``about``, what goes into the section ``qpbridge`` of the metadata."""
 
 

@@ -142,6 +142,8 @@ def test_the_command_writes_a_working_bundle(tmp_path):
     bundle = load_bundle(output)
     assert printed["scores"] == bundle.scores and bundle.scores["the same again"]["objects"] > 10
     assert bundle.decode == {"mpp": 0.5, "threshold": 0.4} and bundle.license == "CC0"
+    areas = np.bincount(labels.ravel())[1:] * 0.25
+    assert areas.min() <= bundle.nucleus_um2 <= areas.max()
     training = bundle.metadata["qpbridge"]["training"]
     assert training["steps"] == 3 and training["patch"] == 96
     with torch.inference_mode():
