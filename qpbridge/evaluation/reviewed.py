@@ -79,12 +79,12 @@ def load_reviewed(
 ) -> Iterator[Reviewed]:
     """Read the regions of a project that a person reviewed, one by one.
 
-    Reviewed is an annotation that is locked or has the metadata ``qpbridge reviewed``; also one in
-    which nothing is left. Where no image has any, it is one with objects of the class below it that
-    a person drew or changed. Those below none, as QuPath leaves what is drawn by hand, count to the
-    smallest annotation around them; where there is none, it is the whole image. In a reviewed
-    region all objects of the class are true, whoever made them. Annotations that qpbridge made are
-    no regions, and what ``Ignore*`` annotations cover is cut out.
+    Reviewed is an annotation or TMA core that is locked or has the metadata ``qpbridge reviewed``;
+    also one in which nothing is left. Where no image has any, it is one with objects of the class
+    below it that a person drew or changed. Those below none, as QuPath leaves what is drawn by
+    hand, count to the smallest annotation around them; where there is none, it is the whole image.
+    In a reviewed region all objects of the class are true, whoever made them. Annotations that
+    qpbridge made are no regions, and what ``Ignore*`` annotations cover is cut out.
 
     Parameters
     ----------

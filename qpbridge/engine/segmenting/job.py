@@ -278,8 +278,6 @@ def _record(plan: ImagePlan, bundle: Bundle, request: Request, mark: RunMark) ->
     kinds = {kind: name for name, kind in AREA_KINDS.items()}
     how = plan.nuclei.described() if nuclei else {"written as": kinds[request.area_kind]}
     how |= {} if plan.search.cuts else {"artefacts": "searched too"}
-    if request.keep_artefacts:
-        how["artefacts"] = "kept"
     return RunRecord(
         target=bundle.target,
         model=bundle.name,
