@@ -44,7 +44,7 @@ def remove(
             "image": report.image,
             "target": target,
             "removed": count,
-            "lost_measurements": report.lost_measurements[target],
+            **_lost(report.lost_measurements[target]),
         }
         for report in reports
         for target, count in report.removed.items()
@@ -53,9 +53,14 @@ def remove(
         print_json({"project": str(opened.path), "images": removed, "failed": failures})
     else:
         for item in removed:
-            lost = item["lost_measurements"]
+            lost = item.get("lost_measurements")
             added = f", {lost} of them with measurements that somebody added" if lost else ""
             say(f"{item['image']}: {item['removed']} {item['target']} removed{added}")
         if not removed and not failures:
             say("There was nothing of qpbridge's to remove.")
     exit_with_failures(failures, len(reports))
+
+
+def _lost(count: int) -> dict[str, int]:
+    """Tell how many had measurements that somebody added, where there were such."""
+    return {"lost_measurements": count} if count else {}
