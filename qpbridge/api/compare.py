@@ -131,7 +131,9 @@ def compare(
     """
     numbers = _numbers(before)
     if other is not None and numbers:
-        raise RequestError("before", before, "runs are of one project; leave it, or `other`, out")
+        raise RequestError(
+            "before", before, "runs are of one project; leave it out, or the second project"
+        )
     chosen = checks.choices("targets", targets, TARGETS) or TARGETS
     one = as_project(project)
     two = None if other is None else as_project(other)

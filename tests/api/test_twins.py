@@ -94,6 +94,7 @@ def test_segment(command, path, twin, options, arguments):
             del report[name]
         report["message"] = report["message"].replace("`positivity`", "--positivity")
         report["message"] = report["message"].replace("`images`", "--image")
+        report["message"] = report["message"].replace("`image_type`", "--image-type")
     assert plain(printed) == plain(given)
     assert_same_objects(path, twin)
 

@@ -141,7 +141,8 @@ def test_kinds_of_shapes() -> None:
     )
     found = moment_measurements(shapes, (1, 1))
     assert found[EXTENT][0] == pytest.approx(1)
-    assert found[ECCENTRICITY][1] == pytest.approx(0.8, rel=1e-6)
+    # by QuPath's polygon of the ellipse, whose corners lie on a grid
+    assert found[ECCENTRICITY][1] == pytest.approx(0.8, rel=1e-4)
     assert found[DIAMETER][2] == pytest.approx(np.sqrt(4 * 8 / np.pi))
     assert np.isnan(found[DIAMETER][3])
 
