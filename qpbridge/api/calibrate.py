@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_call, as_project
 from qpbridge.engine.apply import apply_planned
-from qpbridge.engine.runs import as_comment
+from qpbridge.engine.runs import step_of
 from qpbridge.errors import CombinationError, ProjectError, QpbridgeError, SelectionError
 from qpbridge.hierarchy.regions import Selection, select_regions
 from qpbridge.measurements.color import image_stains
@@ -143,7 +143,7 @@ def calibrate(
         raise CombinationError("nothing to set: give `mpp`, `image_type` or `stains`", "mpp")
     selection = Selection(within)  # type: ignore[arg-type]
     said = as_call("calibrate", mpp=mpp, image_type=image_type, stains=stains)
-    comment = as_comment(said if command is None else command)
+    ran = said if command is None else command
     opened = as_project(project)
     entries = select_some(opened, images)
     wrong: dict[str, ProjectError] = {}
@@ -162,16 +162,22 @@ def calibrate(
         if entry.id in wrong:
             raise wrong[entry.id]
         data, kind, vectors = entry.read(), wanted, None
+        doubt: QpbridgeError | None = None
         if estimate or stains:
-            with open_server(entry.image_path(), entry.server) as slide:
-                if estimate:
-                    kind = _sure_type(entry.name, slide)
-                if stains:
-                    vectors = _stains_of(entry.name, slide, data, kind, selection)
+            try:
+                with open_server(entry.image_path(), entry.server) as slide:
+                    if estimate:
+                        kind = _sure_type(entry.name, slide)
+                    if stains:
+                        vectors = _stains_of(entry.name, slide, data, kind, selection)
+            except QpbridgeError as error:
+                if mpp is None:
+                    raise
+                doubt, kind = error, None  # the pixel size is set, and that is to be noted
 
         def plan(now: ImageData) -> tuple[Edit | None, bool]:
             old = kind in (None, now.image_type) and vectors in (None, now.stains)
-            steps = _steps(comment, mpp if now.state and entry.has_data() else None, kind, vectors)
+            steps = _steps(ran, mpp if now.state and entry.has_data() else None, kind, vectors)
             if old and (mpp is None or entry.server.mpp == (mpp, mpp) or not entry.has_data()):
                 return None, False
             return Edit(image_type=kind, retype=True, stains=vectors, steps=steps), True
@@ -179,6 +185,8 @@ def calibrate(
         written = apply_planned(entry, data, plan) or (
             mpp is not None and entry.server.mpp != (mpp, mpp)
         )
+        if doubt is not None:
+            raise doubt
         outdated = sized.get(entry.id, 0) if entry.server.mpp != (mpp, mpp) else 0
         if written and (kind or vectors):
             outdated = max(outdated, _measured(data.objects, _STAINED))
@@ -261,17 +269,18 @@ def _stains_of(
 
 
 def _steps(
-    comment: str, mpp: float | None, kind: ImageType | None, stains: Stains | None
+    command: str, mpp: float | None, kind: ImageType | None, stains: Stains | None
 ) -> tuple[WorkflowStep, ...]:
     """Write the history: QuPath's own script where there is one."""
     steps = []
-    if mpp is not None:
-        size = {"pixelWidthMicrons": f"{mpp:g}", "pixelHeightMicrons": f"{mpp:g}"}
-        script = f"setPixelSizeMicrons({mpp:f}, {mpp:f})"
-        steps.append(WorkflowStep("Set pixel size µm", script, size))
     if kind is not None or stains is not None:
         told = {} if kind is None else {"image type": SHOWN[kind]}
         for name, vector in zip(stains.stain_names, stains.vectors, strict=True) if stains else ():
             told[name] = " ".join(f"{v:.4f}" for v in vector)
-        steps.append(WorkflowStep("qpbridge: calibrate", comment, told))
+        steps.append(step_of("calibrate", command, told))
+    if mpp is not None:
+        size = {"pixelWidthMicrons": f"{mpp:g}", "pixelHeightMicrons": f"{mpp:g}"}
+        script = f"setPixelSizeMicrons({mpp:f}, {mpp:f})"
+        step = step_of("", command, size)
+        steps.append(replace(step, name="Set pixel size µm", script=script))
     return tuple(steps)

@@ -32,6 +32,9 @@ def test_a_pixel_size_is_stored_and_noted(project):
     again = qpbridge.open_project(project.path)
     assert [entry.server.mpp for entry in again] == [(0.25, 0.25), (0.5, 0.5)]
     assert again[0].read().workflow[-1].script == "setPixelSizeMicrons(0.250000, 0.250000)"
+    (run,) = qpbridge.history(again, images="one.tif")[0].runs
+    assert (run.what, run.settings["pixelWidthMicrons"]) == ("Set pixel size µm", "0.25")
+    assert run.when and "qpbridge version" in run.settings
     (report,) = qpbridge.calibrate(again, mpp=0.25, images="one.tif")
     assert report.status == "read"
     assert len(again[0].read().workflow) == len(project[0].read().workflow)
@@ -64,6 +67,17 @@ def test_type_and_stains(project):
     data = project[0].read()
     assert data.image_type is ImageType.BRIGHTFIELD_H_DAB
     assert data.stains.name == "H-DAB default"
+
+
+def test_what_is_set_is_noted_with_who_and_when_also_beside_a_doubt(project):
+    failed, _ = qpbridge.calibrate(project, mpp=0.25, stains=True)
+    assert failed.status == "failed"
+    (run,) = qpbridge.history(project)[0].runs
+    assert run.settings["pixelHeightMicrons"] == "0.25"
+    qpbridge.calibrate(project, image_type="H-DAB", images="one.tif")
+    run = qpbridge.history(project)[0].runs[-1]
+    assert (run.what, run.settings["image type"]) == ("calibrate", "Brightfield (H-DAB)")
+    assert run.when and run.command.startswith("qpbridge.calibrate(")
 
 
 def test_what_makes_no_sense_is_refused(project):
