@@ -11,6 +11,8 @@ import sys
 
 import click
 
+from qpbridge._version import __version__
+
 _COMMANDS = {
     "annotate": "Draw the tissue in the images of PROJECT, or say what these images are like.",
     "compare": "Tell what was added, lost, moved and reclassified from PROJECT to OTHER, and score "
@@ -84,7 +86,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="qpbridge")
+@click.version_option(__version__, prog_name="qpbridge")
 def main() -> None:
     """Segment nuclei, glands and vessels in QuPath projects, and write them back as objects.
 
