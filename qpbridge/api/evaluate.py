@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from qpbridge import checks
@@ -158,7 +158,9 @@ def evaluate(
             images=checks.names("images", images),
             filled=bundle.decoder not in WITH_HOLES,
             nominal_mpp=bundle.mpp if bundle.nominal_mpp else None,
-            failed=lambda name, error: failed.append(Report.of_failure(name, error)),
+            failed=lambda entry, error: failed.append(
+                replace(Report.of_failure(entry.name, error), id=entry.id)
+            ),
         )
         if model is not None:
             rows = score_each(bundle, (region.sample for region in reviewed))

@@ -19,8 +19,6 @@ class HistoryReport(Report):
 
     Attributes
     ----------
-    id
-        Entry id.
     runs
         All that qpbridge did, oldest first.
     deleted
@@ -30,7 +28,6 @@ class HistoryReport(Report):
         How many objects of each target a person changed and kept.
     """
 
-    id: str = ""
     runs: tuple[Run, ...] = ()
     deleted: Mapping[str, FloatArray] = field(default_factory=dict)
     changed: Mapping[str, int] = field(default_factory=dict)
@@ -80,7 +77,6 @@ def history(project: ProjectLike, *, images: Names = ()) -> Reports[HistoryRepor
         return HistoryReport(
             entry.name,
             "read",
-            id=entry.id,
             runs=runs_of(entry, data),
             deleted=deleted_places(entry, data),
             changed=changed_counts(data),

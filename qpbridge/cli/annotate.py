@@ -22,7 +22,7 @@ from qpbridge.cli.output import exit_with_failures, print_json, report_document,
 from qpbridge.cli.wording import Command, in_options
 from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.project import Backend, Places, open_project
-from qpbridge.project.each_image import Report
+from qpbridge.project.each_image import Report, Reports
 from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
@@ -102,7 +102,7 @@ def annotate(
         )
     if tissue:
         done["images"] = qpbridge.annotate(opened, images=images, within=within, command=command)
-    reports = [report for some in done.values() for report in some]
+    reports = Reports[Report](report for some in done.values() for report in some)
     if as_json:
         documents = {name: [report_document(r) for r in some] for name, some in done.items()}
         print_json({"project": str(opened.path), **documents})
@@ -110,5 +110,5 @@ def annotate(
         for report in reports:
             if report.status != "failed":
                 say(in_options(str(report)))
-    failures = {report.image: report.message for report in reports if report.status == "failed"}
+    failures = reports.reasons()
     exit_with_failures(failures, len(next(iter(done.values()))))

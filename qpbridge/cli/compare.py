@@ -65,7 +65,7 @@ def compare(
     first = open_project(project, backend=backend)
     second = None if other is None else open_project(other, backend=backend)
     reports = qpbridge.compare(first, second, before=before, images=images, targets=targets)
-    failures = {report.image: report.message for report in reports.failed}
+    failures = reports.reasons()
     if as_json:
         print_json(
             {

@@ -85,7 +85,7 @@ def evaluate(
     if project is not None and settings["truth"] is not None:
         opened = open_project(project, backend=backend, places=places)
     found = qpbridge.evaluate(project if opened is None else opened, target=target, **settings)
-    failures = {report.image: report.message for report in found.failed}
+    failures = found.failed.reasons()
     if as_json:
         images = [{"name": name, **scores} for name, scores in found.images]
         document = {"images": images, "mean": found.mean}

@@ -91,7 +91,7 @@ def export(
     written: list[dict[str, Any]] = []
     if kind == "geojson":
         reports = qpbridge.write_geojson(opened, output, images=images)
-        failures = {report.image: report.message for report in reports.failed}
+        failures = reports.reasons()
         written = [
             report_document(r, "status", "message") for r in reports if r not in reports.failed
         ]

@@ -39,7 +39,7 @@ def history(
     """
     opened = open_project(project, backend=backend)
     reports = qpbridge.history(opened, images=images)
-    failures = {report.image: report.message for report in reports.failed}
+    failures = reports.reasons()
     read = [report for report in reports if report.status == "read"]
     if as_json:
         documents = [_document(report, deleted) for report in read]

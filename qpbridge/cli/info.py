@@ -60,7 +60,7 @@ def info(
         raise click.UsageError("--thumbnail is for an image file, not for a project.")
     found = qpbridge.info(open_project(project, backend=backend, places=places), images=images)
     described = [report.info for report in found.images if report.info is not None]
-    failures = {report.image: report.message for report in found.images.failed}
+    failures = found.images.reasons()
     if as_json:
         print_json(
             {

@@ -174,7 +174,7 @@ def measure(
         _print(reports)
         for system in dict.fromkeys(grading):
             _print_grading(system, reports)
-    failures = {report.image: report.message for report in reports.failed}
+    failures = reports.reasons()
     exit_with_failures(failures, len(reports))
 
 

@@ -95,4 +95,4 @@ def quality(
                 say(f"{report.image}: {counted(report.annotations, 'annotation')} drawn")
             for name in report.deleted:
                 say(f"{report.image}: {name!r} was deleted by hand, and not drawn again")
-    exit_with_failures({r.image: r.message for r in reports.failed}, len(reports))
+    exit_with_failures(reports.reasons(), len(reports))

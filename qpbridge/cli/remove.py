@@ -38,7 +38,7 @@ def remove(
     """
     opened = open_project(project, backend=backend)
     reports = qpbridge.remove(opened, targets, images=images)
-    failures = {report.image: report.message for report in reports.failed}
+    failures = reports.reasons()
     removed = [
         {
             "image": report.image,

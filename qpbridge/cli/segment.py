@@ -58,6 +58,7 @@ from qpbridge.models.bundle import DEFAULT_MODELS
 from qpbridge.objects import ImageType
 from qpbridge.prediction.options import MAX_EXPANSION, NONE
 from qpbridge.project import Backend, Places, open_project
+from qpbridge.project.each_image import Reports
 from qpbridge.texts import printable
 
 TOLD_BY = {"pixels": "by its pixels", "given": "as given", "model": "as the model is made for"}
@@ -200,7 +201,7 @@ def segment(
     else:
         for target, done in runs.items():
             _print(done, target)
-    failures = {r.image: r.message for r in reports.failed if not r.missing}
+    failures = Reports(r for r in reports if not r.missing).reasons()
     first = next(iter(runs.values()))
     exit_with_failures(failures, len(first), missing=sum(r.missing for r in first))
 

@@ -35,7 +35,7 @@ def undo(project: Path, images: tuple[str, ...], backend: Backend, as_json: bool
     opened = open_project(project, backend=backend)
     command = "qpbridge " + shlex.join(sys.argv[1:])
     reports = qpbridge.undo(opened, images=images, command=command)
-    failures = {report.image: report.message for report in reports.failed}
+    failures = reports.reasons()
     if as_json:
         documents = [
             {"image": r.image, "status": r.status, "runs": [asdict(run) for run in r.runs]}

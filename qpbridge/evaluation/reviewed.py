@@ -75,7 +75,7 @@ def load_reviewed(
     images: tuple[str, ...] = (),
     filled: bool = True,
     nominal_mpp: float | None = None,
-    failed: Callable[[str, Exception], None] | None = None,
+    failed: Callable[[ImageEntry, Exception], None] | None = None,
 ) -> Iterator[Reviewed]:
     """Read the regions of a project that a person reviewed, one by one.
 
@@ -105,7 +105,7 @@ def load_reviewed(
     nominal_mpp
         µm per pixel of images that don't know theirs.
     failed
-        Called with the name of an image that fails, and the error; the others go on. None: the
+        Called with an image that fails, and the error; the others go on. None: the
         error is raised, as it is where that is the only image to read.
 
     Raises
@@ -158,7 +158,7 @@ def load_reviewed(
             if failed is None:
                 raise
             errors.append(error)
-            failed(entry.name, error)
+            failed(entry, error)
     if len(errors) == 1 and not any_region:  # that one is all there is to say
         raise errors[0]
     if not (any_region or errors):

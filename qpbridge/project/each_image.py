@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Generic, Literal, Self, TypeVar
 
 from qpbridge.errors import LockedError, OutlineError, QpbridgeError, SelectionError
@@ -35,11 +35,14 @@ class Report:
         ``failed``.
     message
         Why it was skipped, or failed.
+    id
+        Its entry id, which tells images of one name apart.
     """
 
     image: str
     status: Status
     message: str = ""
+    id: str = field(default="", kw_only=True)
 
     @classmethod
     def of_failure(cls, image: str, error: Exception) -> Self:
@@ -62,6 +65,15 @@ class Reports(list[R], Generic[R]):
     def failed(self) -> list[R]:
         """Those of images that failed."""
         return [report for report in self if report.status == "failed"]
+
+    def reasons(self) -> dict[str, str]:
+        """Return why images failed, by their names; of those of one name with their entry ids."""
+        twins = Counter(name for name, _ in {(report.image, report.id) for report in self})
+        found: dict[str, dict[str, None]] = defaultdict(dict)
+        for report in self.failed:
+            name = report.image if twins[report.image] == 1 else f"{report.image} ({report.id})"
+            found[name][report.message] = None
+        return {name: "; ".join(messages) for name, messages in found.items()}
 
     def __repr__(self) -> str:
         counts = Counter(report.status for report in self)
@@ -124,6 +136,7 @@ def each_image(
                 busy.append((number, entry))
                 return
             report = failure(entry.name, error)
+        report = replace(report, id=entry.id)
         done[number] = report
         ended(report)
 

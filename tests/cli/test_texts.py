@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import shapely
 from cli_helpers import annotate, objects_of
+from PIL import Image
 from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
@@ -177,3 +178,31 @@ def test_a_message_names_its_image_once(qpbridge, project, truth):
     qpbridge("segment", project, "--positivity", "0.2", code=3)
     (line,) = [text for text in qpbridge.stderr.splitlines() if text.startswith("  ")]
     assert line.count(truth.path.name) == 1 and "DAB" in line
+
+
+def test_each_of_several_images_of_one_name_is_listed_that_fails(qpbridge, tmp_path):
+    slides = [tmp_path / folder / "same.png" for folder in "abc"]
+    for slide in slides:
+        slide.parent.mkdir()
+        Image.new("RGB", (64, 64), "white").save(slide)
+    path = tmp_path / "p" / "project.qpproj"
+    qpbridge("create", path, *slides, "--annotate-full", "--mpp", 0.5)
+    for number in "13":
+        (path.parent / "data" / number / "data.qpdata").write_bytes(b"no data")
+    commands = {
+        "annotate": ["--set-mpp", 0.5, "--tissue"],
+        "compare": [],
+        "evaluate": ["--target", "nuclei", "--truth", "Nucleus"],
+        "export": ["--format", "geojson", "-o", tmp_path / "out"],
+        "history": [],
+        "info": [],
+        "measure": [],
+        "quality": [],
+        "remove": [],
+        "segment": ["--target", "nuclei"],
+    }
+    for name, arguments in commands.items():
+        qpbridge(name, path, *arguments, code=3)
+        assert "2 of 3 images failed:" in qpbridge.stderr, name
+        for number in "13":
+            assert f"  same.png ({number}): " in qpbridge.stderr, name
