@@ -115,9 +115,10 @@ def thresholds(field: str, value: Any) -> tuple[float, ...]:
 
 def path(field: str, value: Any) -> str:
     """Take the path of a file or folder, as a text or a path object."""
-    if not isinstance(value, str | os.PathLike) or not os.fspath(value):  # "" would be this folder
+    found = str(os.fspath(value)) if isinstance(value, str | os.PathLike) else ""
+    if not found or "\0" in found:  # "" would be this folder, and no system has the other
         raise RequestError(field, value, "a path was expected")
-    return str(os.fspath(value))
+    return found
 
 
 def paths(field: str, value: Any) -> tuple[str, ...]:

@@ -84,7 +84,8 @@ def annotate(
     if not checks.flag("tissue", tissue):
         raise RequestError("tissue", tissue, "there is nothing else to draw")
     selection = Selection(within)  # type: ignore[arg-type]
-    said = as_call("annotate", within=within) if command is None else command
+    call = as_call("annotate", within=within)
+    said = call if command is None else checks.text("command", command)
     opened = as_project(project)
 
     def work(entry: ImageEntry) -> AnnotateReport:

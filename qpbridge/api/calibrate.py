@@ -143,7 +143,7 @@ def calibrate(
         raise CombinationError("nothing to set: give `mpp`, `image_type` or `stains`", "mpp")
     selection = Selection(within)  # type: ignore[arg-type]
     said = as_call("calibrate", mpp=mpp, image_type=image_type, stains=stains)
-    ran = said if command is None else command
+    ran = said if command is None else checks.text("command", command)
     opened = as_project(project)
     entries = select_some(opened, images)
     wrong: dict[str, ProjectError] = {}

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-
-import numpy as np
 
 from qpbridge import checks
 from qpbridge.api.arguments import Names, ProjectLike, as_project
@@ -100,7 +98,7 @@ def compare(
         now.
     before
         Without `other`: before which run, a number of `history`, or two of them: before the first
-        one against before the second one. None: before the last one.
+        one against before the second one. Empty: before the last one.
     images
         Names or entry ids of images; none: all.
     targets
@@ -154,7 +152,8 @@ def compare(
 
 
 def _numbers(before: int | Sequence[int]) -> tuple[int, ...]:
-    given = (before,) if isinstance(before, int | np.integer) else tuple(before)
+    several = isinstance(before, Iterable) and not isinstance(before, str | bytes)
+    given: Iterable[object] = before if several else (before,)  # type: ignore[assignment]
     numbers = tuple(checks.whole("before", number, 1) for number in given)
     if len(numbers) > 2:
         raise RequestError("before", before, "the numbers of one run, or two, were expected")

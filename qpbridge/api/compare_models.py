@@ -75,7 +75,7 @@ def compare_models(
             image_folder=image_folder,
             label_folder=label_folder,
             model=bundle,
-            mpp=mpp or bundles[0].mpp,
+            mpp=bundles[0].mpp if mpp is None else mpp,
         )
         for bundle in bundles
     )

@@ -120,7 +120,7 @@ def quality(
         raise CombinationError("`restore_deleted` needs `annotate`.", "restore_deleted")
     check_mpp("mpp", mpp)
     call = as_call("quality", annotate=annotate, restore_deleted=restore_deleted)
-    said = call if command is None else command
+    said = call if command is None else checks.text("command", command)
     opened = as_project(project)
 
     def work(entry: ImageEntry) -> QualityReport:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import math
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +19,7 @@ from PIL import Image
 from qpbridge.errors import QpbridgeError
 from qpbridge.hierarchy.regions import Region
 from qpbridge.slides.slide import Slide, open_slide
+from qpbridge.slides.source import reason
 
 EstimateMpp = Callable[[npt.NDArray[np.integer]], float]
 Mpp = float | EstimateMpp
@@ -158,12 +160,6 @@ def load_source(source: DataSource, unknown_mpp: EstimateMpp | None = None) -> l
         If a folder is missing, nothing matches, or an image and its labels don't fit.
     """
     images, labels = source.folder / "images", source.folder / "labels"
-    for folder in (images, labels):
-        if not folder.is_dir():
-            raise QpbridgeError(
-                f"{folder}: no such folder. A data folder holds images/ and labels/, "
-                "with the same file stems in both."
-            )
     unknown_mpp = unknown_mpp or partial(
         estimate_mpp, bounds=source.mpp_range, nucleus_um2=source.nucleus_um2
     )
@@ -188,10 +184,21 @@ def load_pairs(images: Path, labels: Path, mpp: float) -> Iterator[Sample]:
 
 def _pairs(images: Path, labels: Path, pattern: str) -> list[tuple[Path, Path]]:
     """Files of images that match a pattern, with the files of their labels."""
+    for folder in (images, labels):
+        if not folder.is_dir():
+            raise QpbridgeError(
+                f"{folder}: no such folder. Labelled images are a folder of images and one of "
+                "labels, with the same file stems in both; in a data folder these are images/ and "
+                "labels/."
+            )
     patterns = pattern.split("|")
+    try:
+        files = sorted(images.iterdir())
+    except OSError as error:
+        raise QpbridgeError(f"{images}: can't be read ({error.strerror or error}).") from error
     chosen = [
         path
-        for path in sorted(images.iterdir())
+        for path in files
         if path.suffix.lower() in IMAGE_SUFFIXES
         and any(Path(path.stem).match(pattern) for pattern in patterns)
     ]
@@ -211,26 +218,40 @@ def _read_sample(path: Path, truth: Path, mpp: Mpp, patient: str) -> Sample:
     with open_slide(path) as slide:
         rgb = slide.read(0, 0, slide.width, slide.height, 1.0)
         only_one = len(slide.levels) == 1
-    try:
-        with Image.open(truth) as drawn:
-            instances = np.asarray(drawn)
-    except (OSError, Image.DecompressionBombError) as error:
-        raise QpbridgeError(f"{truth}: can't be read ({error}).") from error
-    if instances.ndim != 2:
-        raise QpbridgeError(
-            f"{truth}: labels have one channel, 0 for background and a number for each object; "
-            f"this has {instances.shape[2]} channels."
-        )
-    if instances.shape != rgb.shape[:2]:
-        raise QpbridgeError(
-            f"{truth}: {instances.shape} labels do not fit an image of {rgb.shape[:2]} pixels."
-        )
-    labels = instances.astype(np.int32)
-    if (labels != instances).any() or labels.min(initial=0) < 0:
-        raise QpbridgeError(f"{truth}: its values are not whole numbers from 0 on, as of labels.")
+    labels = _read_labels(truth, rgb.shape[:2])
     size = mpp(labels) if callable(mpp) else mpp
     place = None if only_one else Place(partial(open_slide, path), (size, size))
     return Sample(path.stem, rgb, labels, size, patient, place=place)
+
+
+def _read_labels(path: Path, shape: tuple[int, ...]) -> npt.NDArray[np.int32]:
+    """Read the labels of an image of some shape, int32 (H, W)."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as drawn:
+                found = drawn.size[::-1]
+                if found == shape:  # else it may be far larger than the image
+                    instances = np.asarray(drawn)
+    except Exception as error:  # decoders fail in many ways on broken bytes
+        raise QpbridgeError(
+            f"{path}: can't be read ({reason(error)}); write the labels again as PNG."
+        ) from error
+    if found != shape:
+        raise QpbridgeError(f"{path}: {found} labels do not fit an image of {shape} pixels.")
+    if instances.ndim != 2:
+        raise QpbridgeError(
+            f"{path}: labels have one channel, 0 for background and a number for each object; "
+            f"this has {instances.shape[2]} channels."
+        )
+    with np.errstate(invalid="ignore"):  # what is no number is told
+        labels = instances.astype(np.int32)
+    if (labels != instances).any() or labels.min(initial=0) < 0:
+        raise QpbridgeError(f"{path}: its values are not whole numbers from 0 on, as of labels.")
+    if labels.max(initial=0) > labels.size:  # tables of them would be larger than the image
+        _, index = np.unique(np.append(labels, 0), return_inverse=True)
+        labels = index[:-1].reshape(labels.shape).astype(np.int32)
+    return labels
 
 
 def _patients(source: DataSource) -> Callable[[str], str]:

@@ -8,6 +8,7 @@ import pytest
 import qpbridge
 
 PIXELS = np.full((64, 64, 3), 240, np.uint8)
+FOLDERS = {"image_folder": "none", "label_folder": "none"}
 
 MISUSES = [
     ("path", lambda p, d: qpbridge.open_project(None)),
@@ -47,6 +48,14 @@ MISUSES = [
     ("image", lambda p, d: qpbridge.import_objects(p[0], d / "g.geojson", image="x")),
     ("image", lambda p, d: qpbridge.import_objects(p, d / "g.geojson", image=3)),
     ("command", lambda p, d: qpbridge.import_objects(p, d / "g.geojson", image="1", command=3)),
+    ("command", lambda p, d: qpbridge.calibrate(p, mpp=0.5, command=3)),
+    ("command", lambda p, d: qpbridge.annotate(p, command=3)),
+    ("command", lambda p, d: qpbridge.quality(p, annotate=True, command=3)),
+    ("before", lambda p, d: qpbridge.compare(p, before=2.5)),
+    ("before", lambda p, d: qpbridge.compare(p, before=b"1")),
+    ("mpp", lambda p, d: qpbridge.compare_models(*2 * ["nuclei_he"], **FOLDERS, mpp=0)),
+    ("path", lambda p, d: qpbridge.open_project("a\0b")),
+    ("path", lambda p, d: qpbridge.history("a\0b")),
     ("image", lambda p, d: p[None]),
     ("edit", lambda p, d: p[0].apply(None)),
     ("add", lambda p, d: qpbridge.Edit(add=3)),
