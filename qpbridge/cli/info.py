@@ -19,7 +19,7 @@ from qpbridge.cli.options import (
 )
 from qpbridge.cli.output import describe_missing, exit_with_failures, print_json, print_table, say
 from qpbridge.cli.wording import Command
-from qpbridge.engine.runs import provenance_key
+from qpbridge.engine.runs import brief, provenance_key
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.slides.several import FileImage, tell_choice
@@ -145,4 +145,4 @@ def _print(image: ImageInfo) -> None:
 
 
 def _segmented_with(metadata: Mapping[str, str]) -> str:
-    return "; ".join(metadata[k] for k in map(provenance_key, TARGETS) if k in metadata)
+    return "; ".join(brief(metadata[k]) for k in map(provenance_key, TARGETS) if k in metadata)

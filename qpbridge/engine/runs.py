@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import getpass
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -31,6 +32,8 @@ UNDONE = "undone"
 
 USER = "QPBRIDGE_USER"
 """The environment variable that says who runs it; empty: nobody is noted."""
+
+_BRIEF = re.compile(r"(.+?)(?: \(weights \w+\))? at (\S+ µm/px), .*?(\d{4}-\d\d-\d\d)T")
 
 
 @dataclass(frozen=True)
@@ -193,6 +196,12 @@ def provenance_key(target: str) -> str:
 def run_of(summary: str) -> str:
     """Read from what is noted on a region which run that was (`RunMark.run`); "": none."""
     return summary.rpartition(", run ")[2] if ", run " in summary else ""
+
+
+def brief(summary: str) -> str:
+    """Shorten what is noted on a region to model, pixel size and day, for tables."""
+    found = _BRIEF.match(summary)
+    return summary if found is None else "{} at {}, {}".format(*found.groups())
 
 
 def new_job() -> str:

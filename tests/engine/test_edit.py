@@ -12,7 +12,7 @@ from qpbridge.engine.edit import (
     without_twins,
 )
 from qpbridge.engine.remove import plan_removal
-from qpbridge.engine.runs import RunRecord, provenance_key
+from qpbridge.engine.runs import RunRecord, brief, provenance_key
 from qpbridge.hierarchy.provenance import Origin, mint_ids, origins
 from qpbridge.hierarchy.regions import Region
 from qpbridge.objects import MeasurementTable, ObjectKind, ObjectTable, PathClass, Shapes
@@ -26,6 +26,13 @@ RECORD = RunRecord(
     when=datetime.datetime(2026, 1, 2, 3, 4, 5, tzinfo=datetime.UTC),
     command="qpbridge segment p.qpproj",
 )
+
+
+def test_what_is_noted_on_a_region_is_shortened_for_tables():
+    whole = replace(RECORD, weights="ab12", settings={"features": "all"}, who="ada")
+    for record in (RECORD, whole):
+        assert brief(record.summary()) == "some_model 1.2 at 0.5 µm/px, 2026-01-02"
+    assert brief("some other text") == "some other text"
 
 
 def nuclei(*centers) -> ObjectTable:
