@@ -36,6 +36,9 @@ def compare_models(
     image_folder: str | os.PathLike[str],
     label_folder: str | os.PathLike[str],
     mpp: float | None = None,
+    target: str | None = None,
+    model_mpp: float | None = None,
+    trust: bool = False,
 ) -> ModelComparison:
     """Score two models on the same labelled images, and tell the difference from chance.
 
@@ -47,6 +50,13 @@ def compare_models(
         Images, and labels of the same names, as for `evaluate`.
     mpp
         µm per pixel of the images. None: the first model's.
+    target
+        What a model finds that doesn't say so itself.
+    model_mpp
+        µm per pixel that a model expects which doesn't say so itself.
+    trust
+        Let both be TorchScript, which is a program of whoever made it, from now on: see
+        `load_bundle`.
 
     Raises
     ------
@@ -63,7 +73,7 @@ def compare_models(
     >>> found.differences["aji"].before == found.first.mean["aji"]
     True
     """
-    bundles = [as_bundle(one) for one in (first, second)]
+    bundles = [as_bundle(one, target=target, mpp=model_mpp, trust=trust) for one in (first, second)]
     if bundles[0].target != bundles[1].target:
         raise ModelError(
             f"{bundles[1].name} finds {bundles[1].target}, {bundles[0].name} {bundles[0].target}: "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -95,13 +96,16 @@ def best_scores(bundle: Bundle) -> list[str]:
     return [f"{SCORES[key]} {first[key]:.3g}" for key in wanted if first.get(key) is not None]
 
 
-@models.command("show", cls=Command)
-@click.argument("name")
-@click.option(
+_target_option = click.option(
     "--target",
     type=click.Choice(TARGETS),
     help="What a bundle from elsewhere finds, if it doesn't say.",
 )
+
+
+@models.command("show", cls=Command)
+@click.argument("name")
+@_target_option
 @model_mpp_option
 @trust_option
 @json_option
@@ -129,14 +133,17 @@ def show_model(
     metavar="F",
     help="µm per pixel of the images.  [default: that of FIRST]",
 )
+@_target_option
+@model_mpp_option
+@trust_option
 @json_option
 def compare_models(
     first: str,
     second: str,
     image_folder: Path,
     label_folder: Path,
-    mpp: float | None,
     as_json: bool,
+    **settings: Any,
 ) -> None:
     """Score the models FIRST and SECOND on the same labelled images, side by side.
 
@@ -144,7 +151,7 @@ def compare_models(
     made by bootstrap over the images, and are empty where these are fewer than six.
     """
     found = qpbridge.compare_models(
-        first, second, image_folder=image_folder, label_folder=label_folder, mpp=mpp
+        first, second, image_folder=image_folder, label_folder=label_folder, **settings
     )
     if as_json:
         print_json(

@@ -7,6 +7,7 @@ import pytest
 import torch
 from cli_helpers import nuclei_of
 from models.test_foreign import HOVER_OUTPUTS, Hover, Level, write
+from PIL import Image
 
 
 class Spots(Hover):
@@ -52,6 +53,27 @@ def test_a_semantic_network_finds_glands_when_told_so(qpbridge, project, tmp_pat
     arguments = ("--model", folder, "--target", "glands", "--model-mpp", 0.5)
     report = qpbridge.json("segment", project, *arguments)
     assert report["target"] == "glands" and report["images"][0]["status"] == "written"
+
+
+def test_models_from_elsewhere_are_compared_when_told_what_they_need(qpbridge, tmp_path):
+    for name in ("images", "labels"):
+        (tmp_path / name).mkdir()
+    dark = np.zeros((128, 128), np.uint8)
+    dark[30:90, 30:90] = 1
+    Image.fromarray(dark).save(tmp_path / "labels" / "a.png")
+    Image.fromarray(np.repeat(255 - 200 * dark[..., None], 3, 2)).save(
+        tmp_path / "images" / "a.png"
+    )
+    folder = write(tmp_path / "dark", script=Level())
+    asked = ["models", "compare", folder, folder]
+    asked += ["--images", tmp_path / "images", "--labels", tmp_path / "labels"]
+    for option, value in (("--trust", ()), ("--model-mpp", (0.5,)), ("--target", ("glands",))):
+        qpbridge(*asked, code=1)
+        assert option in qpbridge.stderr
+        asked += [option, *value]
+    found = qpbridge.json(*asked)
+    assert found["first"] == found["second"]
+    assert found["first"]["a"]["object_dice"] > 0.9
 
 
 def test_what_a_long_description_leaves_out_is_told(qpbridge, tmp_path):

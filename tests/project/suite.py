@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import abc
+import hashlib
+import json
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +14,7 @@ import pytest
 import shapely
 from project.tables import by_id
 
-from qpbridge.errors import ProjectError, SelectionError
+from qpbridge.errors import FormatError, ProjectError, SelectionError
 from qpbridge.objects import (
     ImageType,
     MeasurementTable,
@@ -420,4 +423,19 @@ class ProjectSuite(abc.ABC):
                 entry.take_back(run_of(number).run)
         entry.apply(Edit(add=discs(2), note=run_of(2)))
         assert entry.take_back(run_of(2).run)
+        assert file.read_bytes() == data
+
+    def test_data_from_before_that_is_none_is_named(self, fresh: Path, entry: ImageEntry) -> None:
+        entry.apply(Edit(add=discs(2)))
+        entry.apply(Edit(add=discs(2), note=run_of(0)))
+        file = fresh.parent / "data" / entry.id / "data.qpdata"
+        data = file.read_bytes()
+        (before,), (note,) = file.parent.glob("*.before"), file.parent.glob("*.note")
+        before.write_bytes(zlib.compress(b"no data"))
+        head = json.loads(note.read_bytes())
+        digest = hashlib.blake2b(b"no data").hexdigest()
+        note.write_text(json.dumps({**head, "before": digest, "length": 7}) + "\n")
+        for ask in (entry.before, entry.take_back):
+            with pytest.raises(FormatError, match=r"qpbridge-0001-.*\.before"):
+                ask(run_of(0).run)
         assert file.read_bytes() == data

@@ -373,8 +373,8 @@ class EmbeddedEntry(ImageEntry):
 
     def before(self, run: str) -> ImageData:
         """Read the image's data as it was before a run."""
-        _, data = self._kept(run)
-        return read_image_data(data) if data else no_data()
+        kept, data = self._kept(run)
+        return self._parse(data, kept.before) if data else no_data()
 
     def take_back(self, run: str) -> bool:
         """Make the data what it was before a run, to the byte, and keep nothing more of the run."""
@@ -389,7 +389,7 @@ class EmbeddedEntry(ImageEntry):
                 return False
             server = self.server.builder.get("metadata")
             summary = make_summary(
-                read_image_data(before), server if isinstance(server, dict) else {}
+                self._parse(before, kept.before), server if isinstance(server, dict) else {}
             )
             replace_files(
                 {target: before, self.folder / "summary.json": summary},
