@@ -67,11 +67,11 @@ def test_models_from_elsewhere_are_compared_when_told_what_they_need(qpbridge, t
     folder = write(tmp_path / "dark", script=Level())
     asked = ["models", "compare", folder, folder]
     asked += ["--images", tmp_path / "images", "--labels", tmp_path / "labels"]
-    for option, value in (("--trust", ()), ("--model-mpp", (0.5,)), ("--target", ("glands",))):
+    for option, value in (("--trust", ()), ("--model-mpp", (0.5,))):
         qpbridge(*asked, code=1)
         assert option in qpbridge.stderr
         asked += [option, *value]
-    found = qpbridge.json(*asked)
+    found = qpbridge.json(*asked, "--target", "glands")
     assert found["first"] == found["second"]
     assert found["first"]["a"]["object_dice"] > 0.9
 

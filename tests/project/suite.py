@@ -405,6 +405,22 @@ class ProjectSuite(abc.ABC):
         folder = fresh.parent / "data" / entry.id
         assert len([file for file in folder.iterdir() if file.name.startswith("qpbridge-")]) == 11
 
+    def test_a_run_is_found_again_whatever_numbers_are_there(
+        self, fresh: Path, entry: ImageEntry
+    ) -> None:
+        entry.apply(Edit(add=discs(2), note=run_of(0)))
+        folder = fresh.parent / "data" / entry.id
+        for path in folder.glob("qpbridge-0001-*"):
+            path.rename(path.with_name(path.name.replace("0001", "9" * 12)))
+        data = (folder / "data.qpdata").read_bytes()
+        for number in (1, 2):
+            entry.apply(Edit(add=discs(2), note=run_of(number, b"x")))
+            assert entry.note(run_of(number).run) == b"x"
+        assert set(entry.kept_runs()) == {run_of(number).run for number in range(3)}
+        assert entry.take_back(run_of(2).run)
+        assert entry.take_back(run_of(1).run)
+        assert (folder / "data.qpdata").read_bytes() == data
+
     def test_what_is_kept_may_be_damaged(
         self, fresh: Path, entry: ImageEntry, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -36,7 +36,10 @@ MAX_NOTE = 512 * 2**20
 MOST_TIMES = 64
 """How often larger than on disk the data before may be; more is no data of an image."""
 
-_NAME = re.compile(r"qpbridge-(?P<number>\d{1,12})-(?P<kind>[a-z]+)-(?P<run>[0-9a-f]{16})\.note")
+LAST = 10**12 - 1
+"""The number of a run after which none is larger: what has more digits is not found again."""
+
+_NAME = re.compile(r"qpbridge-(?P<number>[0-9]{1,12})-(?P<kind>[a-z]+)-(?P<run>[0-9a-f]{16})\.note")
 _FORMAT = "qpbridge note 1"
 
 _log = logging.getLogger("qpbridge")
@@ -83,7 +86,8 @@ def files_to_keep(folder: Path, note: Note, old: bytes | None, new: bytes) -> di
     old, new
         The data before and after; None: there was none.
     """
-    number = max((kept.number for kept in find_runs(folder)), default=0) + 1
+    last = max((kept.number for kept in find_runs(folder)), default=0)
+    number = min(last + 1, LAST)
     path = folder / f"qpbridge-{number:04d}-{note.kind}-{note.run}.note"
     old = old or b""
     head = {"format": _FORMAT, "before": _digest(old), "after": _digest(new), "length": len(old)}
