@@ -18,7 +18,7 @@ from qpbridge.hierarchy.regions import Selection, select_regions
 from qpbridge.measurements.color import image_stains
 from qpbridge.measurements.staining import PICTURE, SHOWN, as_type, estimate_stains, estimate_type
 from qpbridge.objects import ImageType, ObjectTable, Stains
-from qpbridge.project.each_image import Report, Reports, each_image, select_some
+from qpbridge.project.each_image import Report, Reports, each_image, refuse_nothing, select_some
 from qpbridge.project.interface import Edit, ImageData, ImageEntry, WorkflowStep
 from qpbridge.slides.calibration import check_mpp
 from qpbridge.slides.geometry import open_server
@@ -124,7 +124,7 @@ def calibrate(
     RequestError
         If an argument makes no sense, or nothing is to be set.
     SelectionError
-        If an image is unknown.
+        If an image is unknown, or no image has such annotations.
     ProjectError
         If the project can't be read or written.
 
@@ -203,7 +203,8 @@ def calibrate(
             outdated=outdated,
         )
 
-    return each_image(entries, work, CalibrateReport.of_failure, writes=True)
+    reports = each_image(entries, work, CalibrateReport.of_failure, writes=True)
+    return refuse_nothing(opened, reports) if selection.within else reports
 
 
 def _check_size(entry: ImageEntry, mpp: float, force: bool) -> int:

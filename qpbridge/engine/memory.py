@@ -105,15 +105,18 @@ class Places:
         out = np.zeros(len(shapes), bool)
         if not len(self) or not len(shapes):
             return out
-        reach = self.radius[:, None].astype(np.float64)
-        boxes = shapely.box(*(self.xy - reach).T, *(self.xy + reach).T)
+        low, high = shapes.bounds()
+        widest = SAME_SIZE * np.hypot(*(high - low).T).max() / 2
+        places = self.take(self.radius <= widest)  # others would only be near to everything
+        reach = places.radius[:, None].astype(np.float64)
+        boxes = shapely.box(*(places.xy - reach).T, *(places.xy + reach).T)
         centroids = shapes.centroids()
         new, old = shapely.STRtree(boxes).query(shapely.points(centroids))
-        near = np.hypot(*(centroids[new] - self.xy[old]).T) <= self.radius[old]
+        near = np.hypot(*(centroids[new] - places.xy[old]).T) <= places.radius[old]
         new, old = new[near], old[near]
         some, which = np.unique(new, return_inverse=True)
         radius = np.sqrt(areas_of(shapes.take(some)) / math.pi)[which]
-        ratio = radius / np.maximum(self.radius[old], 1e-6)
+        ratio = radius / np.maximum(places.radius[old], 1e-6)
         out[new[(ratio <= SAME_SIZE) & (ratio >= 1 / SAME_SIZE)]] = True
         return out
 

@@ -95,3 +95,9 @@ def test_new_projects_say_it_too(tmp_path):
     )
     assert made[0].server.mpp == (0.3, 0.3)
     assert made[0].read().image_type is ImageType.BRIGHTFIELD_H_E
+
+
+def test_stains_of_annotations_that_no_image_has_are_refused(project):
+    with pytest.raises(qpbridge.SelectionError, match="Tumor"):
+        qpbridge.calibrate(project, image_type="H&E", stains=True, within="Tumor")
+    assert not any(entry.read().stains for entry in project)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -55,6 +56,25 @@ HEAD = {"places": 1, "added": 1, "removed": 0, "regions": {}}
 
 def note(head: object, data: bytes = bytes(28)) -> bytes:
     return zlib.compress(json.dumps(head).encode() + b"\n" + data)
+
+
+def test_places_as_large_as_a_file_says_cost_no_more_for_it():
+    centres = shapely.points(np.mgrid[0:400:20, 0:400:20].reshape(2, -1).T.astype(float))
+    shapes = Shapes.from_geometries(shapely.buffer(centres, 5))
+    n = 50_000  # with all 400 objects these would be 20 million pairs
+    lies = Places(
+        np.zeros((n, 16), np.uint8),
+        np.full((n, 2), 200, np.float32),
+        np.full(n, 1e6, np.float32),
+    )
+    tracemalloc.start()
+    try:
+        taken = lies.plus(Places.of(shapes.take([7]), np.ones((1, 16), np.uint8))).taken(shapes)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert np.flatnonzero(taken).tolist() == [7]
+    assert peak < 50e6
 
 
 @pytest.mark.parametrize(
