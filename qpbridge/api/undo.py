@@ -102,11 +102,15 @@ def undo(
 
 
 def _of_last_command(project: Project) -> Sequence[ImageEntry]:
-    """Find the images that the last command of a project worked on."""
+    """Find the images that the last command of a project worked on, and those that can't tell."""
     latest: tuple[datetime.datetime, str] | None = None
-    jobs: list[tuple[ImageEntry, str]] = []
+    jobs: list[tuple[ImageEntry, str | None]] = []
     for entry in project.images:
-        runs = last_runs(entry.read().workflow) if entry.kept_runs() else ()
+        try:
+            runs = last_runs(entry.read().workflow) if entry.kept_runs() else ()
+        except (QpbridgeError, OSError):  # it is told when its turn comes
+            jobs.append((entry, None))
+            continue
         mark = RunMark.of(runs[0]) if runs else None
         if mark is None:
             continue
@@ -114,6 +118,6 @@ def _of_last_command(project: Project) -> Sequence[ImageEntry]:
         jobs.append((entry, job))
         if latest is None or mark.when > latest[0]:
             latest = mark.when, job
-    if latest is None:
+    if not jobs:
         raise SelectionError(f"{project.path}: there is no run that could be taken back")
-    return [entry for entry, job in jobs if job == latest[1]]
+    return [entry for entry, job in jobs if job is None or (latest and job == latest[1])]

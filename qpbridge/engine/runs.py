@@ -67,9 +67,11 @@ class RunMark:
         """Read that of a step; None: it has none."""
         try:
             settings, run, when = step.parameters.get(PARAMETER, "").split()
-            return cls(settings, run, datetime.datetime.fromisoformat(when))
+            found = datetime.datetime.fromisoformat(when)
         except ValueError:
             return None
+        # All that are written have a zone; one without could not be compared with them.
+        return cls(settings, run, found if found.tzinfo else found.replace(tzinfo=datetime.UTC))
 
     @classmethod
     def last(cls, steps: Sequence[WorkflowStep], target: str) -> Self | None:

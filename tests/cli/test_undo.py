@@ -12,6 +12,7 @@ from slide_factory import make_slide
 
 import qpbridge as library
 from qpbridge import Edit, ObjectKind, open_project
+from qpbridge.project.interface import WorkflowStep
 
 
 @pytest.fixture(scope="session")
@@ -77,7 +78,7 @@ def test_the_history_tells_all_settings(qpbridge, small):
     assert one["deleted_places"]["nuclei"][0]["radius_px"] > 2
     text = qpbridge("history", small, "--deleted")
     assert "1 nuclei deleted" in text
-    assert "cell expansion 4 µm" in text.replace("\n", " ")
+    assert "cell expansion 4 µm" in " ".join(text.split())  # the table wraps it
 
 
 def nuclei_id(path):
@@ -206,3 +207,22 @@ def test_what_is_not_kept_can_not_be_taken_back(qpbridge, small):
     assert told.count("small.svs") == 1
     qpbridge("undo", small, code=1)
     assert data_of(small) == before
+
+
+def test_an_image_that_fails_is_listed_and_the_others_are_taken_back(qpbridge, small):
+    library.segment(small, images=["1", "2"], restart=True, device="cpu")
+    (small.parent / "data/2/data.qpdata").write_bytes(b"no data")
+    before = ids_of(small)
+    report = qpbridge.json("undo", small, code=3)
+    assert [image["status"] for image in report["images"]] == ["written", "failed"]
+    assert list(report["failed"]) == ["other.svs"]
+    assert ids_of(small) == before  # what the run before had found is back
+
+
+def test_runs_that_name_no_zone_are_compared_too(qpbridge, small):
+    shutil.copytree(small.parent / "data/1", small.parent / "data/2", dirs_exist_ok=True)
+    entry = open_project(small)[1]
+    parameters = {"run": "settings run 0001-01-01T00:00:00"}
+    entry.apply(Edit(steps=[WorkflowStep("qpbridge: nuclei", "//", parameters)]))
+    (report,) = undo(qpbridge, small)
+    assert (report["image"], report["status"]) == ("small.svs", "written")
