@@ -17,7 +17,7 @@ from qpbridge.ids import IdArray
 from qpbridge.objects import ObjectTable
 from qpbridge.project.each_image import Report, Reports, each_image, refuse_nothing
 from qpbridge.project.interface import ImageEntry, Project
-from qpbridge.texts import same_name
+from qpbridge.texts import printable, same_name
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def _of_projects(entry: ImageEntry, other: Project) -> tuple[ObjectTable, Object
     twins = [e for e in named if e.id == entry.id] or named
     if len(twins) != 1:
         problem = "no image of this name" if not twins else "several images of this name"
-        raise QpbridgeError(f"{other.path}: {problem}: {entry.name}")
+        raise QpbridgeError(f"{other.path}: {problem}: {printable(entry.name)}")
     return entry.read().objects, twins[0].read().objects
 
 

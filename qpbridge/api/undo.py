@@ -107,7 +107,9 @@ def _of_last_command(project: Project) -> Sequence[ImageEntry]:
     jobs: list[tuple[ImageEntry, str | None]] = []
     for entry in project.images:
         try:
-            runs = last_runs(entry.read().workflow) if entry.kept_runs() else ()
+            # Without data there is nothing to read, but whether that was lost is found out.
+            wanted = entry.kept_runs() or not entry.has_data()
+            runs = last_runs(entry.read().workflow) if wanted else ()
         except (QpbridgeError, OSError):  # it is told when its turn comes
             jobs.append((entry, None))
             continue

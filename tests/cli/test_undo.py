@@ -226,3 +226,10 @@ def test_runs_that_name_no_zone_are_compared_too(qpbridge, small):
     entry.apply(Edit(steps=[WorkflowStep("qpbridge: nuclei", "//", parameters)]))
     (report,) = undo(qpbridge, small)
     assert (report["image"], report["status"]) == ("small.svs", "written")
+
+
+def test_images_whose_data_is_lost_are_named_and_not_taken_for_untouched(qpbridge, small):
+    shutil.rmtree(small.parent / "data")
+    qpbridge("undo", small, code=3)
+    for name in ("small.svs", "other.svs"):
+        assert f"the image '{name}' can't be known" in qpbridge.stderr
