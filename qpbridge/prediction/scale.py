@@ -37,6 +37,10 @@ LEAST = 3
 ENOUGH = 20
 """Nuclei from which on an estimate is worth a word without doubt."""
 
+COARSEST = 1.5
+"""µm per pixel above which an estimate is doubtful: where there are hardly any nuclei (muscle, fat,
+brain), the grain of a picture that is enlarged so much is taken for them."""
+
 BETWEEN_SLIDES = 0.2
 """Standard deviation of the logarithm of nuclear diameters between slides; measured."""
 
@@ -86,11 +90,15 @@ class ScaleEstimate(NamedTuple):
 
     @property
     def sure(self) -> bool:
-        """Whether there were enough nuclei."""
-        return self.nuclei >= ENOUGH
+        """Whether there were enough nuclei, and it is no grain that was taken for them."""
+        return self.nuclei >= ENOUGH and self.mpp <= COARSEST
 
     def __str__(self) -> str:
-        doubt = "" if self.sure else f", but only {self.nuclei} nuclei were found"
+        doubt = ""
+        if self.nuclei < ENOUGH:
+            doubt = f", but only {self.nuclei} nuclei were found"
+        elif not self.sure:
+            doubt = ", but that may be the grain of the picture, taken for nuclei"
         return f"about {self.mpp:.2g} µm ({self.low:.2g} to {self.high:.2g}){doubt}"
 
 

@@ -112,6 +112,42 @@ def test_unusual_sizes_are_looked_into(side, told, ends):
     assert len(asked) == (told is not None)
 
 
+@pytest.mark.parametrize(
+    ("mpp", "told", "ends"),
+    [
+        (0.06, ScaleEstimate(0.25, 0.17, 0.37, 90), "wrong"),  # shown at a quarter: nothing found
+        (1.0, ScaleEstimate(0.25, 0.17, 0.37, 90), "wrong"),
+        (1.0, ScaleEstimate(0.45, 0.2, 1.01, 90), "fits"),  # its bounds leave room
+        (0.1, ScaleEstimate(1.8, 1.3, 2.6, 88), "fits"),  # grain, not nuclei: muscle at 0.16 µm
+        (0.1, ScaleEstimate(0.25, 0.17, 0.37, 19), "fits"),
+        (0.1, None, "fits"),
+        (0.16, ScaleEstimate(0.5, 0.3, 0.7, 90), "fits"),  # so slides are scanned: not asked
+    ],
+)
+def test_unusual_scales_are_asked_for_whatever_is_found(mpp, told, ends):
+    check = fit.SizeCheck("a", (mpp, mpp), 22.0, lambda: told)
+    if ends == "wrong":
+        with pytest.raises(fit.ScaleError, match="only 0 nuclei were found"):
+            check.finish()
+    else:
+        check.finish()
+        assert not check.warnings
+
+
+@pytest.mark.parametrize(
+    ("factor", "ends"), [(1.9, "doubtful"), (1 / 1.7, "doubtful"), (2, "wrong")]
+)
+def test_small_or_large_nuclei_at_the_right_scale_stop_nothing(factor, ends):
+    told = ScaleEstimate(0.25 * factor, 0.2 * factor, 0.35 * factor, 300)
+    check = fit.SizeCheck("a", (0.25, 0.25), 22.0, lambda: told)
+    if ends == "wrong":
+        with pytest.raises(fit.ScaleError):
+            check.see(squares(8, 400))
+    else:
+        check.see(squares(8, 400))
+        assert check.warnings
+
+
 def test_the_type_of_an_image_comes_from_its_pixels(tmp_path, qpbridge):
     path = make(tmp_path, qpbridge, 0.5)
     (report,) = qpbridge.json("segment", path)["images"]

@@ -80,3 +80,15 @@ def test_of_glass_there_is_no_estimate(tmp_path, network):
     Image.fromarray(np.full((300, 300, 3), 240, np.uint8)).save(tmp_path / "a.png")
     with open_slide(tmp_path / "a.png") as slide:
         assert estimate_scale(slide, shapely.box(0, 0, 300, 300), network) is None
+
+
+def test_grain_that_is_taken_for_nuclei_is_doubtful():
+    fibres = [
+        Seen(0.18, 20.0, 3.0, 0.005),
+        Seen(1.02, 20.0, 40.0, 0.03),
+        Seen(1.44, 16.0, 70.0, 0.05),
+    ]
+    found = combine(fibres, 22.0)
+    assert found.mpp > 1.5 and found.nuclei > 20
+    assert not found.sure
+    assert "grain" in str(found)

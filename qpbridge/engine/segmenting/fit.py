@@ -28,8 +28,13 @@ COARSEST = 3.0
 USUAL = (0.6, 1.8)
 """Median area of nuclei by the usual one, between which nobody asks whether the scale is right."""
 
-FAR_OFF, DOUBTFUL = 1.9, 1.5
-"""From which factor on a pixel size is wrong by the size of nuclei, and from which it may be."""
+SCANNED = (0.15, 0.7)
+"""µm per pixel as slides are scanned; beyond, they are asked for in any case: a network that is
+shown a picture at four times its size finds "nuclei" of the usual size, at a quarter hardly any."""
+
+FAR_OFF, DOUBTFUL = 2.0, 1.5
+"""From which factor on a pixel size is wrong by the size of nuclei, and from which it may be.
+Papillary carcinoma of the kidney and lymphocytes come up to 1.9, large tumour cells to 1 / 1.7."""
 
 CURE = "or give `mpp`"
 """What else can be done where it is known what the pixel size may be."""
@@ -142,6 +147,10 @@ def with_estimate(error: PixelSizeError, estimate: Estimating) -> PixelSizeError
 class SizeCheck:
     """Compares the size of the nuclei of an image with the usual one, as they are found.
 
+    Of 155 pictures of known scale (TNBC, CoNSeP, MoNuSeg, NuInsSeg) none is refused, and 5 are
+    warned of. Of 104 at twice or half their scale 34 are refused and 23 warned of, of 64 at four
+    times or a quarter 46 are refused; most of the others have hardly any nuclei.
+
     Parameters
     ----------
     image
@@ -188,18 +197,23 @@ class SizeCheck:
 
     def finish(self) -> None:
         """Look at the nuclei that there are; see `see`."""
-        if self.done or self._seen < LEAST:
+        size = float(np.sqrt(self.mpp[0] * self.mpp[1]))
+        unusual = not SCANNED[0] <= size <= SCANNED[1]
+        if self.done or (self._seen < LEAST and not unusual):
             return
         self.done = True
-        median = float(np.median(np.concatenate(self._sizes)))
-        if USUAL[0] <= median / self.usual <= USUAL[1]:
-            return
+        told = f"only {self._seen} nuclei were found"
+        if self._seen >= LEAST:
+            median = float(np.median(np.concatenate(self._sizes)))
+            if USUAL[0] <= median / self.usual <= USUAL[1] and not unusual:
+                return
+            told = (
+                f"its nuclei have {median:.0f} µm² (median), where {self.usual:.0f} µm² are usual"
+            )
         found = self.estimate()
-        if found is None or not found.sure:
+        if found is None or not found.sure or found.low <= size <= found.high:
             return
-        size = float(np.sqrt(self.mpp[0] * self.mpp[1]))
         factor = max(found.mpp / size, size / found.mpp)
-        told = f"its nuclei have {median:.0f} µm² (median), where {self.usual:.0f} µm² are usual"
         if factor >= FAR_OFF:
             raise ScaleError(self.image, size, told, found)
         if factor >= DOUBTFUL:
