@@ -109,6 +109,8 @@ def train(target: str, as_json: bool, **settings: Any) -> None:
         print_json(document | ({"gain": gain} if gain else {}))
         return
     say(f"{target} model written: {bundle.path}")
+    if not bundle.scores:
+        say("There were no images to validate on: how good it is was not measured")
     for title, scores in bundle.scores.items():
         values = "  ".join(f"{name} {scores[name]:.3f}" for name in NAMES if name in scores)
         many = f", {scores['objects']} {target}" if "objects" in scores else ""

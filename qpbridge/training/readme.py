@@ -55,7 +55,7 @@ def _lines(bundle: Bundle, curve: bool) -> Iterator[str]:
     parts += [("validation", source) for source in bundle.data.get("validation", ())]
     for use, source in parts:
         yield _source_row(use, source)
-    if bundle.data.get("holdout"):
+    if bundle.data.get("holdout") and bundle.scores:  # of a single patient none can be
         share = f"{bundle.data['holdout']:.0%}"
         yield from ("", f"{share} of the patients were set aside for validation.")
     if "init" in run:

@@ -22,6 +22,7 @@ from qpbridge.training.data import PatchSampler
 from qpbridge.training.export import metadata, receptive_reach, write_bundle
 from qpbridge.training.loop import TrainConfig, train
 from qpbridge.training.losses import OFFSET_UNIT, nuclei_loss
+from qpbridge.training.readme import readme
 from qpbridge.training.recipe import NETWORK, Recipe, read_recipe
 from qpbridge.training.tasks import TASKS
 
@@ -318,3 +319,13 @@ def test_the_halo_is_what_the_network_sees():
     assert receptive_reach(three, 1) == 5  # 1 + 2, and the 2 by which the result is shifted
     strided = build_network(TINY).eval()
     assert 8 <= receptive_reach(strided, 4) <= 40 and receptive_reach(strided, 4) % 4 == 0
+
+
+@pytest.mark.parametrize("scores", [{}, {"one set": {"images": 1, "aji": 0.5}}])
+def test_a_readme_tells_of_validation_only_where_there_was_some(scores):
+    bundle = load_bundle("nuclei_he")
+    own = bundle.metadata["qpbridge"]
+    own = {**own, "scores": scores, "data": {**own["data"], "holdout": 0.2}}
+    text = readme(replace(bundle, metadata={**bundle.metadata, "qpbridge": own}), curve=False)
+    assert ("set aside for validation" in text) == bool(scores)
+    assert ("no images to validate on" in text) != bool(scores)
