@@ -18,6 +18,7 @@ from PIL import Image
 from slide_factory import make_slide
 
 from qpbridge import Edit, ObjectKind, ObjectTable, PathClass, Shapes, open_project
+from qpbridge.cli.output import print_table
 from qpbridge.errors import printable
 from qpbridge.objects import MeasurementTable
 
@@ -206,3 +207,11 @@ def test_each_of_several_images_of_one_name_is_listed_that_fails(qpbridge, tmp_p
         assert "2 of 3 images failed:" in qpbridge.stderr, name
         for number in "13":
             assert f"  same.png ({number}): " in qpbridge.stderr, name
+
+
+def test_large_numbers_are_printed_as_people_write_them(capsys):
+    print_table(["per mm²"], [[10226.7], [1234567.8], [1671.2], [0.30751], [float("nan")]])
+    printed = capsys.readouterr().out
+    for text in ("10,227", "1,234,568", "1,671", "0.3075", "-"):
+        assert text in printed
+    assert "e+" not in printed
