@@ -148,6 +148,15 @@ def test_small_or_large_nuclei_at_the_right_scale_stop_nothing(factor, ends):
         assert check.warnings
 
 
+def test_a_model_for_other_stains_stops_later(tmp_path, qpbridge, estimates):
+    path = make(tmp_path, qpbridge, 0.5)
+    options = ("segment", path, "--mpp", 1.0, "--image-type")
+    (report,) = qpbridge.json(*options, "h-dab")["images"]
+    assert report["found"] and any("by their size" in text for text in report["warnings"])
+    (report,) = qpbridge.json(*options, "h&e", code=3)["images"]
+    assert report["status"] == "failed"
+
+
 def test_the_type_of_an_image_comes_from_its_pixels(tmp_path, qpbridge):
     path = make(tmp_path, qpbridge, 0.5)
     (report,) = qpbridge.json("segment", path)["images"]

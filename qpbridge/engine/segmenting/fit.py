@@ -36,6 +36,10 @@ FAR_OFF, DOUBTFUL = 2.0, 1.5
 """From which factor on a pixel size is wrong by the size of nuclei, and from which it may be.
 Papillary carcinoma of the kidney and lymphocytes come up to 1.9, large tumour cells to 1 / 1.7."""
 
+OTHER_STAIN = 2.6
+"""The first of both for an image that is stained with something else than the model was made for:
+right Ki67 slides come up to 1.7."""
+
 CURE = "or give `mpp`"
 """What else can be done where it is known what the pixel size may be."""
 
@@ -161,6 +165,8 @@ class SizeCheck:
         Median area of nuclei, µm².
     estimate
         Called where their size is unusual: some slides just have large or small ones.
+    far_off
+        From which factor on a run is stopped.
     done
         Whether nothing more is to be looked at.
     warnings
@@ -171,6 +177,7 @@ class SizeCheck:
     mpp: tuple[float, float]
     usual: float
     estimate: Estimating
+    far_off: float = FAR_OFF
     done: bool = False
     warnings: tuple[str, ...] = ()
     _sizes: list[FloatArray] = field(default_factory=list)
@@ -214,7 +221,7 @@ class SizeCheck:
         if found is None or not found.sure or found.low <= size <= found.high:
             return
         factor = max(found.mpp / size, size / found.mpp)
-        if factor >= FAR_OFF:
+        if factor >= self.far_off:
             raise ScaleError(self.image, size, told, found)
         if factor >= DOUBTFUL:
             self.warnings = (f"{told}; by their size a pixel has {found}, not {size:.2g} µm",)

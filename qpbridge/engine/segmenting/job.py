@@ -16,7 +16,14 @@ from qpbridge.engine.apply import apply_planned
 from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import recall
 from qpbridge.engine.runs import RunMark, RunRecord, user
-from qpbridge.engine.segmenting.fit import SizeCheck, check_resolution, estimating, with_estimate
+from qpbridge.engine.segmenting.fit import (
+    FAR_OFF,
+    OTHER_STAIN,
+    SizeCheck,
+    check_resolution,
+    estimating,
+    with_estimate,
+)
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
 from qpbridge.engine.segmenting.request import (
     AREA_KINDS,
@@ -37,7 +44,7 @@ from qpbridge.errors import PixelSizeError, QpbridgeError
 from qpbridge.hierarchy.regions import find_again
 from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import Stains
+from qpbridge.objects import ImageType, Stains
 from qpbridge.prediction.finders import Finder, choose_finder
 from qpbridge.prediction.nuclei import DAB
 from qpbridge.prediction.options import NucleusOptions
@@ -199,7 +206,15 @@ def _segment_image(
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
             ignored = request.force or bundle.target != "nuclei"
-            check = SizeCheck(entry.name, search.mpp, bundle.nucleus_um2, estimate, done=ignored)
+            same = bundle.image_type, ImageType.UNSET  # in doubt: taken for the model's
+            check = SizeCheck(
+                entry.name,
+                search.mpp,
+                bundle.nucleus_um2,
+                estimate,
+                FAR_OFF if plan.staining.image_type in same else OTHER_STAIN,
+                done=ignored,
+            )
             megapixels = search.tiles.pixels / 1e6
             watch.start_image(
                 entry.name, search.tiles.megapixels, float(megapixels[list(spool.done)].sum())
