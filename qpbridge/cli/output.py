@@ -57,7 +57,11 @@ def print_json(document: Any) -> None:
     """
     text = json.dumps(_finite(document), indent=2, ensure_ascii=False)
     steering = {c for c in set(text) if printable(c, lines=True) != c}
-    click.echo(text.translate({ord(c): json.dumps(c)[1:-1] for c in steering}).encode())
+    data = text.translate({ord(c): json.dumps(c)[1:-1] for c in steering}).encode() + b"\n"
+    # not by click, which writes an empty text first: of UTF-16 that is a byte order mark
+    sys.stdout.flush()
+    sys.stdout.buffer.write(data)
+    sys.stdout.buffer.flush()
 
 
 def note(text: str) -> None:

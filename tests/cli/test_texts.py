@@ -99,14 +99,16 @@ def test_an_import_prints_names_as_they_are(qpbridge, hostile, tmp_path):
     assert SHOWN.replace("\\ud800", "\N{REPLACEMENT CHARACTER}") in check(qpbridge, "info", hostile)
 
 
-def test_json_is_utf_8_whatever_the_console_is(hostile):
-    run = subprocess.run(
-        [sys.executable, "-m", "qpbridge", "info", str(hostile), "--json"],
-        capture_output=True,
-        env={**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"},
-        check=True,
-    )
-    text = run.stdout.decode("utf-8")
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_json_is_utf_8_whatever_the_console_is(hostile, tmp_path, encoding):
+    with (tmp_path / "out.json").open("wb") as file:
+        subprocess.run(
+            [sys.executable, "-m", "qpbridge", "info", str(hostile), "--json"],
+            stdout=file,
+            env={**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"},
+            check=True,
+        )
+    text = (tmp_path / "out.json").read_bytes().decode("utf-8")
     document = json.loads(text)
     assert not any(steering in text for steering in STEERING)
     assert document["images"][0]["name"] == HOSTILE
