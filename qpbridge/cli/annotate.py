@@ -15,6 +15,7 @@ from qpbridge.cli.options import (
     image_option,
     image_type_option,
     json_option,
+    pixel_size_option,
     places_options,
     project_argument,
 )
@@ -23,7 +24,6 @@ from qpbridge.cli.wording import Command, in_options
 from qpbridge.measurements.staining import ESTIMATE, TYPES
 from qpbridge.project import Backend, Places, open_project
 from qpbridge.project.each_image import Report, Reports
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
 @click.command(cls=Command)
@@ -37,12 +37,8 @@ from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
     help="The tissue inside of annotations of this class, below each, or the stains in the largest "
     "of them; may be given several times.",
 )
-@click.option(
-    "--set-mpp",
-    "mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="Store this many µm per pixel in the project, as QuPath does.",
+@pixel_size_option(
+    "Store this many µm per pixel in the project, as QuPath does.", "--set-mpp", "mpp"
 )
 @image_type_option(
     f"Store the type of the images; '{ESTIMATE}': where the pixels leave no doubt.",

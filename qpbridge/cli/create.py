@@ -7,12 +7,11 @@ from pathlib import Path
 import click
 
 import qpbridge
-from qpbridge.cli.options import image_type_option, json_option, project_argument
+from qpbridge.cli.options import image_type_option, json_option, pixel_size_option, project_argument
 from qpbridge.cli.output import exit_with_failures, note, print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.errors import SlideError
 from qpbridge.measurements.staining import ESTIMATE, TYPES
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 
 @click.command(cls=Command)
@@ -24,11 +23,8 @@ from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
     "--annotate-tissue", is_flag=True, help="Add an annotation around the tissue of each slide."
 )
 @click.option("--annotate-full", is_flag=True, help="Add an annotation of each whole slide.")
-@click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel of the slides, instead of what their files say; QuPath shows it too.",
+@pixel_size_option(
+    "µm per pixel of the slides, instead of what their files say; QuPath shows it too."
 )
 @image_type_option(
     f"Type of the slides; '{ESTIMATE}': where the pixels leave no doubt.  [default: QuPath asks]",

@@ -15,6 +15,7 @@ from qpbridge.cli.options import (
     image_option,
     json_option,
     model_mpp_option,
+    pixel_size_option,
     places_options,
     trust_option,
 )
@@ -23,7 +24,6 @@ from qpbridge.cli.wording import Command
 from qpbridge.evaluation.scores import MEANINGS
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.project import Backend, Places, open_project
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 
 COLUMNS: Mapping[str, tuple[str, ...]] = {
     "nuclei": ("aji", "pq", "dq", "sq", "dice", "missed", "false", "merged", "split"),
@@ -46,11 +46,8 @@ COLUMNS: Mapping[str, tuple[str, ...]] = {
 @click.option("--model", metavar="BUNDLE", help="Name or path of a model.  [default: the target's]")
 @model_mpp_option
 @trust_option
-@click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel of the images; with PROJECT, at which to compare.  [default: the model's]",
+@pixel_size_option(
+    "µm per pixel of the images; with PROJECT, at which to compare.  [default: the model's]"
 )
 @backend_option
 @places_options

@@ -14,6 +14,7 @@ from qpbridge.cli.options import (
     folders_options,
     json_option,
     model_mpp_option,
+    pixel_size_option,
     trust_option,
 )
 from qpbridge.cli.output import print_json, print_table, say
@@ -21,7 +22,6 @@ from qpbridge.cli.wording import Command
 from qpbridge.errors import ModelError
 from qpbridge.hierarchy.provenance import TARGETS
 from qpbridge.models.bundle import Bundle
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 from qpbridge.training.readme import SCORES
 
 SHOWN = {
@@ -127,12 +127,7 @@ def show_model(
 @click.argument("first")
 @click.argument("second")
 @folders_options(required=True)
-@click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel of the images.  [default: that of FIRST]",
-)
+@pixel_size_option("µm per pixel of the images.  [default: that of FIRST]")
 @_target_option
 @model_mpp_option
 @trust_option

@@ -84,11 +84,17 @@ def image_type_option(
     return click.option("--image-type", type=click.Choice(words, case_sensitive=False), help=text)
 
 
-mpp_option = click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel of the images at full resolution, instead of what project and files say.",
+def pixel_size_option(
+    text: str, *names: str
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command take µm per pixel; `text` is the help, `names` are those of the option."""
+    return click.option(
+        *names or ("--mpp",), type=click.FloatRange(MIN_MPP, MAX_MPP), metavar="F", help=text
+    )
+
+
+mpp_option = pixel_size_option(
+    "µm per pixel of the images at full resolution, instead of what project and files say."
 )
 
 _within_option = click.option(
@@ -153,11 +159,9 @@ def _lines(file: Path) -> tuple[str, ...]:
     return lines
 
 
-model_mpp_option = click.option(
+model_mpp_option = pixel_size_option(
+    "µm per pixel that the model expects, for a bundle from elsewhere that doesn't say.",
     "--model-mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    metavar="F",
-    help="µm per pixel that the model expects, for a bundle from elsewhere that doesn't say.",
 )
 
 trust_option = click.option(

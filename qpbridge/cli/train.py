@@ -9,11 +9,10 @@ from typing import Any
 import click
 
 import qpbridge
-from qpbridge.cli.options import device_option, json_option
+from qpbridge.cli.options import device_option, json_option, pixel_size_option
 from qpbridge.cli.output import print_json, say
 from qpbridge.cli.wording import Command
 from qpbridge.hierarchy.provenance import TARGETS
-from qpbridge.slides.calibration import MAX_MPP, MIN_MPP
 from qpbridge.training.readme import tell_gain
 
 NAMES = ("aji", "pq", "f1", "dice", "auc", "sensitivity", "specificity")
@@ -43,11 +42,9 @@ ROW_START = ("step", "minutes", "learning_rate")
     help="Folder or project to choose and score the model on, never trained on (may be repeated).  "
     "[default: a fifth of the patients of --data]",
 )
-@click.option(
-    "--mpp",
-    type=click.FloatRange(MIN_MPP, MAX_MPP),
-    help="µm per pixel of the images.  [default: nuclei: estimated from their size; glands and "
-    "vessels: as the model's]",
+@pixel_size_option(
+    "µm per pixel of the images.  [default: nuclei: estimated from their size; glands and "
+    "vessels: as the model's]"
 )
 @click.option(
     "--patient",
