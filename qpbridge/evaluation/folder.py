@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -57,31 +57,29 @@ def quick_score(
     name: str, bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module
 ) -> float:
     """Mean of one score of `score_samples`, without the time that all others take."""
+    values = quick_scores(name, bundle, samples, network=network)
+    return mean_scores({name: value} for value in values)[name]
+
+
+def quick_scores(
+    name: str, bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module
+) -> list[float]:
+    """One score of each image, as `score_each` has it, without the time that all others take."""
     if name not in OF_OVERLAPS:
-        return float(score_samples(bundle, samples, network=network)[name])
+        return [scores[name] for _, scores in score_each(bundle, samples, network=network)]
     values, ready = [], ready_network(bundle, network)
     for sample in samples:
         truth, found = sample.labels, predict(ready, sample).labels
         if sample.known is not None:
             truth, found = np.where(sample.known, truth, 0), np.where(sample.known, found, 0)
-        values.append({name: OF_OVERLAPS[name](overlaps(truth, found))})
-    return mean_scores(values)[name]
+        values.append(OF_OVERLAPS[name](overlaps(truth, found)))
+    return values
 
 
 def score_samples(
     bundle: Bundle, samples: Iterable[Sample], *, network: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Sum up `score_each`, as `sum_up` does."""
-    return sum_up(score_each(bundle, samples, network=network))
-
-
-def sum_up(scored: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, Any]:
-    """Sum up the scores of images.
-
-    Parameters
-    ----------
-    scored
-        As `score_each` gives them.
+    """Sum up `score_each`.
 
     Returns
     -------
@@ -89,7 +87,7 @@ def sum_up(scored: Sequence[tuple[str, Mapping[str, float]]]) -> dict[str, Any]:
         ``images``; ``objects`` and ``predicted``, how many there are in all, unless the labels are
         masks; and the mean over images of every score.
     """
-    scores = [values for _, values in scored]
+    scores = [values for _, values in score_each(bundle, samples, network=network)]
     means = mean_scores(scores)
     totals = {
         name: int(sum(values[key] for values in scores))

@@ -6,11 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
 from torch import nn
 
 from qpbridge.evaluation.differences import in_tiles, paired_difference
-from qpbridge.evaluation.folder import score_each
+from qpbridge.evaluation.folder import quick_scores
 from qpbridge.evaluation.labelled import Sample
 from qpbridge.models.bundle import Bundle
 
@@ -38,8 +37,7 @@ def pieces_of(samples: Sequence[Sample]) -> Pieces:
 
 def score_pieces(score: str, bundle: Bundle, pieces: Pieces, network: nn.Module) -> list[float]:
     """Score each of the pieces; NaN: there is nothing to score in it."""
-    rows = score_each(bundle, pieces.samples, network=network)
-    return [values.get(score, np.nan) for _, values in rows]
+    return quick_scores(score, bundle, pieces.samples, network=network)
 
 
 def describe_gain(

@@ -225,3 +225,27 @@ class SizeCheck:
             raise ScaleError(self.image, size, told, found)
         if factor >= DOUBTFUL:
             self.warnings = (f"{told}; by their size a pixel has {found}, not {size:.2g} µm",)
+
+
+def size_check(
+    image: str,
+    mpp: tuple[float, float],
+    bundle: Bundle,
+    staining: Staining,
+    request: Request,
+    estimate: Estimating,
+) -> SizeCheck:
+    """Choose how the nuclei of an image are compared with those that a model learned from.
+
+    Of an image whose stain is in doubt it is taken to be the model's. Where the user insists, and
+    of other targets, nothing is looked at.
+    """
+    same = staining.image_type in (bundle.image_type, ImageType.UNSET)
+    return SizeCheck(
+        image,
+        mpp,
+        bundle.nucleus_um2,
+        estimate,
+        FAR_OFF if same else OTHER_STAIN,
+        done=request.force or bundle.target != "nuclei",
+    )

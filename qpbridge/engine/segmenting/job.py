@@ -17,11 +17,9 @@ from qpbridge.engine.edit import find_existing
 from qpbridge.engine.memory import recall
 from qpbridge.engine.runs import RunMark, RunRecord, user
 from qpbridge.engine.segmenting.fit import (
-    FAR_OFF,
-    OTHER_STAIN,
-    SizeCheck,
     check_resolution,
     estimating,
+    size_check,
     with_estimate,
 )
 from qpbridge.engine.segmenting.plan import ImagePlan, plan_image, report_image, report_plan
@@ -44,7 +42,7 @@ from qpbridge.errors import PixelSizeError, QpbridgeError
 from qpbridge.hierarchy.regions import find_again
 from qpbridge.measurements.nuclei import HEMATOXYLIN
 from qpbridge.models.bundle import Bundle
-from qpbridge.objects import ImageType, Stains
+from qpbridge.objects import Stains
 from qpbridge.prediction.finders import Finder, choose_finder
 from qpbridge.prediction.nuclei import DAB
 from qpbridge.prediction.options import NucleusOptions
@@ -205,16 +203,7 @@ def _segment_image(
             return _done_elsewhere(entry)
         with open_spool(project, entry.id, bundle.target, key, restart=request.restart) as spool:
             resumed = len(spool.done)
-            ignored = request.force or bundle.target != "nuclei"
-            same = bundle.image_type, ImageType.UNSET  # in doubt: taken for the model's
-            check = SizeCheck(
-                entry.name,
-                search.mpp,
-                bundle.nucleus_um2,
-                estimate,
-                FAR_OFF if plan.staining.image_type in same else OTHER_STAIN,
-                done=ignored,
-            )
+            check = size_check(entry.name, search.mpp, bundle, plan.staining, request, estimate)
             megapixels = search.tiles.pixels / 1e6
             watch.start_image(
                 entry.name, search.tiles.megapixels, float(megapixels[list(spool.done)].sum())
